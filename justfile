@@ -5,11 +5,11 @@ default:
 
 # Format all code
 fmt:
-    cargo fmt --all
+    scripts/format.sh
 
 # Lints; formatting is checked, not changed
 lint:
-    cargo fmt --all --check
+    scripts/format.sh --check
     cargo clippy --release --workspace --all-targets -- -D warnings
 
 # API documentation; broken links are errors

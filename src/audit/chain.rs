@@ -8,10 +8,10 @@ use contract::artifact::Digest;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::figures::{metrics_of, misquoted, outputs_of};
+use super::metric_values::{metrics_of, misquoted};
 use super::{Lock, LockedStage};
 use crate::cache::{
-    Action, CacheError, ChainHead, Key, Link, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord,
+    Action, CacheError, ChainHead, Key, Manifest, ObjectRecord, RecordSeal, RunId, RunRecord,
     StageRecord, StageState, Store,
 };
 
@@ -62,7 +62,7 @@ pub fn verify_run(
         return Ok(found);
     };
     let mut lock = Lock::of_run(&record, store);
-    // A stage that came to nothing has nothing to be checked.
+    // A stage without outputs has nothing to be checked.
     lock.stages.retain(|_, stage| !stage.outputs.is_empty());
     // A bundle may have left results out.
     verify_stages(
@@ -90,16 +90,12 @@ pub fn verify_lock(
         ..Verification::default()
     };
     for (name, stage) in &lock.stages {
-        let needs = stage
-            .needs
-            .iter()
-            .filter(|need| !lock.stages.contains_key(*need));
-        needs.for_each(|need| {
-            found.problem(
-                format!("stage {name}"),
-                format!("it needs {need}, which is not in the lock"),
-            )
-        });
+        for need in &stage.needs {
+            if !lock.stages.contains_key(need) {
+                let problem = format!("it needs {need}, which is not in the lock");
+                found.problem(format!("stage {name}"), problem);
+            }
+        }
     }
     verify_stages(lock, store, false, &mut found, progress)?;
     Ok(found)
@@ -118,7 +114,7 @@ fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheErro
         }
         found.records += 1;
         let what = format!("run {run}");
-        // What cannot be read is told below.
+        // What cannot be read is reported below.
         match store.record_seal(&run).unwrap_or(RecordSeal::Broken) {
             RecordSeal::Intact(seal) => drop(seals.insert(run.clone(), seal)),
             RecordSeal::None => unsealed.push(run.clone()),
@@ -136,20 +132,19 @@ fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheErro
         }
     }
     // Names of runs sort by time.
-    let first = seals.keys().find(|run| !store.is_imported(run)).cloned();
-    let (late, early): (Vec<RunId>, Vec<RunId>) = unsealed
-        .into_iter()
-        .partition(|run| first.as_ref().is_some_and(|first| run > first));
-    for run in late {
-        found.problem(
-            format!("run {run}"),
-            "it has no seal, though records before it have",
-        );
+    let first = seals.keys().find(|run| !store.is_imported(run));
+    let mut early = 0;
+    for run in unsealed {
+        if first.is_some_and(|first| run > *first) {
+            let problem = "it has no seal, though records before it have";
+            found.problem(format!("run {run}"), problem);
+        } else {
+            early += 1;
+        }
     }
-    if !early.is_empty() {
+    if early > 0 {
         found.notes.push(format!(
-            "{} records were written before records were sealed",
-            early.len()
+            "{early} records were written before records were sealed"
         ));
     }
     verify_links(store, head, &records, &seals, found);
@@ -178,65 +173,37 @@ fn verify_links(
         }
         return;
     };
-    let forgotten = store.forgotten_runs();
-    let (mut elsewhere, mut collected) = (imported.len(), 0);
-    let mut check = |run: &RunId, seal: Digest, after: &str| {
-        let mut is_there = store.layout().look_at(&store.run_path(run)).is_some();
-        // That a record was collected says nothing of one that is there.
-        let mut known = seals
-            .get(run)
-            .or_else(|| forgotten.get(run).filter(|_| !is_there))
-            .copied();
-        if known != Some(seal) {
-            // It may have been written or collected since this began to look.
-            known = match store.record_seal(run) {
-                Ok(RecordSeal::Intact(seal)) => Some(seal),
-                _ => known,
-            };
-            is_there = store.layout().look_at(&store.run_path(run)).is_some();
-            known = known.or_else(|| {
-                store
-                    .forgotten_runs()
-                    .get(run)
-                    .filter(|_| !is_there)
-                    .copied()
-            });
-        }
-        match known {
-            Some(known) if known == seal => collected += usize::from(!is_there),
-            _ if is_there => found.problem(
-                format!("run {run}"),
-                format!("its record was changed or replaced, {after}"),
-            ),
-            _ => found.problem(
-                format!("run {run}"),
-                format!("its record is gone or was changed, {after}"),
-            ),
-        }
+    let mut links = Links {
+        store,
+        seals,
+        forgotten: store.forgotten_runs(),
+        collected: 0,
     };
+    let mut elsewhere = imported.len();
     let mut broken = Vec::new();
     for record in own {
-        match &record.previous {
-            Some(link) if link.store != head.store => elsewhere += 1,
-            Some(link) => {
-                if let (Some(run), Some(seal)) = (&link.run, link.seal) {
-                    check(
-                        run,
-                        seal,
-                        &format!("as the run {} says, which came after it", record.run),
-                    );
-                }
-                broken.extend(link.after_break.then(|| record.run.clone()));
-            }
-            None => {}
+        let Some(link) = &record.previous else {
+            continue;
+        };
+        if link.store != head.store {
+            elsewhere += 1;
+            continue;
+        }
+        if let (Some(run), Some(seal)) = (&link.run, link.seal) {
+            let after = format!("as the run {} says, which came after it", record.run);
+            links.check(run, seal, &after, found);
+        }
+        if link.after_break {
+            broken.push(&record.run);
         }
     }
-    check(&head.run, head.seal, "as runs.head says");
+    links.check(&head.run, head.seal, "as runs.head says", found);
     for run in broken {
         let problem =
             "runs.head was gone or broken when it was recorded: records before it may be missing";
         found.problem(format!("run {run}"), problem);
     }
+    let collected = links.collected;
     if collected > 0 {
         found.notes.push(format!(
             "{collected} records are gone that were collected, as runs.forgotten says"
@@ -245,14 +212,64 @@ fn verify_links(
     note_imported(elsewhere, found);
 }
 
-/// What was imported has its place in the chain of another store; whoever says so of a record of this one lies.
+/// What is known of the records that others name.
+struct Links<'a> {
+    store: &'a Store,
+    /// Of the records that were there at the beginning.
+    seals: &'a BTreeMap<RunId, Digest>,
+    /// Of records that were collected.
+    forgotten: BTreeMap<RunId, Digest>,
+    /// Named records that are gone because they were collected.
+    collected: usize,
+}
+
+impl Links<'_> {
+    /// A record that something names is there with this seal, or was collected with it. `after` is who says so.
+    fn check(&mut self, run: &RunId, seal: Digest, after: &str, found: &mut Verification) {
+        let mut is_there = self.is_there(run);
+        let mut known = self.seals.get(run).copied();
+        // That a record was collected says nothing of one that is there.
+        if known.is_none() && !is_there {
+            known = self.forgotten.get(run).copied();
+        }
+        if known != Some(seal) {
+            // It may have been written or collected since this began to look.
+            if let Ok(RecordSeal::Intact(seal)) = self.store.record_seal(run) {
+                known = Some(seal);
+            }
+            is_there = self.is_there(run);
+            if known.is_none() && !is_there {
+                known = self.store.forgotten_runs().get(run).copied();
+            }
+        }
+        if known == Some(seal) {
+            self.collected += usize::from(!is_there);
+            return;
+        }
+        let problem = if is_there {
+            "its record was changed or replaced"
+        } else {
+            "its record is gone or was changed"
+        };
+        found.problem(format!("run {run}"), format!("{problem}, {after}"));
+    }
+
+    fn is_there(&self, run: &RunId) -> bool {
+        let path = self.store.run_path(run);
+        self.store.layout().look_at(&path).is_some()
+    }
+}
+
+/// What was imported has its place in the chain of another store. A record that was imported and claims a place in the chain
+/// of this one is checked like this store's own.
 fn is_elsewhere(store: &Store, record: &RunRecord) -> bool {
-    let is_ours = |link: &Link| {
-        store
-            .chain_head()
-            .is_some_and(|head| link.store == head.store)
-    };
-    store.is_imported(&record.run) && !record.previous.as_ref().is_some_and(is_ours)
+    if !store.is_imported(&record.run) {
+        return false;
+    }
+    match (&record.previous, store.chain_head()) {
+        (Some(link), Some(head)) => link.store != head.store,
+        _ => true,
+    }
 }
 
 fn note_imported(count: usize, found: &mut Verification) {
@@ -271,22 +288,18 @@ fn verify_stages(
     found: &mut Verification,
     progress: Progress<'_>,
 ) -> Result<(), CacheError> {
-    let known: BTreeSet<Digest> = lock
-        .stages
-        .values()
-        .flat_map(|stage| stage.outputs.values().copied())
-        .collect();
+    let mut known: BTreeSet<Digest> = BTreeSet::new();
+    for stage in lock.stages.values() {
+        known.extend(stage.outputs.values());
+    }
     let mut objects: BTreeMap<(Digest, Digest), (ObjectRecord, String)> = BTreeMap::new();
     let mut absent = 0;
     for (name, stage) in &lock.stages {
         let what = format!("stage {name}");
         let action = store.action(&stage.key)?;
+        let path = store.layout().action(&stage.key);
         match &action {
-            None if store
-                .layout()
-                .look_at(&store.layout().action(&stage.key))
-                .is_some() =>
-            {
+            None if store.layout().look_at(&path).is_some() => {
                 found.problem(&what, "its action was changed after it was written");
             }
             None if all_must_be_there => found.problem(&what, "its action is gone from the store"),
@@ -303,11 +316,10 @@ fn verify_stages(
                 }
             }
         }
-        let manifest = action
-            .as_ref()
-            .map_or(stage.manifest.as_str(), |action: &Action| {
-                action.manifest.as_str()
-            });
+        let manifest = match &action {
+            Some(action) => &action.manifest,
+            None => &stage.manifest,
+        };
         if !manifest.is_empty() {
             verify_manifest(&what, manifest, stage.key.0, &known, found);
         }
@@ -334,45 +346,38 @@ fn verify_action(
     if !stage.manifest.is_empty() && action.manifest != stage.manifest {
         found.problem(&what, "the store says that something else determined it");
     }
-    let outputs = outputs_of(action);
+    let outputs = action.digests();
     if outputs != stage.outputs {
         if let Some(run) = superseding(store, &stage.key, &stage.outputs, &outputs)? {
             found.notes.push(format!(
                 "{what} is not deterministic: the run {run} executed it again with other outputs, which replaced \
-                 these; what the record says of it cannot be checked any more"
+                 these; what the record says of it can no longer be checked"
             ));
             return Ok(false);
         }
         found.problem(&what, "the store has other outputs for it");
     }
     match metrics_of(action, store) {
-        Ok(figures) => misquoted(&stage.metrics, &figures)
-            .into_iter()
-            .for_each(|problem| {
+        Ok(metrics) => {
+            for problem in misquoted(&stage.metrics, &metrics) {
                 found.problem(&what, format!("it misquotes its outputs: {problem}"));
-            }),
-        // What is not there or damaged is told below, with the objects.
+            }
+        }
+        // What is missing or damaged is reported below, with the objects.
         Err(error) if error.is_loss() => {}
         Err(error) => return Err(error),
     }
     Ok(true)
 }
 
-/// The run of this store that did a stage anew, came to what the store has now, and was recorded after one which came to
-/// what is asked about. Only records whose seals hold are heard.
+/// The run of this store that executed a stage again, with the outputs that the store has now, and was recorded after one
+/// with the outputs in question. Only records whose seals hold count.
 fn superseding(
     store: &Store,
     key: &Key,
     then: &BTreeMap<String, Digest>,
     now: &BTreeMap<String, Digest>,
 ) -> Result<Option<RunId>, CacheError> {
-    let came_to = |stage: &StageRecord, outputs: &BTreeMap<String, Digest>| {
-        stage.digests.len() == outputs.len()
-            && stage
-                .digests
-                .iter()
-                .all(|(port, digest)| outputs.get(port) == Some(digest))
-    };
     let mut known_before = false;
     let mut records: Vec<RunRecord> = store.newest_first()?.collect();
     records.reverse();
@@ -383,13 +388,21 @@ fn superseding(
         }
         for stage in record.stages.iter().filter(|stage| stage.key == Some(*key)) {
             let is_own = !store.is_imported(&run) && stage.state == StageState::Ran;
-            if known_before && is_own && came_to(stage, now) {
+            if known_before && is_own && has_outputs(stage, now) {
                 return Ok(Some(run));
             }
-            known_before |= came_to(stage, then);
+            known_before |= has_outputs(stage, then);
         }
     }
     Ok(None)
+}
+
+fn has_outputs(stage: &StageRecord, outputs: &BTreeMap<String, Digest>) -> bool {
+    let digests = &stage.digests;
+    digests.len() == outputs.len()
+        && digests
+            .iter()
+            .all(|(port, digest)| outputs.get(port) == Some(digest))
 }
 
 /// The key is that of the manifest, and every input came out of a stage.
@@ -400,31 +413,24 @@ fn verify_manifest(
     known: &BTreeSet<Digest>,
     found: &mut Verification,
 ) {
-    let Some(recorded) = Recorded::parse(manifest) else {
+    let Some(recorded) = Manifest::parse(manifest) else {
         return found.problem(what, "its manifest cannot be read");
     };
     if recorded.key().0 != key {
+        let (key, other) = (key.short(), recorded.key().short());
         found.problem(
             what,
-            format!(
-                "its key is {}, but that of its manifest {}",
-                key.short(),
-                recorded.key().short()
-            ),
+            format!("its key is {key}, but that of its manifest {other}"),
         );
     }
-    for (port, _, digest) in recorded
-        .inputs
-        .iter()
-        .filter(|(.., digest)| !known.contains(digest))
-    {
-        found.problem(
-            what,
-            format!(
-                "no stage has the output that its input {port} names, {}",
-                digest.short()
-            ),
-        );
+    for (port, _, digest) in &recorded.inputs {
+        if !known.contains(digest) {
+            let digest = digest.short();
+            found.problem(
+                what,
+                format!("no stage has the output that its input {port} names, {digest}"),
+            );
+        }
     }
 }
 
@@ -434,26 +440,22 @@ fn verify_objects(
     found: &mut Verification,
     progress: Progress<'_>,
 ) {
-    found.objects = objects.iter().map(|(record, _)| record.all().len()).sum();
-    found.bytes = objects
-        .iter()
-        .flat_map(|(record, _)| record.all())
-        .map(|record| record.bytes)
-        .sum();
+    for (record, _) in &objects {
+        let all = record.all();
+        found.objects += all.len();
+        found.bytes += all.iter().map(|record| record.bytes).sum::<u64>();
+    }
     let (done, total) = (AtomicUsize::new(0), objects.len());
-    let inspect = |(record, stage): (ObjectRecord, String)| {
-        let result = store.inspect(&record);
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-        let problem = result.err()?.to_string();
-        Some(Problem {
-            what: format!("object {} of {stage}", record.object.short()),
-            problem,
+    let problems: Vec<Option<Problem>> = objects
+        .into_par_iter()
+        .map(|(record, stage)| {
+            let result = store.inspect(&record);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            Some(Problem {
+                what: format!("object {} of {stage}", record.object.short()),
+                problem: result.err()?.to_string(),
+            })
         })
-    };
-    found.problems.extend(
-        objects
-            .into_par_iter()
-            .filter_map(inspect)
-            .collect::<Vec<_>>(),
-    );
+        .collect();
+    found.problems.extend(problems.into_iter().flatten());
 }

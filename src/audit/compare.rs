@@ -1,5 +1,5 @@
 //! Two artifacts of one kind, number by number: are they equal in their bits, close enough, or neither, and where do they
-//! part. What the artifacts mean, and why they differ, is decided elsewhere.
+//! first differ. What the artifacts mean, and why they differ, is decided elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -27,10 +27,10 @@ pub struct FirstDifference {
     pub now: String,
 }
 
-/// What came of comparing one array.
+/// The result of comparing one array.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LeafComparison {
-    /// The tensor, column, figure or file.
+    /// The tensor, column, metric or file.
     pub name: String,
     pub closeness: Closeness,
     pub shape: Vec<usize>,
@@ -38,7 +38,7 @@ pub struct LeafComparison {
     pub differing: usize,
     /// Elements that differ by more than is tolerated.
     pub beyond: usize,
-    /// Over all elements that are numbers; infinite where a number stands against none.
+    /// Over all elements that are numbers; infinite where only one of the two is a number.
     #[serde(serialize_with = "real_in_json")]
     pub max_absolute: f64,
     /// As a share of the larger magnitude.
@@ -79,7 +79,7 @@ impl LeafComparison {
 /// Compares all arrays of two artifacts, in the order of the earlier one.
 ///
 /// # Errors
-/// If a file or a picture inside them cannot be read.
+/// If a file or an image inside them cannot be read.
 pub fn compare(
     then: &Artifact,
     now: &Artifact,
@@ -95,11 +95,12 @@ pub fn compare(
             None => LeafComparison::incomparable(leaf, "it is only in the original".to_owned()),
         });
     }
-    let only_now = |leaf: &&Leaf<'_>| rest.contains_key(leaf.name.as_str());
-    let added = now.iter().filter(only_now);
-    compared.extend(added.map(|leaf| {
-        LeafComparison::incomparable(leaf, "the original has no such thing".to_owned())
-    }));
+    for leaf in &now {
+        if rest.contains_key(leaf.name.as_str()) {
+            let reason = "the original has no such thing".to_owned();
+            compared.push(LeafComparison::incomparable(leaf, reason));
+        }
+    }
     Ok(compared)
 }
 
@@ -113,22 +114,22 @@ fn compare_leaves(
         let reason = format!("{} then, {} now", old.type_name(), new.type_name());
         return Ok(LeafComparison::incomparable(then, reason));
     }
-    // Files may grow; what is compared of them is where they part.
+    // Files may grow; what counts is where they first differ.
     if then.shape != now.shape && !matches!(old, Values::Bytes(_) | Values::Texts(_)) {
-        return Ok(LeafComparison::incomparable(
-            then,
-            format!("shape {:?} then, {:?} now", then.shape, now.shape),
-        ));
+        let reason = format!("shape {:?} then, {:?} now", then.shape, now.shape);
+        return Ok(LeafComparison::incomparable(then, reason));
     }
     let mut result = LeafComparison::of(then);
     match (&old, &new) {
         (Values::Float32(old), Values::Float32(new)) => numbers(&mut result, old, new, tolerance),
         (Values::Float64(old), Values::Float64(new)) => numbers(&mut result, old, new, tolerance),
         (Values::Integers(old), Values::Integers(new)) => numbers(&mut result, old, new, tolerance),
-        (Values::Texts(old), Values::Texts(new)) => exact(&mut result, old, new, |text| {
-            text.as_ref()
-                .map_or_else(|| "(absent)".to_owned(), |text| format!("{text:?}"))
-        }),
+        (Values::Texts(old), Values::Texts(new)) => {
+            exact(&mut result, old, new, |text| match text {
+                Some(text) => format!("{text:?}"),
+                None => "(absent)".to_owned(),
+            })
+        }
         (Values::Bytes(old), Values::Bytes(new)) => {
             exact(&mut result, old, new, |byte| format!("byte 0x{byte:02x}"))
         }
@@ -140,7 +141,7 @@ fn compare_leaves(
 /// A value whose distance from another can be measured.
 trait Number: Copy {
     fn same_bits(self, other: Self) -> bool;
-    /// The absolute difference, and its share of the larger magnitude. Two values that are no numbers are alike.
+    /// The absolute difference, and its share of the larger magnitude. Two values that are not numbers are alike.
     fn distance(self, other: Self) -> (f64, f64);
     fn ulps(self, other: Self) -> Option<u64>;
     fn text(self) -> String;
@@ -156,15 +157,11 @@ impl Number for f32 {
     }
 
     fn ulps(self, other: Self) -> Option<u64> {
-        let place = |value: Self| {
-            let bits = i64::from(value.to_bits() & 0x7fff_ffff);
-            if value.is_sign_negative() {
-                -bits
-            } else {
-                bits
-            }
-        };
-        (!self.is_nan() && !other.is_nan()).then(|| place(self).abs_diff(place(other)))
+        if self.is_nan() || other.is_nan() {
+            return None;
+        }
+        let place = |value: Self| place(value.abs().to_bits().into(), value.is_sign_negative());
+        u64::try_from(place(self).abs_diff(place(other))).ok()
     }
 
     fn text(self) -> String {
@@ -183,23 +180,24 @@ impl Number for Option<f64> {
     }
 
     fn ulps(self, other: Self) -> Option<u64> {
-        let place = |value: f64| {
-            let bits = i128::from(value.to_bits() & (u64::MAX >> 1));
-            if value.is_sign_negative() {
-                -bits
-            } else {
-                bits
-            }
-        };
-        let (one, other) = self
-            .zip(other)
-            .filter(|(one, other)| !one.is_nan() && !other.is_nan())?;
+        let (one, other) = (self?, other?);
+        if one.is_nan() || other.is_nan() {
+            return None;
+        }
+        let place = |value: f64| place(value.abs().to_bits(), value.is_sign_negative());
         u64::try_from(place(one).abs_diff(place(other))).ok()
     }
 
     fn text(self) -> String {
         self.map_or_else(|| "(undefined)".to_owned(), |value| format!("{value:?}"))
     }
+}
+
+/// The place of a floating-point number among all of its type, in which the two zeros are one: neighbours are one apart, since
+/// the bits of numbers of one sign count up with their magnitude.
+fn place(magnitude: u64, is_negative: bool) -> i128 {
+    let magnitude = i128::from(magnitude);
+    if is_negative { -magnitude } else { magnitude }
 }
 
 impl Number for Option<i64> {
@@ -213,15 +211,11 @@ impl Number for Option<i64> {
             return NOWHERE_NEAR;
         };
         let absolute = one.abs_diff(other) as f64;
+        if absolute == 0.0 {
+            return (0.0, 0.0);
+        }
         let magnitude = one.unsigned_abs().max(other.unsigned_abs()) as f64;
-        (
-            absolute,
-            if absolute == 0.0 {
-                0.0
-            } else {
-                absolute / magnitude
-            },
-        )
+        (absolute, absolute / magnitude)
     }
 
     fn ulps(self, _: Self) -> Option<u64> {
@@ -240,9 +234,8 @@ fn numbers<N: Number>(result: &mut LeafComparison, then: &[N], now: &[N], tolera
         }
         result.differing += 1;
         if result.first.is_none() {
-            let index = index_of(position, &result.shape);
             result.first = Some(FirstDifference {
-                index,
+                index: index_of(position, &result.shape),
                 then: old.text(),
                 now: new.text(),
             });
@@ -287,22 +280,22 @@ fn exact<T: PartialEq>(
     now: &[T],
     text: impl Fn(&T) -> String,
 ) {
-    let longest = then.len().max(now.len());
-    let differs = |position: &usize| then.get(*position) != now.get(*position);
-    result.differing = (0..longest).filter(differs).count();
-    result.beyond = result.differing;
-    result.first = (0..longest).find(differs).map(|position| {
-        let side = |values: &[T]| {
-            values
-                .get(position)
-                .map_or_else(|| "(its end)".to_owned(), &text)
-        };
-        FirstDifference {
-            index: vec![position],
-            then: side(then),
-            now: side(now),
+    let side = |value: Option<&T>| value.map_or_else(|| "(its end)".to_owned(), &text);
+    for position in 0..then.len().max(now.len()) {
+        let (old, new) = (then.get(position), now.get(position));
+        if old == new {
+            continue;
         }
-    });
+        result.differing += 1;
+        if result.first.is_none() {
+            result.first = Some(FirstDifference {
+                index: vec![position],
+                then: side(old),
+                now: side(new),
+            });
+        }
+    }
+    result.beyond = result.differing;
     if result.differing > 0 {
         result.closeness = Closeness::Beyond;
     }

@@ -1,21 +1,22 @@
-//! The course of an audit: do the stages again, compare what came out with what is recorded, and gather the facts for a
-//! verdict on each.
+//! The course of an audit: execute the stages again, compare their outputs with what is recorded, and gather the facts for
+//! a verdict on each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use contract::artifact::{Artifact, Digest};
+use contract::Trouble;
+use contract::artifact::Artifact;
 
 use super::LockedStage;
 use super::compare::{Closeness, compare};
-use super::figures::{metrics_of, misquoted, outputs_of};
+use super::metric_values::{metrics_of, misquoted};
 use super::reexecute::{Actual, Actuals, Obstacle, Reexecution, Scope, original_action};
 use super::tolerances::Tolerances;
 use super::verdict::{AuditReport, Facts, PortAudit, StageAudit, Verdict, judge};
 use crate::cache::{Action, Difference, Store};
-use crate::engine::{Failure, Reporter};
+use crate::engine::Reporter;
 use crate::graph::{StageId, StageNode};
 
 /// What is to be audited, and how.
@@ -23,7 +24,7 @@ pub struct Audit<'a> {
     pub reexecution: Reexecution<'a>,
     pub scope: Scope,
     pub tolerances: &'a Tolerances,
-    /// Do everything twice: whoever disagrees with itself is not deterministic.
+    /// Execute everything twice: a stage that disagrees with itself is not deterministic.
     pub twice: bool,
     /// Do what seems to inherit a difference once more, on the original inputs.
     pub confirm: bool,
@@ -41,7 +42,7 @@ impl Audit<'_> {
         let first = self.reexecution.run(&self.scope, &shadow, reporter)?;
         let mut second = Actuals::new();
         if self.twice {
-            // A store of its own: checkpoints of the first execution would spare the second one its work.
+            // A separate store: checkpoints of the first execution would spare the second one its work.
             let other = Arc::new(
                 Store::open(&folder.join("second")).with_salt_of(self.reexecution.original),
             );
@@ -56,25 +57,23 @@ impl Audit<'_> {
         }
         let locked = &self.reexecution.lock.stages;
         let graph = self.reexecution.graph;
-        let known: BTreeSet<&str> = graph
+        let known: BTreeSet<&String> = graph
             .order()
             .iter()
-            .map(|id| graph.stage(*id).name.as_str())
+            .map(|id| &graph.stage(*id).name)
             .collect();
-        let asked = |name: &String| match &self.scope {
-            Scope::Everything => true,
-            Scope::Part(names) | Scope::Single(names) => names.contains(name),
-        };
-        let gone = locked
-            .iter()
-            .filter(|(name, _)| asked(name) && !known.contains(name.as_str()));
-        stages.extend(gone.map(|(name, locked)| no_more(name, locked)));
+        for (name, locked) in locked {
+            let is_asked_for = match &self.scope {
+                Scope::Everything => true,
+                Scope::Part(names) | Scope::Single(names) => names.contains(name),
+            };
+            if is_asked_for && !known.contains(name) {
+                stages.push(no_more(name, locked));
+            }
+        }
         let left_out = locked.len().saturating_sub(stages.len());
-        Ok(AuditReport::new(
-            stages,
-            left_out,
-            started.elapsed().as_secs_f64(),
-        ))
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(AuditReport::new(stages, left_out, seconds))
     }
 
     fn examine(
@@ -93,11 +92,8 @@ impl Audit<'_> {
             failure: actual.failure.clone(),
             ..Facts::default()
         };
-        if let Some(action) = &actual.action {
-            facts.unstable = second
-                .get(&node.name)
-                .map(|second| unstable(action, second))
-                .unwrap_or_default();
+        if let (Some(action), Some(second)) = (&actual.action, second.get(&node.name)) {
+            facts.unstable = unstable(action, second);
         }
         if let (Some(locked), Some(action)) = (locked, &actual.action) {
             if locked.manifest.is_empty() {
@@ -106,7 +102,7 @@ impl Audit<'_> {
                 facts.differences = Difference::between(&locked.manifest, &action.manifest);
             }
             facts.ports = self.compare(node, locked, action, shadow)?;
-            if locked.outputs == outputs_of(action) {
+            if locked.outputs == action.digests() {
                 facts.misquoted = misquoted(&locked.metrics, &metrics_of(action, shadow)?);
             }
         }
@@ -127,7 +123,7 @@ impl Audit<'_> {
         })
     }
 
-    /// Whether the stage comes to the recorded outputs on the original inputs; `None` if these are not at hand.
+    /// Whether the stage makes the recorded outputs from the original inputs; `None` if these are not available.
     fn on_original_inputs(
         &self,
         node: &StageNode,
@@ -139,17 +135,20 @@ impl Audit<'_> {
             Err(Obstacle::NoOriginal(_)) => return Ok(None),
             other => other?,
         };
-        let action = again
-            .get(&node.name)
-            .and_then(|actual| actual.action.as_ref());
-        let Some((locked, action)) = locked.zip(action) else {
+        let actual = again.get(&node.name);
+        let action = actual.and_then(|actual| actual.action.as_ref());
+        let (Some(locked), Some(action)) = (locked, action) else {
             return Ok(Some(false));
         };
-        let ports = self.compare(node, locked, action, shadow)?;
-        Ok(Some(ports.iter().all(|port| {
-            port.closeness
-                .is_some_and(|closeness| closeness < Closeness::Beyond)
-        })))
+        for port in self.compare(node, locked, action, shadow)? {
+            if port
+                .closeness
+                .is_none_or(|closeness| closeness == Closeness::Beyond)
+            {
+                return Ok(Some(false));
+            }
+        }
+        Ok(Some(true))
     }
 
     fn compare(
@@ -161,16 +160,8 @@ impl Audit<'_> {
     ) -> Result<Vec<PortAudit>, Obstacle> {
         let original = self.reexecution.original;
         let then = original_action(original, locked)?;
-        let digests: BTreeMap<&String, Digest> = now
-            .outputs
-            .iter()
-            .map(|output| (&output.port, output.record.digest))
-            .collect();
-        let ports: BTreeSet<&String> = locked
-            .outputs
-            .keys()
-            .chain(digests.keys().copied())
-            .collect();
+        let digests = now.digests();
+        let ports: BTreeSet<&String> = locked.outputs.keys().chain(digests.keys()).collect();
         let mut audits = Vec::with_capacity(ports.len());
         for port in ports {
             let mut audit = PortAudit {
@@ -183,12 +174,10 @@ impl Audit<'_> {
                 compared: 0,
             };
             if audit.then != audit.now {
-                let stored = |store: &Store, action: Option<&Action>| -> Option<Artifact> {
-                    store.load(action?.output(port)?).ok()
-                };
-                match (stored(original, then.as_ref()), stored(shadow, Some(now))) {
+                let old = then.as_ref().and_then(|then| stored(original, then, port));
+                match (old, stored(shadow, now, port)) {
                     (Some(then), Some(now)) => measure(&mut audit, &then, &now)?,
-                    // One of the two made no such output: that is no question of how close they are.
+                    // One of the two made no such output: how close they are is not the question.
                     _ if audit.then.is_none() || audit.now.is_none() => {
                         audit.closeness = Some(Closeness::Beyond)
                     }
@@ -207,52 +196,51 @@ fn measure(audit: &mut PortAudit, then: &Artifact, now: &Artifact) -> Result<(),
         return Ok(());
     }
     let mut leaves = compare(then, now, &audit.tolerance).map_err(|error| {
-        let mut failure = Failure::new(format!("the output `{}` cannot be compared", audit.port));
-        failure.causes.push(error.to_string());
-        Obstacle::Failure(failure)
+        let message = format!("the output `{}` cannot be compared", audit.port);
+        Obstacle::Trouble(Trouble::new(message).with_causes(vec![error.to_string()]))
     })?;
     audit.compared = leaves.len();
     leaves.retain(|leaf| leaf.closeness != Closeness::Bitwise);
     // The digests differ: were no array to differ, something would have been overlooked.
-    let worst = leaves
-        .iter()
-        .map(|leaf| leaf.closeness)
-        .max()
-        .unwrap_or(Closeness::Beyond);
-    audit.closeness = Some(worst);
+    let worst = leaves.iter().map(|leaf| leaf.closeness).max();
+    audit.closeness = worst.or(Some(Closeness::Beyond));
     audit.leaves = leaves;
     Ok(())
 }
 
+fn stored(store: &Store, action: &Action, port: &str) -> Option<Artifact> {
+    store.load(action.output(port)?).ok()
+}
+
 /// What two executions on the same inputs disagree about: outputs, most of the time.
 fn unstable(first: &Action, second: &Actual) -> Vec<String> {
-    let Some(second) = &second.action else {
-        // What failed before it is that stage's affair.
-        return second
-            .failure
-            .iter()
-            .map(|_| "whether it succeeds".to_owned())
-            .collect();
+    let mut found = Vec::new();
+    let Some(action) = &second.action else {
+        // If a stage before it failed, that stage's audit says so.
+        if second.failure.is_some() {
+            found.push("whether it succeeds".to_owned());
+        }
+        return found;
     };
-    if second.key != first.key {
-        let differences = Difference::between(&first.manifest, &second.manifest);
-        let own = differences
+    if action.key != first.key {
+        // Of other inputs, too, an earlier stage's audit says so.
+        let differences = Difference::between(&first.manifest, &action.manifest);
+        if !differences
             .iter()
-            .any(|difference| !difference.path.starts_with("inputs."));
-        return own
-            .then(|| "what determines it".to_owned())
-            .into_iter()
-            .collect();
+            .all(|difference| difference.path.starts_with("inputs."))
+        {
+            found.push("what determines it".to_owned());
+        }
+        return found;
     }
-    let digest = |action: &Action, port: &str| action.output(port).map(|record| record.digest);
-    let differs = |port: &&String| digest(first, port) != digest(second, port);
-    let ports: BTreeSet<&String> = first
-        .outputs
-        .iter()
-        .chain(&second.outputs)
-        .map(|output| &output.port)
-        .collect();
-    ports.into_iter().filter(differs).cloned().collect()
+    let (first, second) = (first.digests(), action.digests());
+    let ports: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    for port in ports {
+        if first.get(port) != second.get(port) {
+            found.push(port.clone());
+        }
+    }
+    found
 }
 
 /// A stage of the record that the pipeline does not have.
@@ -261,7 +249,7 @@ fn no_more(name: &str, locked: &LockedStage) -> StageAudit {
         stage: name.to_owned(),
         kind: locked.kind(),
         verdict: Verdict::InputChanged,
-        reason: "the pipeline has it no more".to_owned(),
+        reason: "the pipeline no longer has it".to_owned(),
         differences: Vec::new(),
         established: false,
         ports: Vec::new(),

@@ -47,31 +47,29 @@ pub fn verify_header(lock: &Lock, pipeline: &Pipeline, found: &mut Verification)
 
 /// All stages of a pipeline draw from one seed.
 fn verify_seeds(lock: &Lock, found: &mut Verification) {
-    let seed = lock
-        .seed
-        .map_or_else(|| "missing".to_owned(), |seed| seed.to_string());
+    let seed = match lock.seed {
+        Some(seed) => seed.to_string(),
+        None => "missing".to_owned(),
+    };
     for (name, stage) in &lock.stages {
-        if let Some(other) = stage
-            .determinant("seed")
-            .filter(|other| !["null", &seed].contains(other))
-        {
-            found.problem(
-                format!("stage {name}"),
-                format!("its seed is {other}, but that of the lock {seed}"),
-            );
+        let other = stage.determinant("seed").unwrap_or("null");
+        if other != "null" && other != seed {
+            let problem = format!("its seed is {other}, but that of the lock {seed}");
+            found.problem(format!("stage {name}"), problem);
         }
     }
 }
 
 /// What was set last is what a parameter is, unless it refers to others.
 fn verify_overrides(lock: &Lock, found: &mut Verification) {
-    let pairs = lock
+    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, value) in lock
         .overrides
         .iter()
-        .filter_map(|pair| pair.split_once('='));
-    let last: BTreeMap<&str, &str> = pairs
-        .map(|(name, value)| (name.trim().trim_start_matches("params."), value))
-        .collect();
+        .filter_map(|pair| pair.split_once('='))
+    {
+        last.insert(name.trim().trim_start_matches("params."), value);
+    }
     for (name, text) in last.into_iter().filter(|(_, text)| !text.contains("${")) {
         let now = match name {
             _ if lock.params.contains_key(name) => lock.params.get(name).cloned(),
@@ -80,13 +78,9 @@ fn verify_overrides(lock: &Lock, found: &mut Verification) {
         };
         if value_of(text) != now {
             let now = now.unwrap_or_default();
-            found.problem(
-                "header",
-                format!(
-                    "it sets {name} to {}, but says that it is {now}",
-                    text.trim()
-                ),
-            );
+            let text = text.trim();
+            let problem = format!("it sets {name} to {text}, but says that it is {now}");
+            found.problem("header", problem);
         }
     }
 }
@@ -102,48 +96,46 @@ fn verify_targets(lock: &Lock, found: &mut Verification) {
     if lock.targets.is_empty() {
         return;
     }
-    let is_of = |name: &str, target: &str| {
-        name == target
-            || name
-                .strip_prefix(target)
-                .is_some_and(|rest| rest.starts_with('['))
-    };
     let mut reached: BTreeSet<&String> = BTreeSet::new();
     for target in &lock.targets {
-        let stages = lock.stages.keys().filter(|name| is_of(name, target));
-        let before = reached.len();
-        reached.extend(stages);
-        if reached.len() == before && !lock.stages.keys().any(|name| is_of(name, target)) {
-            found.problem(
-                "header",
-                format!("its target {target} is not among its stages"),
-            );
+        let mut stages = lock
+            .stages
+            .keys()
+            .filter(|name| is_of(name, target))
+            .peekable();
+        if stages.peek().is_none() {
+            let problem = format!("its target {target} is not among its stages");
+            found.problem("header", problem);
         }
+        reached.extend(stages);
     }
     let mut open: Vec<&String> = reached.iter().copied().collect();
     while let Some(name) = open.pop() {
-        let needs = lock
-            .stages
-            .get(name)
-            .into_iter()
-            .flat_map(|stage| &stage.needs);
-        open.extend(needs.filter(|need| lock.stages.contains_key(*need) && reached.insert(need)));
+        for need in &lock.stages[name].needs {
+            if lock.stages.contains_key(need) && reached.insert(need) {
+                open.push(need);
+            }
+        }
     }
     for name in lock.stages.keys().filter(|name| !reached.contains(name)) {
-        found.problem(
-            format!("stage {name}"),
-            "none of the lock's targets needs it",
-        );
+        let problem = "none of the lock's targets needs it";
+        found.problem(format!("stage {name}"), problem);
+    }
+}
+
+/// Whether a stage of a lock is this one, or an instance of it.
+fn is_of(name: &str, target: &str) -> bool {
+    match name.strip_prefix(target) {
+        Some(rest) => rest.is_empty() || rest.starts_with('['),
+        None => false,
     }
 }
 
 fn verify_pipeline(lock: &Lock, spec: &Spec, graph: &Graph, found: &mut Verification) {
     let what = format!("pipeline {}", spec.name.value);
     if lock.pipeline != spec.name.value {
-        found.problem(
-            &what,
-            format!("the lock is of a pipeline called {}", lock.pipeline),
-        );
+        let problem = format!("the lock is of a pipeline called {}", lock.pipeline);
+        found.problem(&what, problem);
     }
     let params = spec
         .params
@@ -153,11 +145,10 @@ fn verify_pipeline(lock: &Lock, spec: &Spec, graph: &Graph, found: &mut Verifica
     for difference in header_differences(lock, spec.seed, &params) {
         found.problem(&what, format!("it is not as the lock says: {difference}"));
     }
-    let stages = graph
-        .order()
-        .iter()
-        .map(|id| (graph.stage(*id).name.as_str(), *id));
-    let stages: BTreeMap<&str, _> = stages.collect();
+    let mut stages = BTreeMap::new();
+    for id in graph.order() {
+        stages.insert(graph.stage(*id).name.as_str(), *id);
+    }
     for (name, locked) in &lock.stages {
         let Some(&id) = stages.get(name.as_str()) else {
             found.problem(&what, format!("it has no stage {name}, which the lock has"));
@@ -168,27 +159,20 @@ fn verify_pipeline(lock: &Lock, spec: &Spec, graph: &Graph, found: &mut Verifica
             .into_iter()
             .map(|need| graph.stage(need).name.clone())
             .collect();
-        let kind = graph.stage(id).kind.name;
-        if !locked.manifest.is_empty() && locked.kind() != kind {
-            found.problem(
-                &what,
-                format!(
-                    "its stage {name} is of the kind {kind}, that of the lock {}",
-                    locked.kind()
-                ),
-            );
+        let (kind, then) = (graph.stage(id).kind.name, locked.kind());
+        if !locked.manifest.is_empty() && then != kind {
+            let problem =
+                format!("its stage {name} is of the kind {kind}, that of the lock {then}");
+            found.problem(&what, problem);
         }
         if locked.needs != needs {
-            found.problem(
-                &what,
-                format!("its stage {name} takes from other stages than the lock says"),
-            );
+            let problem = format!("its stage {name} takes from other stages than the lock says");
+            found.problem(&what, problem);
         }
     }
-    for name in stages
-        .keys()
-        .filter(|name| !lock.stages.contains_key(**name))
-    {
-        found.problem(&what, format!("its stage {name} is not in the lock"));
+    for name in stages.keys() {
+        if !lock.stages.contains_key(*name) {
+            found.problem(&what, format!("its stage {name} is not in the lock"));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The lock of a pipeline: what determined each stage and what it came to, as one text file that is made for version
+//! The lock of a pipeline: what determined each stage and its outputs, as one text file that is made for version
 //! control. Its seals show a change; who made it is shown by a signature, which is not the business of this file.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,19 +6,22 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use contract::TroubleKind;
 use contract::artifact::{Digest, Metric};
 use serde_json::Value;
 use thiserror::Error;
 
 use super::lock_text;
-use crate::cache::{Action, Key, Recorded, RunRecord, Store};
+use super::metric_values::{MetricValues, values_of};
+use crate::cache::{Action, Key, Manifest, RunRecord, Store};
+use crate::diagnostic::AsTrouble;
 use crate::graph::{Graph, StageId};
 use crate::pipeline::limits::read_regular;
 
 /// The version of the file's format.
 pub const FORMAT: u64 = 1;
 
-/// What a pipeline came to, and what determined it.
+/// The results of a pipeline, and what determined them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lock {
     /// The version of runner that wrote it.
@@ -47,8 +50,8 @@ pub struct LockedStage {
     pub needs: BTreeSet<String>,
     /// Logical digests of the outputs by port.
     pub outputs: BTreeMap<String, Digest>,
-    /// Figures, where it makes some.
-    pub metrics: BTreeMap<String, Option<f64>>,
+    /// Metrics, where it makes some.
+    pub metrics: MetricValues,
     /// What determined it, in text form; empty where a record does not know it.
     pub manifest: String,
 }
@@ -56,24 +59,19 @@ pub struct LockedStage {
 impl LockedStage {
     /// The value of a line of the manifest, as it stands there.
     pub fn determinant(&self, path: &str) -> Option<&str> {
-        self.manifest
-            .lines()
-            .filter_map(|line| line.split_once(" = "))
-            .find(|(name, _)| *name == path)
-            .map(|(_, v)| v)
+        let mut lines = self.manifest.lines();
+        lines.find_map(|line| line.strip_prefix(path)?.strip_prefix(" = "))
     }
 
     /// Whether the key is that of the manifest, where the manifest is known.
     fn has_key_of_manifest(&self) -> bool {
         self.manifest.is_empty()
-            || Recorded::parse(&self.manifest).is_some_and(|recorded| recorded.key() == self.key)
+            || Manifest::parse(&self.manifest).is_some_and(|manifest| manifest.key() == self.key)
     }
 
     /// The name of the stage kind.
     pub fn kind(&self) -> String {
-        Recorded::parse(&self.manifest)
-            .map(|recorded| recorded.kind)
-            .unwrap_or_default()
+        Manifest::parse(&self.manifest).unwrap_or_default().kind
     }
 
     /// What its floating-point bits depend on, for kinds where they depend on the machine.
@@ -81,23 +79,6 @@ impl LockedStage {
         serde_json::from_str(self.determinant("numeric_class")?)
             .ok()
             .flatten()
-    }
-
-    fn of(action: &Action, metrics: &[Metric]) -> Self {
-        Self {
-            key: action.key,
-            needs: BTreeSet::new(),
-            outputs: action
-                .outputs
-                .iter()
-                .map(|output| (output.port.clone(), output.record.digest))
-                .collect(),
-            metrics: metrics
-                .iter()
-                .map(|metric| (metric.name.clone(), metric.value))
-                .collect(),
-            manifest: action.manifest.clone(),
-        }
     }
 }
 
@@ -123,23 +104,38 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// What the user can do.
-    pub fn hint(&self) -> Option<&'static str> {
+    fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { verb, path, source }
+    }
+}
+
+impl AsTrouble for LockError {
+    fn kind(&self) -> TroubleKind {
         match self {
-            Self::Missing(_) => Some("`runner lock PIPELINE` writes it, once the pipeline has run"),
-            Self::Io { .. } => None,
-            Self::Syntax { .. } => Some(
-                "after a merge, settle the conflict with `runner lock PIPELINE`, which writes the file again",
-            ),
-            Self::Tampered { .. } => Some(
-                "restore the file from version control, or write it again with `runner lock PIPELINE`",
-            ),
+            Self::Missing(_) | Self::Syntax { .. } => TroubleKind::Wrong,
+            Self::Io { .. } => TroubleKind::Failed,
+            Self::Tampered { .. } => TroubleKind::Different,
         }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Missing(_) => "`runner lock PIPELINE` writes it, once the pipeline has run",
+            Self::Io { .. } => return None,
+            Self::Syntax { .. } => {
+                "after a merge, settle the conflict with `runner lock PIPELINE`, which writes the file again"
+            }
+            Self::Tampered { .. } => {
+                "restore the file from version control, or write it again with `runner lock PIPELINE`"
+            }
+        };
+        Some(hint.to_owned())
     }
 }
 
 impl Lock {
-    /// What these stages came to; `action` gives the action of a stage, manifest included.
+    /// Adds the results of these stages; `action` gives the action of a stage, manifest included.
     pub fn add_stages(
         &mut self,
         graph: &Graph,
@@ -149,18 +145,15 @@ impl Lock {
         for &id in graph.order() {
             let name = &graph.stage(id).name;
             let Some(action) = action(id) else { continue };
-            let needs = graph
-                .needs(id)
-                .into_iter()
-                .map(|need| graph.stage(need).name.clone())
-                .collect();
-            self.stages.insert(
-                name.clone(),
-                LockedStage {
-                    needs,
-                    ..LockedStage::of(&action, &metrics(name))
-                },
-            );
+            let needs = graph.needs(id).into_iter();
+            let locked = LockedStage {
+                key: action.key,
+                needs: needs.map(|need| graph.stage(need).name.clone()).collect(),
+                outputs: action.digests(),
+                metrics: values_of(&metrics(name)),
+                manifest: action.manifest,
+            };
+            self.stages.insert(name.clone(), locked);
         }
     }
 
@@ -173,30 +166,21 @@ impl Lock {
     }
 
     fn of_record(record: &RunRecord, manifest: &dyn Fn(&Key) -> String) -> Self {
-        let stage = |stage: &crate::cache::StageRecord| {
-            let metrics = record.metrics.get(&stage.name).into_iter().flatten();
+        let mut stages = BTreeMap::new();
+        for stage in &record.stages {
+            let Some(key) = stage.key else { continue };
             let locked = LockedStage {
-                key: stage.key?,
+                key,
                 needs: BTreeSet::new(),
-                outputs: stage
-                    .digests
-                    .iter()
-                    .map(|(port, digest)| (port.clone(), *digest))
-                    .collect(),
-                metrics: metrics
-                    .map(|metric| (metric.name.clone(), metric.value))
-                    .collect(),
-                manifest: manifest(&stage.key?),
+                outputs: stage.digests.clone().into_iter().collect(),
+                metrics: values_of(record.metrics.get(&stage.name).into_iter().flatten()),
+                manifest: manifest(&key),
             };
-            Some((stage.name.clone(), locked))
-        };
-        let runner = record
-            .environment
-            .get("runner")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+            stages.insert(stage.name.clone(), locked);
+        }
+        let runner = record.environment.get("runner").and_then(Value::as_str);
         Self {
-            runner: runner.to_owned(),
+            runner: runner.unwrap_or_default().to_owned(),
             pipeline: record.pipeline.clone(),
             file: record.file.clone(),
             profile: record.profile.clone(),
@@ -204,7 +188,7 @@ impl Lock {
             targets: record.targets.clone(),
             seed: record.common_seed(),
             params: record.common_params().into_iter().collect(),
-            stages: record.stages.iter().filter_map(stage).collect(),
+            stages,
         }
     }
 
@@ -228,7 +212,7 @@ impl Lock {
         }
     }
 
-    /// Whether it is of several members of a sweep, whose variants of a stage are told apart by a label: `model#7`.
+    /// Whether it is of several trials of a sweep, whose variants of a stage are told apart by a label: `model#7`.
     pub fn is_of_sweep(&self) -> bool {
         // Values of axes stand in brackets, and may hold anything.
         self.stages.keys().any(|name| {
@@ -239,18 +223,14 @@ impl Lock {
 
     /// Takes manifests that it lacks from another lock, where that is of the same keys.
     pub fn take_manifests(&mut self, other: &Self) {
-        for (name, stage) in self
-            .stages
-            .iter_mut()
-            .filter(|(_, stage)| stage.manifest.is_empty())
-        {
-            let known = other
-                .stages
-                .get(name)
-                .filter(|known| known.key == stage.key && known.has_key_of_manifest());
-            stage.manifest = known
-                .map(|known| known.manifest.clone())
-                .unwrap_or_default();
+        for (name, stage) in &mut self.stages {
+            if stage.manifest.is_empty()
+                && let Some(known) = other.stages.get(name)
+                && known.key == stage.key
+                && known.has_key_of_manifest()
+            {
+                stage.manifest = known.manifest.clone();
+            }
         }
     }
 
@@ -271,29 +251,29 @@ impl Lock {
             ),
             ("list of stages", self.stages.keys().eq(other.stages.keys())),
         ];
-        if let Some((what, _)) = parts.into_iter().find(|(_, agrees)| !agrees) {
-            return Some(format!("its {what} is different"));
+        for (what, agrees) in parts {
+            if !agrees {
+                return Some(format!("its {what} is different"));
+            }
         }
-        self.stages
-            .iter()
-            .zip(other.stages.values())
-            .find_map(|((name, stage), other)| {
-                let what = match () {
-                    () if stage.key != other.key => "another key",
-                    () if stage.outputs != other.outputs => "other outputs",
-                    () if stage.metrics != other.metrics => "other figures",
-                    () if !stage
-                        .needs
-                        .iter()
-                        .all(|need| self.stages.contains_key(need)) =>
-                    {
-                        "a need that is not a stage"
-                    }
-                    () if !stage.has_key_of_manifest() => "a manifest that is not that of its key",
-                    () => return None,
-                };
-                Some(format!("the stage {name} has {what}"))
-            })
+        for ((name, stage), other) in self.stages.iter().zip(other.stages.values()) {
+            let is_stage = |need: &String| self.stages.contains_key(need);
+            let what = match () {
+                () if stage.key != other.key => "another key",
+                () if stage.outputs != other.outputs => "other outputs",
+                () if stage.metrics != other.metrics => "other metrics",
+                () if !stage.needs.iter().all(is_stage) => "a need that is not a stage",
+                () if !stage.has_key_of_manifest() => "a manifest that is not that of its key",
+                () => continue,
+            };
+            return Some(format!("the stage {name} has {what}"));
+        }
+        None
+    }
+
+    /// The digest that a stage's output has in the lock.
+    pub(super) fn output(&self, stage: &str, port: &str) -> Option<Digest> {
+        self.stages.get(stage)?.outputs.get(port).copied()
     }
 
     /// The keys of all stages: what a collection of garbage must leave alone.
@@ -314,22 +294,15 @@ impl Lock {
     /// Reads a lock and checks its seals.
     ///
     /// # Errors
-    /// If there is none, it is no lock, or it was changed after it was written.
+    /// If there is none, it is not a lock, or it was changed after it was written.
     pub fn read(path: &Path) -> Result<Self, LockError> {
-        let text = match read_regular(path) {
+        match read_regular(path) {
+            Ok(bytes) => Self::parse(&String::from_utf8_lossy(&bytes), path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(LockError::Missing(path.to_owned()));
+                Err(LockError::Missing(path.to_owned()))
             }
-            Err(source) => {
-                return Err(LockError::Io {
-                    verb: "read",
-                    path: path.to_owned(),
-                    source,
-                });
-            }
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        };
-        Self::parse(&text, path)
+            Err(error) => Err(LockError::io("read", path)(error)),
+        }
     }
 
     /// The lock that came with an imported run, if it can be read.
@@ -342,7 +315,7 @@ impl Lock {
     /// Reads the text of a lock and checks its seals. `path` is for messages.
     ///
     /// # Errors
-    /// If it is no lock, or was changed after it was written.
+    /// If it is not a lock, or was changed after it was written.
     pub fn parse(text: &str, path: &Path) -> Result<Self, LockError> {
         lock_text::parse(text, path)
     }
@@ -352,11 +325,7 @@ impl Lock {
     /// # Errors
     /// If the folder cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), LockError> {
-        write_whole(path, self.to_text().as_bytes()).map_err(|source| LockError::Io {
-            verb: "write",
-            path: path.to_owned(),
-            source,
-        })
+        write_whole(path, self.to_text().as_bytes()).map_err(LockError::io("write", path))
     }
 }
 

@@ -9,7 +9,7 @@ use contract::artifact::{Digest, DigestWriter, Shown};
 use serde_json::Value;
 
 use super::lock::{FORMAT, Lock, LockError, LockedStage};
-use crate::cache::Key;
+use crate::cache::{Key, quoted};
 
 const HEAD: &str = "# The lock of a pipeline. `runner lock` writes it, `runner verify` checks it; every line is sealed.\n";
 const BLAKE3: &str = "blake3:";
@@ -42,21 +42,21 @@ fn header(lock: &Lock) -> String {
     };
     line("format", FORMAT.into());
     line("file", lock.file.as_str().into());
-    lock.params
-        .iter()
-        .for_each(|(name, value)| line(&format!("param.{}", quoted(name)), sorted(value)));
+    for (name, value) in &lock.params {
+        line(&format!("param.{}", quoted(name)), sorted(value));
+    }
     line("pipeline", lock.pipeline.as_str().into());
     line("profile", lock.profile.as_deref().into());
     line("runner", lock.runner.as_str().into());
-    lock.seed
-        .iter()
-        .for_each(|seed| line("seed", (*seed).into()));
-    lock.overrides
-        .iter()
-        .for_each(|pair| line("set", pair.as_str().into()));
-    lock.targets
-        .iter()
-        .for_each(|target| line("target", target.as_str().into()));
+    if let Some(seed) = lock.seed {
+        line("seed", seed.into());
+    }
+    for pair in &lock.overrides {
+        line("set", pair.as_str().into());
+    }
+    for target in &lock.targets {
+        line("target", target.as_str().into());
+    }
     text
 }
 
@@ -82,32 +82,34 @@ fn stage_seals(lock: &Lock) -> Vec<Digest> {
     let mut seals: Vec<Option<Digest>> = vec![None; lock.stages.len()];
     let names: Vec<&String> = lock.stages.keys().collect();
     let position = |name: &String| names.binary_search(&name).ok();
-    // A stage is sealed once all are that it takes from; in a circle, which no pipeline has, nothing gets sealed by others.
-    loop {
-        let mut moved = false;
+    // A stage is sealed once all stages are that it takes from.
+    let mut moved = true;
+    while moved {
+        moved = false;
         for (index, (name, stage)) in lock.stages.iter().enumerate() {
             let needs: Vec<usize> = stage.needs.iter().filter_map(position).collect();
-            if seals[index].is_none() && needs.iter().all(|need| seals[*need].is_some()) {
-                let above: Vec<Digest> = needs.iter().filter_map(|need| seals[*need]).collect();
+            let above: Vec<Digest> = needs.iter().filter_map(|need| seals[*need]).collect();
+            if seals[index].is_none() && above.len() == needs.len() {
                 seals[index] = Some(stage_seal(name, &body(stage), &above));
                 moved = true;
             }
         }
-        if !moved {
-            break;
-        }
     }
-    let unsealed = |(seal, (name, stage)): (Option<Digest>, (&String, &LockedStage))| {
-        seal.unwrap_or_else(|| stage_seal(name, &body(stage), &[]))
-    };
-    seals.into_iter().zip(&lock.stages).map(unsealed).collect()
+    // What is left stands in a circle, which no pipeline has: the seals of such stages cover nothing but themselves.
+    let mut all = Vec::with_capacity(seals.len());
+    for (seal, (name, stage)) in seals.into_iter().zip(&lock.stages) {
+        all.push(seal.unwrap_or_else(|| stage_seal(name, &body(stage), &[])));
+    }
+    all
 }
 
 fn stage_seal(name: &str, body: &str, above: &[Digest]) -> Digest {
     let mut writer = DigestWriter::new("lock stage");
     writer.text(name);
     writer.text(body);
-    above.iter().for_each(|seal| writer.digest(seal));
+    for seal in above {
+        writer.digest(seal);
+    }
     writer.finish()
 }
 
@@ -119,16 +121,6 @@ fn whole(lock: &Lock, seals: &[Digest]) -> Digest {
         writer.digest(seal);
     }
     writer.finish()
-}
-
-/// A name as it is, or as a JSON string where it has characters that would be misread.
-fn quoted(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !name.is_empty() && name.chars().all(plain) {
-        name.to_owned()
-    } else {
-        Value::from(name).to_string()
-    }
 }
 
 /// The same value whatever the order in which its keys were written.
@@ -194,29 +186,25 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, LockError> {
     if seal(&lock) != last {
         return damaged("its lines do not agree with the seal in the last one".to_owned());
     }
-    match text
-        .lines()
-        .zip(render(&lock).lines())
-        .position(|(found, expected)| found != expected)
-    {
-        Some(line) => damaged(format!(
-            "line {} is not as `runner lock` writes it",
-            line + 1
-        )),
-        None if text != render(&lock) => {
-            damaged("there is more in it than `runner lock` wrote".to_owned())
+    let rendered = render(&lock);
+    for (index, (found, expected)) in text.lines().zip(rendered.lines()).enumerate() {
+        if found != expected {
+            let number = index + 1;
+            return damaged(format!("line {number} is not as `runner lock` writes it"));
         }
-        None => Ok(lock),
     }
+    if text != rendered {
+        return damaged("there is more in it than `runner lock` wrote".to_owned());
+    }
+    Ok(lock)
 }
 
 fn not_understood(line: &str) -> String {
-    match ["<<<<<<<", "=======", ">>>>>>>", "|||||||"]
-        .iter()
-        .find(|mark| line.starts_with(**mark))
-    {
-        Some(_) => "a conflict of a merge is left here".to_owned(),
-        None => format!("`{}` is not a line of a lock", Shown(line)),
+    let marks = ["<<<<<<<", "=======", ">>>>>>>", "|||||||"];
+    if marks.iter().any(|mark| line.starts_with(mark)) {
+        "a conflict of a merge is left here".to_owned()
+    } else {
+        format!("`{}` is not a line of a lock", Shown(line))
     }
 }
 

@@ -1,13 +1,15 @@
-//! `--locked`: does everything that determines the results still match the lock, and did the same come out?
+//! `--locked`: does everything that determines the results still match the lock, and are the results the same?
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::Trouble;
 use contract::artifact::{Digest, Metric};
 use serde_json::Value;
 
-use super::{Figures, Lock, LockedStage, misquoted};
+use super::metric_values::values_of;
+use super::{Lock, LockedStage, MetricValues, misquoted};
 use crate::cache::{Difference, StageRecord};
-use crate::engine::{Failure, Planner, StagePlan, Verdict};
+use crate::engine::{Planner, StagePlan, Verdict};
 use crate::graph::StageId;
 
 /// A stage in which the pipeline and its lock differ.
@@ -39,7 +41,7 @@ pub fn deviations(
     lock: &Lock,
     planner: &Planner<'_>,
     all: bool,
-) -> Result<Vec<Deviation>, Failure> {
+) -> Result<Vec<Deviation>, Trouble> {
     let graph = planner.graph;
     let mut found = Vec::new();
     for &id in graph.order() {
@@ -49,8 +51,8 @@ pub fn deviations(
             continue;
         };
         let now = assess(lock, planner, id);
-        if let Verdict::Broken(failure) = now.verdict {
-            return Err(failure);
+        if let Verdict::Broken(trouble) = now.verdict {
+            return Err(trouble);
         }
         let Some(manifest) = now.manifest else {
             found.push(Deviation::new(
@@ -69,18 +71,15 @@ pub fn deviations(
             found.push(Deviation::new(name, "its key is not that of its manifest"));
         }
     }
-    let gone = |name: &&String| {
-        all && !graph
-            .order()
-            .iter()
-            .any(|id| graph.stage(*id).name == **name)
-    };
-    found.extend(
-        lock.stages
-            .keys()
-            .filter(gone)
-            .map(|name| Deviation::new(name, "the pipeline has it no more")),
-    );
+    if all {
+        let stages = graph.order().iter();
+        let known: BTreeSet<&String> = stages.map(|id| &graph.stage(*id).name).collect();
+        for name in lock.stages.keys() {
+            if !known.contains(name) {
+                found.push(Deviation::new(name, "the pipeline no longer has it"));
+            }
+        }
+    }
     Ok(found)
 }
 
@@ -90,12 +89,8 @@ pub fn common_differences(
     seed: u64,
     params: &BTreeMap<String, Value>,
 ) -> Vec<Difference> {
-    let said = params
-        .iter()
-        .filter(|(name, _)| lock.params.contains_key(*name));
-    let said = said
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let mut said = params.clone();
+    said.retain(|name, _| lock.params.contains_key(name));
     let mut differences = header_differences(lock, seed, &said);
     differences.retain(|difference| difference.path != "seed" || lock.seed.is_some());
     differences
@@ -107,40 +102,21 @@ pub fn header_differences(
     seed: u64,
     params: &BTreeMap<String, Value>,
 ) -> Vec<Difference> {
-    let line = |path: String, before: Option<String>, after: Option<String>| {
-        (before != after).then_some(Difference {
-            path,
-            before,
-            after,
-        })
-    };
+    let mut differences = Vec::new();
+    differences.extend(Difference::of_line("seed", lock.seed, Some(seed)));
     let names: BTreeSet<&String> = lock.params.keys().chain(params.keys()).collect();
-    let text = |value: Option<&Value>| value.map(Value::to_string);
-    let seeds = line(
-        "seed".to_owned(),
-        lock.seed.map(|seed| seed.to_string()),
-        Some(seed.to_string()),
-    );
-    let params = names.into_iter().filter_map(|name| {
-        line(
-            format!("param.{name}"),
-            text(lock.params.get(name)),
-            text(params.get(name)),
-        )
-    });
-    seeds.into_iter().chain(params).collect()
+    for name in names {
+        let (before, after) = (lock.params.get(name), params.get(name));
+        differences.extend(Difference::of_line(format!("param.{name}"), before, after));
+    }
+    differences
 }
 
-/// The plan of a stage whose inputs are what the lock says that they were.
+/// The plan of a stage whose inputs are as the lock says that they were.
 fn assess(lock: &Lock, planner: &Planner<'_>, id: StageId) -> StagePlan {
-    let digest = |source: StageId, port: &str| -> Option<Digest> {
-        lock.stages
-            .get(&planner.graph.stage(source).name)?
-            .outputs
-            .get(port)
-            .copied()
-    };
-    planner.assess(id, &digest)
+    planner.assess(id, &|source, port| {
+        lock.output(&planner.graph.stage(source).name, port)
+    })
 }
 
 /// The stages whose outputs are not what the lock says, after they ran.
@@ -149,40 +125,43 @@ pub fn output_deviations(
     stages: &[StageRecord],
     metrics: &indexmap::IndexMap<String, Vec<Metric>>,
 ) -> Vec<Deviation> {
-    let deviation = |record: &StageRecord| {
-        let locked: &LockedStage = lock.stages.get(&record.name)?;
-        // What failed or was skipped has come to nothing that could differ.
-        if record.digests.is_empty() && !locked.outputs.is_empty() {
-            return None;
+    let mut deviations = Vec::new();
+    for record in stages {
+        if let Some(locked) = lock.stages.get(&record.name) {
+            let metrics = values_of(metrics.get(&record.name).into_iter().flatten());
+            deviations.extend(output_deviation(locked, record, &metrics));
         }
-        let line = |digest: Option<&Digest>| digest.map(|digest| format!("blake3:{digest}"));
-        let ports: BTreeSet<&String> = locked.outputs.keys().chain(record.digests.keys()).collect();
-        let differences: Vec<Difference> = ports
-            .into_iter()
-            .filter(|port| locked.outputs.get(*port) != record.digests.get(*port))
-            .map(|port| Difference {
-                path: format!("output.{port}"),
-                before: line(locked.outputs.get(port)),
-                after: line(record.digests.get(port)),
-            })
-            .collect();
-        if !differences.is_empty() {
-            return Some(Deviation {
-                differences,
-                ..Deviation::new(&record.name, "its result is different")
-            });
-        }
-        let figures = metrics.get(&record.name).into_iter().flatten();
-        let figures: Figures = figures
-            .map(|metric| (metric.name.clone(), metric.value))
-            .collect();
-        let wrong = misquoted(&locked.metrics, &figures);
-        (!wrong.is_empty()).then(|| {
-            Deviation::new(
-                &record.name,
-                &format!("the lock misquotes it: {}", wrong.join("; ")),
-            )
-        })
-    };
-    stages.iter().filter_map(deviation).collect()
+    }
+    deviations
+}
+
+fn output_deviation(
+    locked: &LockedStage,
+    record: &StageRecord,
+    metrics: &MetricValues,
+) -> Option<Deviation> {
+    // A stage that failed or was skipped has no outputs that could differ.
+    if record.digests.is_empty() && !locked.outputs.is_empty() {
+        return None;
+    }
+    let mut differences = Vec::new();
+    let ports: BTreeSet<&String> = locked.outputs.keys().chain(record.digests.keys()).collect();
+    for port in ports {
+        let line = |digest: &Digest| format!("blake3:{digest}");
+        let before = locked.outputs.get(port).map(line);
+        let after = record.digests.get(port).map(line);
+        differences.extend(Difference::of_line(format!("output.{port}"), before, after));
+    }
+    if !differences.is_empty() {
+        return Some(Deviation {
+            differences,
+            ..Deviation::new(&record.name, "its result is different")
+        });
+    }
+    let wrong = misquoted(&locked.metrics, metrics);
+    if wrong.is_empty() {
+        return None;
+    }
+    let reason = format!("the lock misquotes it: {}", wrong.join("; "));
+    Some(Deviation::new(&record.name, &reason))
 }

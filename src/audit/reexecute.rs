@@ -1,18 +1,18 @@
-//! Doing stages again in a store of their own, beside the original: all of them, a part on the original inputs, or single
-//! ones. The engine executes; here is decided what it gets to see. The original store is read and never written.
+//! Executing stages again in a separate store, beside the original: all of them, a part on the original inputs, or single
+//! ones. The engine executes; this file decides what it gets to see. The original store is read and never written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use contract::Trouble;
 use contract::artifact::Digest;
 
 use super::{Lock, LockedStage};
 use crate::cache::{Action, CacheError, Ledger, ObjectRecord, RunId, RunStatus, Store};
-use crate::engine::{
-    CancelToken, Failure, FileFinder, Planner, Reporter, RunOptions, Verdict, execute,
-};
+use crate::diagnostic::AsTrouble;
+use crate::engine::{CancelToken, FileFinder, Planner, Reporter, RunOptions, Verdict, execute};
 use crate::graph::{Graph, StageId};
 
 /// What an execution needs besides a store.
@@ -35,7 +35,7 @@ pub enum Scope {
     Everything,
     /// These, which hang together, on the original outputs of all others.
     Part(BTreeSet<String>),
-    /// Each of these by itself, on original inputs.
+    /// Each of these alone, on original inputs.
     Single(BTreeSet<String>),
 }
 
@@ -45,7 +45,7 @@ pub struct Actual {
     pub kind: String,
     pub seconds: f64,
     pub failure: Option<String>,
-    /// With its manifest; `None` if the stage came to no outputs.
+    /// With its manifest; `None` if the stage has no outputs.
     pub action: Option<Arc<Action>>,
 }
 
@@ -55,12 +55,12 @@ pub enum Obstacle {
     Interrupted,
     /// The recorded outputs of this stage are needed as inputs, and are not there.
     NoOriginal(String),
-    Failure(Failure),
+    Trouble(Trouble),
 }
 
 impl From<CacheError> for Obstacle {
     fn from(error: CacheError) -> Self {
-        Self::Failure(Failure::from(&error))
+        Self::Trouble(error.to_trouble())
     }
 }
 
@@ -88,22 +88,15 @@ impl Reexecution<'_> {
                 &|_| true,
             ),
             Scope::Part(names) => {
-                let wanted = self.ids(names);
-                let graph = self.graph.prune(&wanted);
-                let others = |name: &str| !names.contains(name);
-                let ledger = self.originals(&graph, shadow, &others)?;
-                self.execute(
-                    &graph,
-                    &ledger,
-                    BTreeSet::new(),
-                    shadow,
-                    reporter,
-                    &|name| names.contains(name),
-                )
+                let is_part = |name: &str| names.contains(name);
+                let graph = self.graph.prune(&in_order(self.graph, &is_part));
+                let ledger = self.originals(&graph, shadow, &|name| !is_part(name))?;
+                self.execute(&graph, &ledger, BTreeSet::new(), shadow, reporter, &is_part)
             }
             Scope::Single(names) => {
                 let mut actuals = Actuals::new();
-                for name in self.in_order(names) {
+                for id in in_order(self.graph, &|name| names.contains(name)) {
+                    let name = &self.graph.stage(id).name;
                     actuals.extend(self.single(name, shadow, reporter)?);
                 }
                 Ok(actuals)
@@ -121,34 +114,12 @@ impl Reexecution<'_> {
         shadow: &Arc<Store>,
         reporter: &mut dyn Reporter,
     ) -> Result<Actuals, Obstacle> {
-        let graph = self
-            .graph
-            .prune(&self.ids(&BTreeSet::from([name.to_owned()])));
+        let is_it = |other: &str| other == name;
+        let graph = self.graph.prune(&in_order(self.graph, &is_it));
         let ledger = self.originals(&graph, shadow, &|other| other != name)?;
-        let forced = graph
-            .find(name)
-            .into_iter()
-            .filter(|id| graph.stage(*id).name == name)
-            .collect();
-        self.execute(&graph, &ledger, forced, shadow, reporter, &|other| {
-            other == name
-        })
-    }
-
-    fn ids(&self, names: &BTreeSet<String>) -> Vec<StageId> {
-        let order = self.graph.order().iter();
-        order
-            .filter(|id| names.contains(&self.graph.stage(**id).name))
-            .copied()
-            .collect()
-    }
-
-    fn in_order<'n>(&self, names: &'n BTreeSet<String>) -> Vec<&'n str> {
-        let order = self.graph.order().iter();
-        order
-            .filter_map(|id| names.get(&self.graph.stage(*id).name))
-            .map(String::as_str)
-            .collect()
+        // It must run, also where the first execution left its outputs in the shadow store.
+        let forced = in_order(&graph, &is_it).into_iter().collect();
+        self.execute(&graph, &ledger, forced, shadow, reporter, &is_it)
     }
 
     fn planner<'p>(
@@ -197,24 +168,19 @@ impl Reexecution<'_> {
             if !wanted(&stage.name) {
                 continue;
             }
-            let failure = outcome
-                .failures
-                .iter()
-                .find(|(name, _)| *name == stage.name);
-            let action = outcome
-                .actions
-                .get(&id)
-                .map(|action| with_manifest(action, shadow));
-            let seconds = outcome
-                .stages
-                .iter()
-                .find(|record| record.name == stage.name)
-                .map(|record| record.seconds);
+            let mut failures = outcome.failures.iter();
+            let failure = failures.find(|(name, _)| *name == stage.name);
+            let mut records = outcome.stages.iter();
+            let record = records.find(|record| record.name == stage.name);
+            let action = match outcome.actions.get(&id) {
+                Some(action) => Some(with_manifest(action, shadow)?),
+                None => None,
+            };
             let actual = Actual {
                 kind: stage.kind.name.to_owned(),
-                seconds: seconds.unwrap_or_default(),
+                seconds: record.map_or(0.0, |record| record.seconds),
                 failure: failure.map(|(_, failure)| failure.message.clone()),
-                action: action.transpose()?,
+                action,
             };
             actuals.insert(stage.name.clone(), actual);
         }
@@ -233,12 +199,7 @@ impl Reexecution<'_> {
         let nothing = Ledger::default();
         let planner = self.planner(graph, shadow, &nothing, BTreeSet::new());
         let digest = |source: StageId, port: &str| -> Option<Digest> {
-            self.lock
-                .stages
-                .get(&graph.stage(source).name)?
-                .outputs
-                .get(port)
-                .copied()
+            self.lock.output(&graph.stage(source).name, port)
         };
         for &id in graph.order() {
             let name = &graph.stage(id).name;
@@ -249,8 +210,8 @@ impl Reexecution<'_> {
             let locked = self.lock.stages.get(name).ok_or_else(missing)?;
             let action = original_action(self.original, locked)?.ok_or_else(missing)?;
             let plan = planner.assess(id, &digest);
-            if let Verdict::Broken(failure) = plan.verdict {
-                return Err(Obstacle::Failure(failure));
+            if let Verdict::Broken(trouble) = plan.verdict {
+                return Err(Obstacle::Trouble(trouble));
             }
             let key = plan.key.ok_or_else(missing)?;
             for record in action.objects() {
@@ -269,16 +230,17 @@ impl Reexecution<'_> {
     }
 }
 
+/// The stages of a graph with these names, in its order.
+fn in_order(graph: &Graph, wanted: &dyn Fn(&str) -> bool) -> Vec<StageId> {
+    let mut ids = graph.order().to_vec();
+    ids.retain(|id| wanted(&graph.stage(*id).name));
+    ids
+}
+
 /// The action behind a recorded stage, if the store has it and it says what the record says.
 pub fn original_action(store: &Store, locked: &LockedStage) -> Result<Option<Action>, CacheError> {
-    let agrees = |action: &Action| {
-        let outputs = action
-            .outputs
-            .iter()
-            .map(|output| (output.port.clone(), output.record.digest));
-        outputs.collect::<BTreeMap<_, _>>() == locked.outputs
-    };
-    Ok(store.usable_action(&locked.key)?.filter(agrees))
+    let action = store.usable_action(&locked.key)?;
+    Ok(action.filter(|action| action.digests() == locked.outputs))
 }
 
 fn with_manifest(action: &Arc<Action>, store: &Store) -> Result<Arc<Action>, CacheError> {

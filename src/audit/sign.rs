@@ -13,12 +13,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use contract::TroubleKind;
 use contract::artifact::Digest;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use thiserror::Error;
 
 use super::lock::write_whole;
+use crate::diagnostic::AsTrouble;
 use crate::pipeline::limits::read_regular;
 
 const HEAD: &str = "runner signature 1";
@@ -52,7 +54,7 @@ pub enum SignError {
         path: PathBuf,
         source: io::Error,
     },
-    #[error("{} holds no {wanted} ed25519 key in PEM form", path.display())]
+    #[error("{} does not hold a {wanted} ed25519 key in PEM form", path.display())]
     Key { path: PathBuf, wanted: &'static str },
     #[error("there is no signature {}", .0.display())]
     Missing(PathBuf),
@@ -67,24 +69,34 @@ pub enum SignError {
 }
 
 impl SignError {
-    /// Whether something is not what it should be, rather than the command line wrong.
-    pub fn is_difference(&self) -> bool {
-        !matches!(self, Self::Io { .. } | Self::Key { .. })
+    fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { verb, path, source }
+    }
+}
+
+impl AsTrouble for SignError {
+    fn kind(&self) -> TroubleKind {
+        match self {
+            Self::Io { .. } | Self::Key { .. } => TroubleKind::Wrong,
+            _ => TroubleKind::Different,
+        }
     }
 
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
             Self::Key {
                 wanted: "private", ..
-            } => Some("`openssl genpkey -algorithm ed25519 -out key.pem` makes one"),
+            } => "`openssl genpkey -algorithm ed25519 -out key.pem` makes one",
             Self::Key { .. } => {
-                Some("`openssl pkey -in key.pem -pubout -out key.pub` writes that of a private one")
+                "`openssl pkey -in key.pem -pubout -out key.pub` writes that of a private one"
             }
             Self::Missing(_) | Self::OtherContent(_) => {
-                Some("who vouches for it signs it with --sign KEYFILE")
+                "to vouch for it as it is now, sign it with --sign KEYFILE"
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -128,11 +140,7 @@ impl PrivateKey {
             hex(&signature.to_bytes())
         );
         let path = signature_path(sealed);
-        write_whole(&path, text.as_bytes()).map_err(|source| SignError::Io {
-            verb: "write",
-            path: path.clone(),
-            source,
-        })?;
+        write_whole(&path, text.as_bytes()).map_err(SignError::io("write", &path))?;
         Ok(path)
     }
 }
@@ -164,11 +172,7 @@ pub fn check_signature(
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(SignError::Missing(path));
         }
-        other => other.map_err(|source| SignError::Io {
-            verb: "read",
-            path: path.clone(),
-            source,
-        })?,
+        other => other.map_err(SignError::io("read", &path))?,
     };
     let written = String::from_utf8_lossy(&written).replace("\r\n", "\n");
     let (message, public, signature) =
@@ -195,14 +199,16 @@ pub fn signature_beside(what: Signed, seal: &Digest, sealed: &Path) -> Option<Ve
 
 /// Whether a signature is of this seal and holds for the key that it names.
 pub fn holds_by_itself(what: Signed, seal: &Digest, signature: &[u8]) -> bool {
-    let holds = || {
-        let text = std::str::from_utf8(signature).ok()?.replace("\r\n", "\n");
-        let (message, public, signature) =
-            parse(&text).filter(|(message, ..)| *message == what.message(seal))?;
-        let key = VerifyingKey::from_bytes(&unhex(public)?.try_into().ok()?).ok()?;
-        key.verify_strict(message.as_bytes(), &signature).ok()
-    };
-    holds().is_some()
+    signed_by(signature).is_some_and(|message| message == what.message(seal))
+}
+
+/// What a signature signs, if it holds for the key that it names.
+fn signed_by(signature: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(signature).ok()?.replace("\r\n", "\n");
+    let (message, public, signature) = parse(&text)?;
+    let key = VerifyingKey::from_bytes(&unhex(public)?.try_into().ok()?).ok()?;
+    key.verify_strict(message.as_bytes(), &signature).ok()?;
+    Some(message.to_owned())
 }
 
 /// What was signed, the public key, the signature.
@@ -217,11 +223,7 @@ fn parse(text: &str) -> Option<(&str, &str, Signature)> {
 }
 
 fn read(path: &Path) -> Result<String, SignError> {
-    let bytes = read_regular(path).map_err(|source| SignError::Io {
-        verb: "read",
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = read_regular(path).map_err(SignError::io("read", path))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -358,7 +360,7 @@ mod tests {
         assert!(
             wrong.to_string().contains("private")
                 && wrong.hint().is_some()
-                && !wrong.is_difference()
+                && wrong.kind() == TroubleKind::Wrong
         );
         case.sign();
         let wrong = case.check(Signed::Lock, &case.seal, "key").unwrap_err();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::graph::{Graph, StageNode};
+use crate::graph::{Graph, StageId, StageNode};
 use crate::pipeline::Tolerance;
 
 /// What an audit is asked to tolerate.
@@ -18,28 +18,25 @@ pub struct Tolerances {
 impl Tolerances {
     /// The tolerance for an output.
     pub fn of(&self, stage: &StageNode, port: &str) -> Tolerance {
-        let asked = |name: &String| self.ports.get(&(name.clone(), port.to_owned()));
-        let asked = asked(&stage.name).or_else(|| asked(&stage.stage));
-        asked
-            .or_else(|| stage.tolerance.get(port))
-            .copied()
-            .unwrap_or(self.default)
+        for name in [&stage.name, &stage.stage] {
+            if let Some(asked) = self.ports.get(&(name.clone(), port.to_owned())) {
+                return *asked;
+            }
+        }
+        stage.tolerance.get(port).copied().unwrap_or(self.default)
     }
 
     /// The first of the named outputs that the graph does not have.
     pub fn unknown<'a>(&'a self, graph: &Graph) -> Option<(&'a str, &'a str)> {
-        let is_there = |(stage, port): &&(String, String)| {
-            graph.find(stage).iter().any(|id| {
-                graph
-                    .stage(*id)
-                    .outputs
-                    .iter()
-                    .any(|output| output.name == *port)
-            })
-        };
-        self.ports
-            .keys()
-            .find(|named| !is_there(named))
-            .map(|(stage, port)| (stage.as_str(), port.as_str()))
+        for (stage, port) in self.ports.keys() {
+            let has_port = |id: &StageId| {
+                let outputs = &graph.stage(*id).outputs;
+                outputs.iter().any(|output| output.name == *port)
+            };
+            if !graph.find(stage).iter().any(has_port) {
+                return Some((stage, port));
+            }
+        }
+        None
     }
 }

@@ -11,9 +11,9 @@ use crate::pipeline::Tolerance;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Every output came out equal in every bit.
+    /// Every output is equal in every bit.
     Bitwise,
-    /// Every output came out as close as was asked for.
+    /// Every output is as close as was asked for.
     WithinTolerance,
     /// It differs, and so does the machine, in what floating-point bits depend on.
     EnvironmentDiffers,
@@ -25,7 +25,7 @@ pub enum Verdict {
     StageChanged,
     /// It differs because what it takes from an earlier stage does.
     Inherited,
-    /// Nothing that determines it differs, and yet it came out otherwise.
+    /// Nothing that determines it differs, and yet its outputs do.
     Differs,
     /// It differs, or might; by how much is unknown, because the original is not available.
     Missing,
@@ -57,7 +57,7 @@ impl Verdict {
     }
 }
 
-/// What came of one output.
+/// What became of one output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PortAudit {
     pub port: String,
@@ -72,12 +72,12 @@ pub struct PortAudit {
     pub compared: usize,
 }
 
-/// What is known about a stage after it was done again.
+/// What is known about a stage after it was executed again.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The record knows the stage.
     pub recorded: bool,
-    /// It was executed here, and came to outputs.
+    /// It was executed here and has outputs.
     pub executed: bool,
     /// Why it was not, if it failed.
     pub failure: Option<String>,
@@ -87,9 +87,9 @@ pub struct Facts {
     pub unknown_change: bool,
     /// Outputs that two executions here do not agree about.
     pub unstable: Vec<String>,
-    /// It was done again on the original inputs, and came to the original outputs, or not.
+    /// It was executed again on the original inputs, and gave the original outputs, or not.
     pub on_original_inputs: Option<bool>,
-    /// Figures that the record quotes otherwise than the very outputs that it names.
+    /// Metrics that the record quotes otherwise than the outputs that it names.
     pub misquoted: Vec<String>,
     pub ports: Vec<PortAudit>,
 }
@@ -104,7 +104,7 @@ pub struct StageAudit {
     pub reason: String,
     /// Lines of the manifest that differ, then and now.
     pub differences: Vec<Difference>,
-    /// For a verdict `inherited`: whether it was established by doing the stage again on the original inputs.
+    /// For a verdict `inherited`: whether it was established by executing the stage again on the original inputs.
     pub established: bool,
     pub ports: Vec<PortAudit>,
     pub seconds: f64,
@@ -141,73 +141,61 @@ impl<'a> Causes<'a> {
 /// The verdict on a stage, and the sentence that goes with it.
 pub fn judge(facts: &Facts) -> (Verdict, String) {
     let causes = Causes::of(&facts.differences);
-    let listed = |differences: &[&Difference]| {
-        let shown: Vec<String> = differences
-            .iter()
-            .take(3)
-            .map(ToString::to_string)
-            .collect();
-        let more = if differences.len() > shown.len() {
-            "; …"
-        } else {
-            ""
-        };
-        shown.join("; ") + more
-    };
-    let worst = facts
-        .ports
-        .iter()
-        .map(|port| port.closeness)
-        .try_fold(Closeness::Bitwise, |worst, closeness| {
-            Some(worst.max(closeness?))
-        });
+    // `None` if it is unknown of one output how close it is.
+    let mut worst = Some(Closeness::Bitwise);
+    for port in &facts.ports {
+        worst = worst
+            .zip(port.closeness)
+            .map(|(worst, this)| worst.max(this));
+    }
     let same = if worst == Some(Closeness::Bitwise) {
         "; the outputs are the same"
     } else {
         ""
     };
+    // The first that applies: what was not executed cannot differ, and a change needs no further explanation.
     if let Some(failure) = &facts.failure {
         return (Verdict::Failed, failure.clone());
     }
-    if !facts.executed {
-        return (
+    match () {
+        () if !facts.executed => (
             Verdict::Skipped,
-            "something that it needs did not finish".to_owned(),
-        );
+            "something that it needs did not finish".into(),
+        ),
+        () if !facts.recorded => (Verdict::InputChanged, "the record has no such stage".into()),
+        () if !causes.stage.is_empty() => (Verdict::StageChanged, listed(&causes.stage) + same),
+        () if !causes.own.is_empty() => (Verdict::InputChanged, listed(&causes.own) + same),
+        () if !facts.unstable.is_empty() => {
+            let ports = facts.unstable.join(", ");
+            let reason = format!("two executions here disagree about {ports}");
+            (Verdict::Nondeterministic, reason)
+        }
+        () if !facts.misquoted.is_empty() => {
+            let misquoted = facts.misquoted.join("; ");
+            let reason = format!("the record misquotes its outputs: {misquoted}");
+            (Verdict::Differs, reason)
+        }
+        () => match worst {
+            Some(Closeness::Bitwise) => (Verdict::Bitwise, unlike(&causes)),
+            Some(Closeness::WithinTolerance) => (Verdict::WithinTolerance, unlike(&causes)),
+            worst => differing(facts, &causes, worst.is_none()),
+        },
     }
-    if !facts.recorded {
-        return (
-            Verdict::InputChanged,
-            "the record knows no such stage".to_owned(),
-        );
-    }
-    if !causes.stage.is_empty() {
-        return (Verdict::StageChanged, listed(&causes.stage) + same);
-    }
-    if !causes.own.is_empty() {
-        return (Verdict::InputChanged, listed(&causes.own) + same);
-    }
-    if !facts.unstable.is_empty() {
-        let ports = facts.unstable.join(", ");
-        return (
-            Verdict::Nondeterministic,
-            format!("two executions here disagree about {ports}"),
-        );
-    }
-    if !facts.misquoted.is_empty() {
-        return (
-            Verdict::Differs,
-            format!(
-                "the record misquotes its outputs: {}",
-                facts.misquoted.join("; ")
-            ),
-        );
-    }
-    match worst {
-        Some(Closeness::Bitwise) => (Verdict::Bitwise, unlike(&causes)),
-        Some(Closeness::WithinTolerance) => (Verdict::WithinTolerance, unlike(&causes)),
-        worst => differing(facts, &causes, worst.is_none()),
-    }
+}
+
+/// The first few of these lines.
+fn listed(differences: &[&Difference]) -> String {
+    let shown: Vec<String> = differences
+        .iter()
+        .take(3)
+        .map(ToString::to_string)
+        .collect();
+    let more = if differences.len() > shown.len() {
+        "; …"
+    } else {
+        ""
+    };
+    shown.join("; ") + more
 }
 
 /// In what the stage was unlike its record, though it came out the same.
@@ -234,38 +222,26 @@ fn differing(facts: &Facts, causes: &Causes<'_>, original_is_missing: bool) -> (
         };
         return (Verdict::EnvironmentDiffers, format!("{class}{also}{aside}"));
     }
-    match (inputs_differ, facts.on_original_inputs) {
-        (true, Some(true)) => {
-            return (
-                Verdict::Inherited,
-                "on the original inputs it gives the original outputs".to_owned(),
-            );
+    match facts.on_original_inputs {
+        Some(true) if inputs_differ => {
+            let reason = "on the original inputs it gives the original outputs";
+            (Verdict::Inherited, reason.to_owned())
         }
-        (true, Some(false)) => {
-            return (
-                Verdict::Differs,
-                "its inputs differ, but on the original ones it differs, too".to_owned(),
-            );
+        Some(false) if inputs_differ => {
+            let reason = "its inputs differ, but it differs on the original ones, too";
+            (Verdict::Differs, reason.to_owned())
         }
-        (true, None) => return (Verdict::Inherited, format!("its inputs differ{aside}")),
-        (false, _) => {}
+        None if inputs_differ => (Verdict::Inherited, format!("its inputs differ{aside}")),
+        _ if facts.unknown_change => {
+            let reason = "its key differs; the record does not know what determined it then";
+            (Verdict::InputChanged, reason.to_owned())
+        }
+        _ if original_is_missing => (Verdict::Missing, format!("it differs{aside}")),
+        _ => (
+            Verdict::Differs,
+            "nothing that determines it differs".to_owned(),
+        ),
     }
-    if facts.unknown_change {
-        return (
-            Verdict::InputChanged,
-            "its key differs; the record does not know what determined it then".to_owned(),
-        );
-    }
-    if original_is_missing {
-        return (
-            Verdict::Missing,
-            "it differs; the original is not available, so only digests were compared".to_owned(),
-        );
-    }
-    (
-        Verdict::Differs,
-        "nothing that determines it differs".to_owned(),
-    )
 }
 
 /// What an audit found.
@@ -273,7 +249,7 @@ fn differing(facts: &Facts, causes: &Causes<'_>, original_is_missing: bool) -> (
 pub struct AuditReport {
     /// In the order of the graph.
     pub stages: Vec<StageAudit>,
-    /// The first stage that differs by itself.
+    /// The first stage that differs on its own account.
     pub first_divergence: Option<String>,
     /// Stages that differ only because of their inputs.
     pub inherited: Vec<String>,
@@ -286,21 +262,19 @@ pub struct AuditReport {
 
 impl AuditReport {
     pub fn new(stages: Vec<StageAudit>, left_out: usize, seconds: f64) -> Self {
-        let named = |stage: &StageAudit| stage.stage.clone();
-        let inherits = |stage: &&StageAudit| stage.verdict == Verdict::Inherited;
-        let inherited: Vec<String> = stages.iter().filter(inherits).map(named).collect();
-        let by_itself =
-            |stage: &&StageAudit| !stage.verdict.is_good() && stage.verdict != Verdict::Inherited;
+        let (mut own, mut tolerated, mut inherited) = (None, None, Vec::new());
+        for stage in &stages {
+            match stage.verdict {
+                Verdict::Bitwise => {}
+                Verdict::WithinTolerance => tolerated = tolerated.or(Some(&stage.stage)),
+                Verdict::Inherited => inherited.push(stage.stage.clone()),
+                _ => own = own.or(Some(&stage.stage)),
+            }
+        }
         // What is inherited may come from a stage whose difference was small enough to be tolerated.
-        let tolerated = |stage: &&StageAudit| {
-            !inherited.is_empty() && stage.verdict == Verdict::WithinTolerance
-        };
-        let first = stages
-            .iter()
-            .find(by_itself)
-            .or_else(|| stages.iter().find(tolerated));
+        let tolerated = tolerated.filter(|_| !inherited.is_empty());
         Self {
-            first_divergence: first.map(named),
+            first_divergence: own.or(tolerated).cloned(),
             inherited,
             stages,
             left_out,
@@ -317,9 +291,7 @@ impl AuditReport {
     }
 
     pub fn has_failures(&self) -> bool {
-        self.stages
-            .iter()
-            .any(|stage| stage.verdict == Verdict::Failed)
+        self.count(Verdict::Failed) > 0
     }
 
     pub fn count(&self, verdict: Verdict) -> usize {

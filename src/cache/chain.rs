@@ -1,13 +1,12 @@
 //! Records of runs as a chain: each ends with a seal over its content and names the seal of the one that was recorded before
-//! it, and the store keeps the newest seal apart. So a record that was changed, removed or renamed shows. Whoever rewrites
+//! it, and the store keeps the newest seal apart. So a record that was changed, removed or renamed shows. Anyone who rewrites
 //! all of it goes unseen; against that, records are signed.
 //!
-//! Records take their places one after another, under a lease. Whoever is about to take one first writes down which
-//! (`runs.next`), then the record, then the end of the chain (`runs.head`). So a process that was killed in between leaves
-//! behind what it takes to go on: if the record is there as announced, it is the newest one; if not, it never was one.
+//! Records take their places one after another, under a lease. A process that is about to take one first writes down which
+//! (`runs.next`), then the record, then the end of the chain (`runs.head`). So if it is killed in between, the next one knows
+//! how to continue: if the record is there as announced, it is the newest one; if not, it never was one.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -87,24 +86,19 @@ pub(super) fn sealed(record: &RunRecord, link: Option<&Link>) -> (Vec<u8>, Diges
 
 /// Whether the seal in a record's file fits its bytes.
 pub fn seal_of(bytes: &[u8]) -> RecordSeal {
-    let split = bytes.len().checked_sub(TAIL).map(|at| bytes.split_at(at));
-    let Some((content, tail)) =
-        split.and_then(|(head, tail)| Some((head.strip_suffix(SEAL)?, tail)))
-    else {
-        let says_so = bytes.windows(SEAL.len()).any(|window| window == SEAL);
-        return if says_so {
-            RecordSeal::Broken
-        } else {
-            RecordSeal::None
-        };
-    };
-    let written = std::str::from_utf8(tail)
-        .ok()
-        .and_then(|tail| tail.strip_suffix("\"}")?.parse::<Digest>().ok());
-    match written {
-        Some(written) if written == Digest::of_bytes(content) => RecordSeal::Intact(written),
+    match written_seal(bytes) {
+        Some((content, seal)) if seal == Digest::of_bytes(content) => RecordSeal::Intact(seal),
+        None if !bytes.windows(SEAL.len()).any(|window| window == SEAL) => RecordSeal::None,
         _ => RecordSeal::Broken,
     }
+}
+
+/// The content of a record's file, and the seal behind it.
+fn written_seal(bytes: &[u8]) -> Option<(&[u8], Digest)> {
+    let (head, tail) = bytes.split_at(bytes.len().checked_sub(TAIL)?);
+    let content = head.strip_suffix(SEAL)?;
+    let seal = std::str::from_utf8(tail).ok()?.strip_suffix("\"}")?;
+    Some((content, seal.parse().ok()?))
 }
 
 impl Store {
@@ -141,12 +135,17 @@ impl Store {
             (Some(run), Some(seal)) => before == Some((&next.link.store, run, seal)),
             _ => before.is_none(),
         };
-        let is_written = || matches!(self.record_seal(&next.run), Ok(RecordSeal::Intact(seal)) if seal == next.seal);
-        (follows && is_written()).then_some(ChainHead {
-            store: next.link.store,
-            run: next.run,
-            seal: next.seal,
-        })
+        if !follows {
+            return None;
+        }
+        match self.record_seal(&next.run) {
+            Ok(RecordSeal::Intact(seal)) if seal == next.seal => Some(ChainHead {
+                store: next.link.store,
+                run: next.run,
+                seal,
+            }),
+            _ => None,
+        }
     }
 
     /// Whether the file that names the newest record is there but was changed.
@@ -162,12 +161,8 @@ impl Store {
     /// Whether the bytes of a run's record are those that were written.
     pub fn record_seal(&self, run: &RunId) -> Result<RecordSeal, CacheError> {
         let path = self.run_path(run);
-        Ok(seal_of(
-            &self
-                .layout()
-                .read(&path)
-                .map_err(CacheError::io("read", &path))?,
-        ))
+        let bytes = self.layout().read(&path);
+        Ok(seal_of(&bytes.map_err(CacheError::io("read", &path))?))
     }
 
     /// Writes a record. One that has ended takes its place at the end of the chain.
@@ -178,44 +173,22 @@ impl Store {
         }
         let _turn = self.turn_in_chain();
         let head = self.chain_head();
-        if let Some(head) = head
-            .as_ref()
-            .filter(|head| self.written_head().as_ref() != Some(*head))
+        if let Some(head) = &head
+            && self.written_head().as_ref() != Some(head)
         {
             // It is known by its announcement alone, which the next one replaces.
             replace(self.layout(), &self.head_path(), &seal(head))?;
             failpoint::pass();
         }
-        let link = match &head {
-            // Written again, it keeps its place.
-            Some(head) if head.run == record.run => self
-                .load_run(&record.run)
-                .ok()
-                .and_then(|record| record.previous),
-            Some(head) => {
-                let (store, run, seal) =
-                    (head.store.clone(), Some(head.run.clone()), Some(head.seal));
-                Some(Link {
-                    store,
-                    run,
-                    seal,
-                    after_break: false,
-                })
-            }
-            None => self.newest_link()?,
-        };
-        let link = link.unwrap_or_else(|| Link {
-            store: new_name(),
-            run: None,
-            seal: None,
-            after_break: false,
-        });
+        let link = self.link_of(record, head)?;
         let (bytes, seal_of_record) = sealed(record, Some(&link));
         let next = Next {
             run: record.run.clone(),
             seal: seal_of_record,
             link,
         };
+        // A crash after the first of these three leaves an announcement of a record that is not there, which counts for nothing;
+        // one after the second, an announcement that stands in for the head.
         replace(self.layout(), &self.next_path(), &seal(&next))?;
         failpoint::pass();
         replace(self.layout(), &path, &bytes)?;
@@ -232,8 +205,33 @@ impl Store {
         Ok(())
     }
 
-    /// The right to put a record at the end of the chain. It is had for an instant only. Who cannot get it after a while goes
-    /// on without: then the chain may fork, which hides no loss but that of the shorter branch.
+    /// What a record says about the one before it, which is the head of the chain.
+    fn link_of(&self, record: &RunRecord, head: Option<ChainHead>) -> Result<Link, CacheError> {
+        let found = match head {
+            // Written again, it keeps its place.
+            Some(head) if head.run == record.run => {
+                let written = self.load_run(&record.run).ok();
+                written.and_then(|written| written.previous)
+            }
+            Some(head) => Some(Link {
+                store: head.store,
+                run: Some(head.run),
+                seal: Some(head.seal),
+                after_break: false,
+            }),
+            None => self.newest_link()?,
+        };
+        // The first record of a store gives it its name.
+        Ok(found.unwrap_or_else(|| Link {
+            store: new_name(),
+            run: None,
+            seal: None,
+            after_break: false,
+        }))
+    }
+
+    /// The right to put a record at the end of the chain, which is held for an instant only. A process that cannot get it for a
+    /// while continues without it: then the chain may fork, which hides no loss but that of the shorter branch.
     fn turn_in_chain(&self) -> Option<Lease> {
         let begun = Instant::now();
         loop {
@@ -256,14 +254,13 @@ impl Store {
 
     /// The end of the chain as its records show it, where the head is lost. Without linked records nothing is.
     fn newest_link(&self) -> Result<Option<Link>, CacheError> {
-        for run in self
-            .by_age()?
-            .into_iter()
-            .filter(|run| !self.is_imported(run))
-        {
+        for run in self.by_age()? {
             let Ok(record) = self.load_run(&run) else {
                 continue;
             };
+            if self.is_imported(&run) {
+                continue;
+            }
             if let (Some(previous), Ok(RecordSeal::Intact(seal))) =
                 (record.previous, self.record_seal(&run))
             {
@@ -278,60 +275,54 @@ impl Store {
         Ok(None)
     }
 
-    /// Notes that a record goes because its time is over, so that its absence is no riddle.
+    /// Notes that a record goes because its time is over, so that its absence is explained.
     pub(super) fn note_forgotten(&self, record: &RunRecord) -> Result<(), CacheError> {
         let Some(seal) = record.seal else {
             return Ok(());
         };
         let path = self.forgotten_path();
-        if self
-            .layout()
-            .look_at(&path)
-            .is_some_and(|metadata| !metadata.is_file())
-        {
+        let there = self.layout().look_at(&path);
+        if there.is_some_and(|there| !there.is_file()) {
             self.layout().set_aside(&path)?;
         }
-        // On a line of its own, whatever became of the line before.
+        // On a separate line, whatever became of the line before.
         let line = format!("\n{} {seal}\n", record.run);
-        let write = |mut file: fs::File| {
+        let written = append_plain(&path).and_then(|mut file| {
             file.write_all(line.as_bytes())?;
+            // The record goes next: without the note, its absence would look like a loss.
             file.sync_data()
-        };
-        append_plain(&path)
-            .and_then(write)
-            .map_err(CacheError::io("write", &path))
+        });
+        written.map_err(CacheError::io("write", &path))
     }
 
     /// Records that a collection of garbage has removed, with their seals.
     pub fn forgotten_runs(&self) -> BTreeMap<RunId, Digest> {
-        let bytes = self
-            .layout()
-            .read(&self.forgotten_path())
-            .unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let entry = |line: &str| {
-            let (run, seal) = line.split_once(' ')?;
-            Some((RunId(run.to_owned()), seal.parse().ok()?))
-        };
-        text.lines().filter_map(entry).collect()
+        let bytes = self.layout().read(&self.forgotten_path());
+        let mut forgotten = BTreeMap::new();
+        for line in String::from_utf8_lossy(&bytes.unwrap_or_default()).lines() {
+            if let Some((run, seal)) = line.split_once(' ')
+                && let Ok(seal) = seal.parse()
+            {
+                forgotten.insert(RunId(run.to_owned()), seal);
+            }
+        }
+        forgotten
     }
 }
 
 /// A name for a store, which no other has.
 fn new_name() -> String {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    Digest::of_bytes(format!("{host} {} {}", std::process::id(), since.as_nanos()).as_bytes())
-        .short()
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanoseconds = since.unwrap_or_default().as_nanos();
+    let machine = rustix::system::uname();
+    let (host, process) = (machine.nodename().to_string_lossy(), std::process::id());
+    Digest::of_bytes(format!("{host} {process} {nanoseconds}").as_bytes()).short()
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs;
+
     use super::*;
 
     pub fn record(run: &str, status: RunStatus) -> RunRecord {
@@ -409,7 +400,7 @@ pub(super) mod tests {
         );
     }
 
-    /// Whatever of the three files was written when a process was killed, the next record goes on where the chain ended.
+    /// Whatever of the three files was written when a process was killed, the next record continues where the chain ended.
     #[test]
     fn a_record_that_was_written_but_not_made_the_newest_is_found() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
 //! Checkpoints: states of a long stage on its way, in chains. A chain is named by what determines its course, a
-//! checkpoint by its step; so an interrupted run goes on, and a longer one starts from a shorter one's end.
+//! checkpoint by its step; so an interrupted run continues, and a longer one starts from a shorter one's end.
 //!
 //! Of a chain there stay the newest two, the best one, and a series that gets thinner the further it lies back: at most
 //! three for each factor of four. A note beside them, a file for each stage that works on the chain, says who needs it,
@@ -17,7 +17,7 @@ use super::seal::{seal, unseal};
 use super::tree::{Found, Kind};
 use super::{CacheError, Key, Layout, Store};
 
-/// A file that is longer than this is no state of anything that fits a machine.
+/// No state of anything that fits a machine is longer than this.
 const LONGEST_STATE: u64 = 64 << 30;
 
 /// What a stage says of its states in a chain.
@@ -47,14 +47,13 @@ pub(super) struct State {
 impl Chain {
     pub fn open(layout: &Layout, folder: &Path) -> Result<Self, CacheError> {
         let mut chain = Self::default();
-        for file in layout
-            .entries(folder)?
-            .into_iter()
-            .filter(|found| found.seen.kind == Kind::File)
-        {
+        for file in layout.entries(folder)? {
             let Some(stem) = file.path.file_stem().and_then(|stem| stem.to_str()) else {
                 continue;
             };
+            if file.seen.kind != Kind::File {
+                continue;
+            }
             if let Ok(key) = stem.parse::<Digest>() {
                 let note = layout.read(&file.path).ok().and_then(|text| unseal(&text));
                 chain.notes.extend(note.map(|note| (Key(key), note)));
@@ -72,28 +71,29 @@ impl Chain {
         let mut kept = self.kept_after();
         let newest = self.states.last().map_or(step, |state| state.step);
         for end in [step, newest] {
-            let before = self
-                .states
-                .iter()
-                .map(|state| state.step)
-                .rfind(|state| *state < end);
+            let mut before = None;
+            for State { step, .. } in &self.states {
+                if *step < end {
+                    before = Some(*step);
+                }
+                if *step <= end && is_in_series(end, *step) {
+                    kept.insert(*step);
+                }
+            }
             kept.extend(before);
-            let in_series = |state: &u64| *state <= end && is_in_series(end, *state);
-            kept.extend(self.states.iter().map(|state| state.step).filter(in_series));
         }
         kept
     }
 
     /// The states that stay when the stages have ended: their last and their best ones.
     pub fn kept_after(&self) -> BTreeSet<u64> {
-        let noted = self
-            .notes
-            .values()
-            .flat_map(|note| [Some(note.last), note.best])
-            .flatten();
-        noted
-            .chain(self.states.last().map(|state| state.step))
-            .collect()
+        let mut kept = BTreeSet::new();
+        for note in self.notes.values() {
+            kept.insert(note.last);
+            kept.extend(note.best);
+        }
+        kept.extend(self.states.last().map(|state| state.step));
+        kept
     }
 }
 
@@ -113,23 +113,22 @@ impl Store {
     /// The newest intact checkpoint of a chain at or before a step, with its step.
     pub fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)> {
         let chain = Chain::open(self.layout(), &self.layout().chain(chain)).ok()?;
-        chain
-            .states
-            .iter()
-            .rev()
-            .filter(|state| state.step <= at_most)
-            .find_map(|state| {
-                let path = &state.file.path;
-                match self.read_state(state) {
-                    Ok(bytes) => return Some((state.step, bytes)),
-                    // It was thinned out meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-                    Err(_) => {}
+        for state in chain.states.iter().rev() {
+            if state.step > at_most {
+                continue;
+            }
+            match self.read_state(state) {
+                Ok(bytes) => return Some((state.step, bytes)),
+                // It was thinned out meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => {
+                    let path = &state.file.path;
+                    tracing::warn!("checkpoint {} is damaged and was removed", path.display());
+                    let _ = self.layout().remove(path);
                 }
-                tracing::warn!("checkpoint {} is damaged and was removed", path.display());
-                let _ = self.layout().remove(path);
-                None
-            })
+            }
+        }
+        None
     }
 
     /// The bytes of a state, which are checked before they are all in memory.
@@ -168,20 +167,16 @@ impl Store {
             let (aside, _) = write_aside(layout, bytes)?;
             rename_into(layout, &aside, &path)?;
         }
-        replace(
-            layout,
-            &folder.join(format!("{key}.json")),
-            &seal(&Note { last: step, best }),
-        )?;
+        let note = Note { last: step, best };
+        replace(layout, &folder.join(format!("{key}.json")), &seal(&note))?;
+        // Older states go only now, when the new one and its note are there.
         let chain = Chain::open(layout, &folder)?;
         let kept = chain.kept_at(step);
-        let is_superseded = |state: &State| state.step == step && state.digest != digest;
-        for state in chain
-            .states
-            .iter()
-            .filter(|state| is_superseded(state) || !kept.contains(&state.step))
-        {
-            layout.remove(&state.file.path)?;
+        for state in &chain.states {
+            let is_superseded = state.step == step && state.digest != digest;
+            if is_superseded || !kept.contains(&state.step) {
+                layout.remove(&state.file.path)?;
+            }
         }
         Ok(())
     }
@@ -190,11 +185,12 @@ impl Store {
     pub fn end_checkpoints(&self, chain: &Digest) -> Result<(), CacheError> {
         let chain = Chain::open(self.layout(), &self.layout().chain(chain))?;
         let kept = chain.kept_after();
-        let mut between = chain
-            .states
-            .iter()
-            .filter(|state| !kept.contains(&state.step));
-        between.try_for_each(|state| self.layout().remove(&state.file.path))
+        for state in &chain.states {
+            if !kept.contains(&state.step) {
+                self.layout().remove(&state.file.path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets a chain of checkpoints.
@@ -204,19 +200,15 @@ impl Store {
 
     /// The folders of all chains.
     pub(super) fn chains(&self) -> Result<Vec<PathBuf>, CacheError> {
-        let folders = |folder: &Path| -> Result<Vec<PathBuf>, CacheError> {
-            let found = self.layout().entries(folder)?.into_iter();
-            Ok(found
-                .filter(|found| found.seen.kind == Kind::Folder)
-                .map(|found| found.path)
-                .collect())
-        };
-        let shards = folders(&self.layout().checkpoints())?;
-        Ok(shards
-            .iter()
-            .map(|shard| folders(shard))
-            .collect::<Result<Vec<_>, _>>()?
-            .concat())
+        let mut chains = Vec::new();
+        for shard in self.layout().entries(&self.layout().checkpoints())? {
+            if shard.seen.kind == Kind::Folder {
+                let mut found = self.layout().entries(&shard.path)?;
+                found.retain(|found| found.seen.kind == Kind::Folder);
+                chains.extend(found.into_iter().map(|found| found.path));
+            }
+        }
+        Ok(chains)
     }
 }
 

@@ -3,8 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use contract::TroubleKind;
 use contract::artifact::{ArtifactError, Digest};
 use thiserror::Error;
+
+use crate::diagnostic::AsTrouble;
 
 /// A failure of the store.
 #[derive(Debug, Error)]
@@ -76,46 +79,55 @@ impl CacheError {
             Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_)
         )
     }
+}
 
-    /// What the user can do.
-    pub fn hint(&self) -> Option<&'static str> {
+impl AsTrouble for CacheError {
+    fn kind(&self) -> TroubleKind {
         match self {
+            Self::NoSuchRun(_) | Self::NoRuns(_) | Self::ManyRuns { .. } => TroubleKind::Wrong,
+            _ => TroubleKind::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
             Self::Io {
                 verb: "read" | "list",
                 source,
                 ..
             } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("somebody else may have written it: see who may read the store")
+                "somebody else may have written it: see who may read the store"
             }
             Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(
-                    "the store must be writable: choose another with --store DIR or RUNNER_STORE",
-                ),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
-                    "the disk is full: free space with `runner cache gc --max-size 10GiB`, or use --store DIR",
-                ),
-                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => Some(
-                    "the store is a folder, and a file is in its way: choose another with --store DIR or RUNNER_STORE",
-                ),
-                _ => None,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    "the store must be writable: choose another with --store DIR or RUNNER_STORE"
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "the disk is full: free space with `runner cache gc --max-size 10GiB`, or use --store DIR"
+                }
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                    "the store is a folder, and a file is in its way: choose another with --store DIR or RUNNER_STORE"
+                }
+                _ => return None,
             },
-            Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_) => Some(
-                "`runner cache verify` sets damaged objects aside; the next run recomputes them",
-            ),
-            Self::Foreign { .. } => Some(
-                "`runner cache verify` sets it aside; a store may lie elsewhere as a whole: use --store DIR or RUNNER_STORE",
-            ),
-            Self::Collecting => Some("try again when it has ended"),
-            Self::Record { .. } => Some(
-                "`runner cache verify` sets it aside if it is damaged; an intact one comes from a newer version of runner",
-            ),
-            Self::Misplaced { .. } => Some("it was moved or forged; `runner verify` says more"),
-            Self::ManyRuns { .. } => Some("write more of its name"),
-            Self::NoRuns(_) => Some(
-                "`runner run PIPELINE` makes one; choose another store with --store DIR or RUNNER_STORE",
-            ),
-            Self::NoSuchRun(_) => Some("`runner runs` lists them"),
-        }
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_) => {
+                "`runner cache verify` sets damaged objects aside; the next run recomputes them"
+            }
+            Self::Foreign { .. } => {
+                "`runner cache verify` sets it aside; a store may lie elsewhere as a whole: use --store DIR or RUNNER_STORE"
+            }
+            Self::Collecting => "try again when it has ended",
+            Self::Record { .. } => {
+                "`runner cache verify` sets it aside if it is damaged; an intact one comes from a newer version of runner"
+            }
+            Self::Misplaced { .. } => "it was moved or forged; `runner verify` says more",
+            Self::ManyRuns { .. } => "write more of its name",
+            Self::NoRuns(_) => {
+                "`runner run PIPELINE` makes one; choose another store with --store DIR or RUNNER_STORE"
+            }
+            Self::NoSuchRun(_) => "`runner runs` lists them",
+        };
+        Some(hint.to_owned())
     }
 }
 

@@ -23,25 +23,21 @@ pub fn file_name(name: &str) -> String {
         // Nothing else gives a percent sign without digits.
         return "%".to_owned();
     }
-    let last = name
-        .char_indices()
-        .next_back()
-        .map_or(0, |(place, _)| place);
+    let last = name.char_indices().next_back().map(|(place, _)| place);
     let mut part = String::with_capacity(name.len());
     for (place, character) in name.char_indices() {
         // `.` and `..` are folders, and some systems drop dots and blanks at an end.
-        let is_dropped = place == last && (character == '.' || character == ' ');
+        let is_dropped = Some(place) == last && (character == '.' || character == ' ');
         if is_dropped || must_be_escaped(character) {
             escape(character, &mut part);
         } else {
             part.push(character);
         }
     }
-    if part.len() <= LONGEST {
-        part
-    } else {
-        with_digest(&part, name)
+    if part.len() > LONGEST {
+        part = with_digest(&part, name);
     }
+    part
 }
 
 /// Names that lie in one folder, each as [`file_name`] writes it. Of those that differ in nothing but capital letters, only the
@@ -56,29 +52,26 @@ impl FileNames {
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut alike: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for name in names {
-            alike
-                .entry(folded(&file_name(name)))
-                .or_default()
-                .insert(name);
+            let folded = folded(&file_name(name));
+            alike.entry(folded).or_default().insert(name);
         }
-        let colliding = alike
-            .into_values()
-            .filter(|names| names.len() > 1)
-            .flatten();
-        let marked = colliding.filter(|name| folded(name) != **name);
-        Self {
-            marked: marked
-                .map(|name| (name.to_owned(), with_digest(&file_name(name), name)))
-                .collect(),
+        let mut marked = BTreeMap::new();
+        for names in alike.into_values().filter(|names| names.len() > 1) {
+            for name in names {
+                if folded(name) != name {
+                    marked.insert(name.to_owned(), with_digest(&file_name(name), name));
+                }
+            }
         }
+        Self { marked }
     }
 
     /// The part of a path that stands for one of the names.
     pub fn part(&self, name: &str) -> String {
-        self.marked
-            .get(name)
-            .cloned()
-            .unwrap_or_else(|| file_name(name))
+        match self.marked.get(name) {
+            Some(part) => part.clone(),
+            None => file_name(name),
+        }
     }
 }
 
@@ -127,23 +120,26 @@ impl FilePaths {
         for (folder, name) in paths.into_iter().flat_map(steps) {
             names.entry(folder).or_default().insert(name);
         }
-        let folders = names
-            .into_iter()
-            .map(|(folder, names)| (folder.to_owned(), FileNames::of(names)));
-        Self {
-            folders: folders
-                .filter(|(_, names)| !names.marked.is_empty())
-                .collect(),
+        let mut folders = BTreeMap::new();
+        for (folder, names) in names {
+            let names = FileNames::of(names);
+            if !names.marked.is_empty() {
+                folders.insert(folder.to_owned(), names);
+            }
         }
+        Self { folders }
     }
 
     /// How one of the paths is written.
     pub fn path(&self, path: &str) -> String {
-        let part = |(folder, name): (&str, &str)| match self.folders.get(folder) {
-            Some(names) => names.part(name),
-            None => file_name(name),
-        };
-        steps(path).map(part).collect::<Vec<_>>().join("/")
+        let mut parts = Vec::new();
+        for (folder, name) in steps(path) {
+            parts.push(match self.folders.get(folder) {
+                Some(names) => names.part(name),
+                None => file_name(name),
+            });
+        }
+        parts.join("/")
     }
 }
 
@@ -189,21 +185,19 @@ fn escape(character: char, into: &mut String) {
     }
 }
 
+fn is_plain_ending(ending: &str) -> bool {
+    let is_plain = ending.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_plain && (1..LONGEST_ENDING).contains(&ending.len())
+}
+
 /// As much of the part as fits, a digest of the whole name, and the ending.
 fn with_digest(part: &str, name: &str) -> String {
-    let ending = part.rsplit_once('.').map(|(_, ending)| ending);
-    let is_plain = |ending: &&str| {
-        ending.len() < LONGEST_ENDING
-            && !ending.is_empty()
-            && ending.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    let (start, ending) = match part.rfind('.') {
+        Some(dot) if is_plain_ending(&part[dot + 1..]) => part.split_at(dot),
+        _ => (part, ""),
     };
-    let ending = ending
-        .filter(is_plain)
-        .map_or_else(String::new, |ending| format!(".{ending}"));
-    let start = part.strip_suffix(ending.as_str()).unwrap_or(part);
-    let mut end = start
-        .len()
-        .min(LONGEST - "%~".len() - DIGITS - ending.len());
+    let room = LONGEST - "%~".len() - DIGITS - ending.len();
+    let mut end = start.len().min(room);
     while !part.is_char_boundary(end) {
         end -= 1;
     }

@@ -6,16 +6,14 @@
 //! Runs go on meanwhile, and nobody waits for anybody:
 //! - Actions and objects go to the trash first (`trash.rs`). Then the collection looks once more for actions and for runs
 //!   that have appeared since it began, gives back what they need, and only then empties the trash.
-//! - Whoever publishes an action holds its objects until the action is there, and then sees to it that they still are
-//!   (`hold.rs`). Whoever builds upon hits writes so into the record of the run, and then looks at them again.
+//! - A publisher holds the objects of its action until the action is there, and then sees to it that they still are
+//!   (`hold.rs`). A run that builds upon hits writes so into its record, and then looks at them again.
 //! - Each of the two first says what it does and looks afterwards, so that one of them sees the other.
 //! - One collection at a time, under a lease. What a killed one had in its trash goes back first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use contract::artifact::Digest;
 
 use super::checkpoint::Chain;
 use super::lease::remove_if_stale;
@@ -105,21 +103,25 @@ struct Sight {
 impl Sight {
     fn of(store: &Store) -> Result<Self, CacheError> {
         let layout = store.layout();
-        let actions = layout
-            .walk(&layout.actions())?
-            .into_iter()
-            .map(|found| (found.path, found.seen))
-            .collect();
+        let mut actions = BTreeMap::new();
+        for found in layout.walk(&layout.actions())? {
+            actions.insert(found.path, found.seen);
+        }
         let mut records = BTreeMap::new();
         for run in store.runs()? {
-            let own = layout.entries(&store.run_folder(&run))?;
-            let record = own
-                .into_iter()
-                .find(|found| found.path == store.run_path(&run));
-            records.extend(record.map(|record| (run, record.seen)));
+            if let Some(seen) = record_as_seen(store, &run)? {
+                records.insert(run, seen);
+            }
         }
         Ok(Self { actions, records })
     }
+}
+
+/// How the record of a run looks in a listing of its folder, which a network file system shows as it is at this moment.
+fn record_as_seen(store: &Store, run: &RunId) -> Result<Option<Seen>, CacheError> {
+    let path = store.run_path(run);
+    let mut own = store.layout().entries(&store.run_folder(run))?.into_iter();
+    Ok(own.find(|found| found.path == path).map(|found| found.seen))
 }
 
 impl Store {
@@ -173,14 +175,13 @@ impl Store {
 
 impl Collection<'_> {
     fn run(mut self) -> Result<GcReport, CacheError> {
-        let collected = self.collect().and_then(|kept| {
-            self.give_back_what_is_needed()?;
-            Ok(kept)
-        });
-        let kept = match collected {
+        // Until the trash is emptied, everything can still be given back: whatever fails before that undoes the collection,
+        // since what is needed is not known then.
+        let collected = self.collect();
+        let looked = collected.and_then(|kept| self.give_back_what_is_needed().map(|()| kept));
+        let kept = match looked {
             Ok(kept) => kept,
             Err(error) => {
-                // What is needed is not known: then nothing goes.
                 let _ = self.trash.give_all_back();
                 return Err(error);
             }
@@ -188,6 +189,7 @@ impl Collection<'_> {
         if !self.options.dry_run {
             self.trash.empty()?;
         }
+        // The records of old runs go after what they needed: a crash in between leaves a record too many, never one too few.
         self.remove_expired()?;
         self.sweep_checkpoints(&kept)?;
         self.sweep_leftovers()?;
@@ -196,85 +198,75 @@ impl Collection<'_> {
 
     /// Puts into the trash what goes. Gives the keys whose results stay.
     fn collect(&mut self) -> Result<BTreeSet<Key>, CacheError> {
-        let mut in_flight: BTreeSet<Key> = self
-            .leased
-            .iter()
-            .filter_map(|name| name.parse().ok().map(Key))
-            .collect();
         let (actions, _) = self.store.actions()?;
         let records = self.records()?;
-        let under_way: Vec<&RunId> = records
-            .iter()
-            .filter(|(_, record)| self.is_under_way(record))
-            .map(|(run, _)| run)
-            .collect();
-        if let Some(since) = under_way
-            .iter()
-            .filter_map(|run| Some(self.before.records.get(*run)?.modified))
-            .min()
-        {
-            // What a run under way stands on is in its record, what it has made is in none yet.
-            in_flight.extend(
-                under_way
-                    .iter()
-                    .flat_map(|run| &records[*run].stages)
-                    .filter_map(|stage| stage.key),
-            );
-            let is_young = |action: &&Action| {
-                let seen = self
-                    .before
-                    .actions
-                    .get(&self.store.layout().action(&action.key));
-                seen.is_none_or(|seen| seen.modified >= since || self.age(seen) < GRACE)
-            };
-            in_flight.extend(actions.iter().filter(is_young).map(|action| action.key));
+        let in_flight = self.in_flight(&actions, &records);
+        let mut recorded: BTreeSet<Key> = BTreeSet::new();
+        for record in records.values() {
+            recorded.extend(record.keys());
         }
-        let recorded: BTreeSet<Key> = records
-            .values()
-            .flat_map(|record| &record.stages)
-            .filter_map(|stage| stage.key)
-            .collect();
-        let reachable = self.find_old_runs(records)?;
+        let own = [
+            ("runs", self.find_old_runs(records)?),
+            ("pulls", self.drop_old_pulls()?),
+            ("work under way", in_flight.clone()),
+        ];
         let mut roots = self.options.roots.clone();
-        roots.push(Root {
-            name: "runs".into(),
-            keys: reachable,
-        });
-        roots.push(Root {
-            name: "pulls".into(),
-            keys: self.drop_old_pulls()?,
-        });
-        roots.push(Root {
-            name: "work under way".into(),
-            keys: in_flight.clone(),
-        });
-        let is_needed = |action: &Action| roots.iter().any(|root| root.keys.contains(&action.key));
-        let (kept, unreachable): (Vec<Action>, Vec<Action>) =
-            actions.into_iter().partition(is_needed);
+        for (name, keys) in own {
+            let name = name.to_owned();
+            roots.push(Root { name, keys });
+        }
+        let is_needed = |key: &Key| roots.iter().any(|root| root.keys.contains(key));
+        let (kept, unreachable): (Vec<Action>, Vec<Action>) = actions
+            .into_iter()
+            .partition(|action| is_needed(&action.key));
+        // Actions before objects: at no moment does an action name what is gone.
         for action in unreachable {
             self.remove_action(&action, "no run, lock or sweep refers to it")?;
         }
         let kept = self.shrink(kept, &in_flight)?;
-        for root in &roots {
-            let count = kept
-                .iter()
-                .filter(|action| root.keys.contains(&action.key))
-                .count();
-            self.report
-                .kept_for
-                .extend((count > 0).then(|| (root.name.clone(), count)));
-        }
         self.sweep_objects(&kept)?;
+        let mut kept: BTreeSet<Key> = kept.iter().map(|action| action.key).collect();
+        for Root { name, keys } in &roots {
+            let count = kept.intersection(keys).count();
+            if count > 0 {
+                self.report.kept_for.insert(name.clone(), count);
+            }
+        }
         // A training that was interrupted has a key in the record of its run, and no action.
-        let unfinished = recorded
-            .into_iter()
-            .filter(|key| roots.iter().any(|root| root.keys.contains(key)));
-        let unfinished = unfinished.filter(|key| !self.removed_keys.contains(key));
-        Ok(kept
-            .iter()
-            .map(|action| action.key)
-            .chain(unfinished)
-            .collect())
+        for key in recorded {
+            if is_needed(&key) && !self.removed_keys.contains(&key) {
+                kept.insert(key);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Keys that somebody works on or builds upon at the moment.
+    fn in_flight(&self, actions: &[Action], records: &BTreeMap<RunId, RunRecord>) -> BTreeSet<Key> {
+        let leased = self.leased.iter();
+        let mut keys: BTreeSet<Key> = leased
+            .filter_map(|name| name.parse().ok().map(Key))
+            .collect();
+        // What a run under way stands on is in its record, what it has made is in none yet.
+        let mut since: Option<SystemTime> = None;
+        for (run, record) in records {
+            if self.is_under_way(record) {
+                keys.extend(record.keys());
+                if let Some(seen) = self.before.records.get(run) {
+                    since = Some(since.map_or(seen.modified, |since| since.min(seen.modified)));
+                }
+            }
+        }
+        if let Some(since) = since {
+            for action in actions {
+                let path = self.store.layout().action(&action.key);
+                let seen = self.before.actions.get(&path);
+                if seen.is_none_or(|seen| seen.modified >= since || self.age(seen) < GRACE) {
+                    keys.insert(action.key);
+                }
+            }
+        }
+        keys
     }
 
     /// What has appeared since the collection began is not lost by it: neither what new actions name nor what new runs
@@ -294,15 +286,16 @@ impl Collection<'_> {
                 needed.push(action);
             }
         }
-        let is_news = |run: &&RunId| self.before.records.get(*run) != now.records.get(*run);
-        let news: Vec<&RunId> = now.records.keys().filter(is_news).collect();
-        for run in news {
+        for (run, seen) in &now.records {
+            if self.before.records.get(run) == Some(seen) {
+                continue;
+            }
             let record = match self.store.load_run_as_written(run) {
                 // It went again.
                 Err(error) if error.is_absence() => continue,
                 other => other?,
             };
-            for key in record.stages.iter().filter_map(|stage| stage.key) {
+            for key in record.keys() {
                 self.give_back(&layout.action(&key))?;
                 needed.extend(self.store.action(&key)?);
             }
@@ -314,16 +307,13 @@ impl Collection<'_> {
     }
 
     fn give_back(&mut self, place: &Path) -> Result<(), CacheError> {
-        if self.trash.holds(place) {
-            self.trash.give_back(place)?;
-            if let Some(at) = self
-                .report
-                .removed
-                .iter()
-                .position(|removal| removal.path == place)
-            {
-                self.report.freed -= self.report.removed.remove(at).bytes;
-            }
+        if !self.trash.holds(place) {
+            return Ok(());
+        }
+        self.trash.give_back(place)?;
+        let mut removed = self.report.removed.iter();
+        if let Some(at) = removed.position(|removal| removal.path == place) {
+            self.report.freed -= self.report.removed.remove(at).bytes;
         }
         Ok(())
     }
@@ -351,16 +341,13 @@ impl Collection<'_> {
         let newest = self.newest_of_each_pipeline(&records);
         for (run, record) in records {
             // A record was written when its run ended.
-            let age = self
-                .before
-                .records
-                .get(&run)
-                .map_or(Duration::ZERO, |seen| self.age(seen));
+            let seen = self.before.records.get(&run);
+            let age = seen.map_or(Duration::ZERO, |seen| self.age(seen));
             let old = self.options.max_age.is_some_and(|limit| age > limit);
             if old && !self.is_under_way(&record) && !newest.contains(&run) {
                 self.expired.push(record);
             } else {
-                reachable.extend(record.stages.iter().filter_map(|stage| stage.key));
+                reachable.extend(record.keys());
             }
         }
         Ok(reachable)
@@ -369,20 +356,15 @@ impl Collection<'_> {
     /// Removes the runs that are too old. One whose record was written meanwhile stays.
     fn remove_expired(&mut self) -> Result<(), CacheError> {
         for record in std::mem::take(&mut self.expired) {
-            let folder = self.store.run_folder(&record.run);
-            let path = self.store.run_path(&record.run);
-            let now = self
-                .store
-                .layout()
-                .entries(&folder)?
-                .into_iter()
-                .find(|found| found.path == path);
-            if now.map(|found| found.seen) != self.before.records.get(&record.run).copied() {
+            let before = self.before.records.get(&record.run).copied();
+            if record_as_seen(self.store, &record.run)? != before {
                 continue;
             }
+            // The note first: a record that is gone without one looks as if it had been taken away.
             if !self.options.dry_run {
                 self.store.note_forgotten(&record)?;
             }
+            let folder = self.store.run_folder(&record.run);
             self.remove(&folder, "a run older than the limit")?;
         }
         Ok(())
@@ -400,17 +382,11 @@ impl Collection<'_> {
 
     /// Removes notes of what was fetched long ago; the keys of all others are needed.
     fn drop_old_pulls(&mut self) -> Result<BTreeSet<Key>, CacheError> {
-        let limit = self
-            .options
-            .max_age
-            .map_or(FETCHED, |limit| limit.min(FETCHED));
+        let reason = "a note of what was fetched longer ago than the limit";
         let mut fetched = BTreeSet::new();
         for (note, keys) in self.store.pulls()? {
-            if self.age(&note.seen) > limit {
-                self.remove_found(
-                    &note,
-                    "a note of what was fetched longer ago than the limit",
-                )?;
+            if self.age(&note.seen) > self.longest_unneeded() {
+                self.remove_found(&note, reason)?;
             } else {
                 fetched.extend(keys);
             }
@@ -432,12 +408,9 @@ impl Collection<'_> {
             .into_iter()
             .partition(|action| in_flight.contains(&action.key));
         // Objects of both kinds count once.
-        let total_of = |kept: &[Action]| bytes_of(at_work.iter().chain(kept));
-        let mut total = total_of(&kept);
-        let mut checkpoints = self
-            .store
-            .layout()
-            .walk(&self.store.layout().checkpoints())?;
+        let mut total = bytes_of(at_work.iter().chain(&kept));
+        let layout = self.store.layout();
+        let mut checkpoints = layout.walk(&layout.checkpoints())?;
         // Young ones stay, and no result goes for what they take.
         checkpoints.retain(|found| self.age(&found.seen) > GRACE);
         let mut checkpoint_bytes: u64 = checkpoints.iter().map(|found| found.seen.bytes).sum();
@@ -449,46 +422,47 @@ impl Collection<'_> {
             checkpoint_bytes -= found.seen.bytes;
             self.remove_found(&found, "a checkpoint, to keep within the size")?;
         }
-        let held = |action: &Action| self.options.held.contains(&action.key);
-        let asked_for = |action: &Action| {
-            self.options
-                .roots
-                .iter()
-                .any(|root| root.keys.contains(&action.key))
-        };
-        let order = |action: &Action| (!held(action), asked_for(action));
         kept.sort_by(|left, right| {
-            order(left)
-                .cmp(&order(right))
+            let (first, second) = (self.cost(left), self.cost(right));
+            first
+                .cmp(&second)
                 .then(value(left).total_cmp(&value(right)))
         });
         let mut evicted = 0;
         while total + checkpoint_bytes > limit && evicted < kept.len() {
             let action = &kept[evicted];
             evicted += 1;
-            let reason = if held(action) {
-                "the remote holds it, to keep within the size".to_owned()
+            let why = if self.options.held.contains(&action.key) {
+                "the remote holds it".to_owned()
             } else {
-                format!(
-                    "{:.3} s to recompute, to keep within the size",
-                    action.seconds
-                )
+                format!("{:.3} s to recompute", action.seconds)
             };
-            self.remove_action(action, &reason)?;
-            total = total_of(&kept[evicted..]);
+            self.remove_action(action, &format!("{why}, to keep within the size"))?;
+            total = bytes_of(at_work.iter().chain(&kept[evicted..]));
         }
         at_work.extend(kept.split_off(evicted));
         Ok(at_work)
     }
 
+    /// What it costs to lose an action, before its seconds: the remote holds it, nobody asked for it by name, somebody did.
+    fn cost(&self, action: &Action) -> (bool, bool) {
+        let mut roots = self.options.roots.iter();
+        let is_asked_for = roots.any(|root| root.keys.contains(&action.key));
+        (!self.options.held.contains(&action.key), is_asked_for)
+    }
+
+    /// For so long something stays that nobody is known to need.
+    fn longest_unneeded(&self) -> Duration {
+        self.options.max_age.unwrap_or(FETCHED).min(FETCHED)
+    }
+
     /// Removes objects that no kept action names.
     fn sweep_objects(&mut self, kept: &[Action]) -> Result<(), CacheError> {
         let layout = self.store.layout();
-        let needed: BTreeSet<PathBuf> = kept
-            .iter()
-            .flat_map(Action::objects)
-            .map(|record| layout.object(record))
-            .collect();
+        let mut needed = BTreeSet::new();
+        for action in kept {
+            needed.extend(action.objects().map(|record| layout.object(record)));
+        }
         for found in layout.walk(&layout.objects())? {
             // A young object may be on its way to its action, unless its action went just now.
             if needed.contains(&found.path) {
@@ -517,13 +491,11 @@ impl Collection<'_> {
             let chain = Chain::open(self.store.layout(), &folder)?;
             let goes = self.outdated(&chain, kept);
             let gone: BTreeSet<&Path> = goes.iter().map(|(file, _)| file.path.as_path()).collect();
-            for state in chain
-                .states
-                .iter()
-                .filter(|state| !gone.contains(state.file.path.as_path()))
-            {
-                self.report.kept_checkpoints += 1;
-                self.report.kept_checkpoint_bytes += state.file.seen.bytes;
+            for state in &chain.states {
+                if !gone.contains(state.file.path.as_path()) {
+                    self.report.kept_checkpoints += 1;
+                    self.report.kept_checkpoint_bytes += state.file.seen.bytes;
+                }
             }
             for (file, reason) in goes {
                 self.remove_found(file, reason)?;
@@ -538,45 +510,36 @@ impl Collection<'_> {
         chain: &'c Chain,
         kept: &BTreeSet<Key>,
     ) -> Vec<(&'c Found, &'static str)> {
-        let keys = || chain.notes.keys();
-        if keys().any(|key| self.leased.contains(&key.to_string())) {
-            return Vec::new();
-        }
-        let files = || {
-            chain
-                .states
-                .iter()
-                .map(|state| &state.file)
-                .chain(&chain.note_files)
-        };
-        let all = |reason: &'static str| files().map(|file| (file, reason)).collect();
-        let age = files()
-            .map(|file| self.age(&file.seen))
-            .min()
-            .unwrap_or_default();
-        let is_noted = !chain.notes.is_empty();
-        let went = is_noted && keys().all(|key| self.removed_keys.contains(key));
-        let limit = self
-            .options
-            .max_age
-            .map_or(FETCHED, |limit| limit.min(FETCHED));
-        if !keys().any(|key| kept.contains(key)) && (went || age > limit) {
-            return all("a checkpoint that no run needs");
-        }
-        if self.options.max_age.is_some_and(|limit| age > limit) {
-            return all("a checkpoint older than the limit");
-        }
-        if !is_noted || !keys().all(|key| self.store.action_file(key).is_some()) {
-            return Vec::new();
-        }
-        let ends = chain.kept_after();
-        let between = chain
-            .states
+        let mut goes = Vec::new();
+        let keys: Vec<&Key> = chain.notes.keys().collect();
+        if keys
             .iter()
-            .filter(|state| !ends.contains(&state.step));
-        between
-            .map(|state| (&state.file, "a checkpoint of a training that has ended"))
-            .collect()
+            .any(|key| self.leased.contains(&key.to_string()))
+        {
+            return goes;
+        }
+        let states = chain.states.iter().map(|state| &state.file);
+        let files: Vec<&Found> = states.chain(&chain.note_files).collect();
+        let ages = files.iter().map(|file| self.age(&file.seen));
+        let age = ages.min().unwrap_or_default();
+        let is_noted = !keys.is_empty();
+        let went = is_noted && keys.iter().all(|key| self.removed_keys.contains(key));
+        let is_needed = keys.iter().any(|key| kept.contains(key));
+        if !is_needed && (went || age > self.longest_unneeded()) {
+            let reason = "a checkpoint that no run needs";
+            goes.extend(files.into_iter().map(|file| (file, reason)));
+        } else if self.options.max_age.is_some_and(|limit| age > limit) {
+            let reason = "a checkpoint older than the limit";
+            goes.extend(files.into_iter().map(|file| (file, reason)));
+        } else if is_noted && keys.iter().all(|key| self.store.action_file(key).is_some()) {
+            let ends = chain.kept_after();
+            for state in &chain.states {
+                if !ends.contains(&state.step) {
+                    goes.push((&state.file, "a checkpoint of a training that has ended"));
+                }
+            }
+        }
+        goes
     }
 
     fn sweep_leftovers(&mut self) -> Result<(), CacheError> {
@@ -584,15 +547,9 @@ impl Collection<'_> {
         // Everything in `tmp/` belongs to a process, folders as a whole: what a stage copies there may look old at once.
         let at_work = self.store.processes_at_work(self.now)?;
         for found in layout.entries(&layout.tmp())? {
-            let name = found
-                .path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let is_at_work = name
-                .rsplit_once('-')
-                .is_some_and(|(process, _)| at_work.contains(process));
+            let name = found.name();
+            let process = name.rsplit_once('-').map_or("", |(process, _)| process);
+            let is_at_work = at_work.contains(process);
             if !is_at_work && self.untouched_for(&found)? > GRACE {
                 self.remove(&found.path, "left behind by a crash")?;
             }
@@ -603,16 +560,8 @@ impl Collection<'_> {
             }
         }
         for found in layout.entries(&layout.leases())? {
-            let name = found
-                .path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            if !self.options.dry_run
-                && !self.leased.contains(&name)
-                && self.age(&found.seen) > GRACE
-            {
+            let is_held = self.leased.contains(&*found.name());
+            if !self.options.dry_run && !is_held && self.age(&found.seen) > GRACE {
                 remove_if_stale(layout, &found.path)?;
             }
         }
@@ -621,12 +570,11 @@ impl Collection<'_> {
 
     /// Since something in it last changed, by the clock that programs cannot set back.
     fn untouched_for(&self, found: &Found) -> Result<Duration, CacheError> {
-        let below = self.store.layout().walk_with_folders(&found.path)?;
-        let all = below
-            .iter()
-            .chain([found])
-            .map(|each| self.since(each.seen.changed));
-        Ok(all.min().unwrap_or_default())
+        let mut shortest = self.since(found.seen.changed);
+        for below in self.store.layout().walk_with_folders(&found.path)? {
+            shortest = shortest.min(self.since(below.seen.changed));
+        }
+        Ok(shortest)
     }
 
     fn age(&self, seen: &Seen) -> Duration {
@@ -634,7 +582,7 @@ impl Collection<'_> {
     }
 
     fn since(&self, time: SystemTime) -> Duration {
-        // A time of zero is that of no file of ours.
+        // No file of ours has a time of zero.
         if time == UNIX_EPOCH {
             Duration::ZERO
         } else {
@@ -651,7 +599,7 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Removes something that is no action and no object: a link as a link, a folder with all that is in it.
+    /// Removes something that is neither an action nor an object: a link as a link, a folder with all that is in it.
     fn remove(&mut self, path: &Path, reason: &str) -> Result<(), CacheError> {
         let layout = self.store.layout();
         let below = layout.walk(path)?;
@@ -659,11 +607,8 @@ impl Collection<'_> {
             self.note(&found.path, found.seen.bytes, reason);
         }
         if below.is_empty() {
-            let bytes = layout
-                .look_at(path)
-                .filter(|metadata| metadata.is_file())
-                .map_or(0, |metadata| metadata.len());
-            self.note(path, bytes, reason);
+            let found = layout.look_at(path).filter(|found| found.is_file());
+            self.note(path, found.map_or(0, |found| found.len()), reason);
         }
         if self.options.dry_run {
             Ok(())
@@ -693,14 +638,13 @@ impl Collection<'_> {
 
 /// Bytes of all objects that these actions name, each counted once.
 fn bytes_of<'a>(actions: impl IntoIterator<Item = &'a Action>) -> u64 {
-    let objects: BTreeMap<Digest, u64> = actions
-        .into_iter()
-        .flat_map(Action::objects)
-        .map(|record| (record.object, record.bytes))
-        .collect();
-    objects
-        .values()
-        .fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    let (mut seen, mut sum) = (BTreeSet::new(), 0_u64);
+    for record in actions.into_iter().flat_map(Action::objects) {
+        if seen.insert(record.object) {
+            sum = sum.saturating_add(record.bytes);
+        }
+    }
+    sum
 }
 
 /// Seconds that a byte saves.

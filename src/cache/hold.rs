@@ -1,5 +1,5 @@
-//! Objects on which somebody is about to build. Whoever publishes an action keeps a second name of each of its objects in
-//! `tmp/` until the action can be seen, and then gives back to its place whatever has gone from there meanwhile. A
+//! Objects on which somebody is about to build. A publisher of an action keeps a second name of each of its objects in
+//! `tmp/` until the action can be seen, and then gives back to its place what has gone from there meanwhile. A
 //! collection of garbage does the same the other way round: it takes objects away, looks for actions that have appeared
 //! since, and gives back what those need. So one of the two sees the other, without a lock and without a clock.
 //!
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use contract::artifact::{Artifact, Digest, Part};
 
 use super::object::{rename_into, temporary};
-use super::{CacheError, Layout, ObjectRecord, Store};
+use super::{Action, CacheError, Layout, ObjectRecord, Store};
 
 /// Objects that cannot be lost until this is let go.
 #[derive(Debug, Default)]
@@ -42,24 +42,21 @@ pub(super) enum Grip {
 impl Hold {
     /// Holds what lies in a place.
     pub fn grip(&mut self, layout: &Layout, place: &Path) -> Grip {
-        let absent = || io::Error::from(io::ErrorKind::NotFound);
         let spare = layout.with_rescue(place, || {
+            // What lies here may be a link or a folder: no second name for that.
             if layout.holds(place) {
                 link(layout, place)
             } else {
-                Err(absent())
+                Err(io::ErrorKind::NotFound.into())
             }
         });
-        match &spare {
-            Ok(_) => {}
+        let (grip, spare) = match spare {
+            Ok(spare) => (Grip::Firm, Some(spare)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Grip::Absent,
-            Err(error) => tracing::debug!("{} cannot be held: {error}", place.display()),
-        }
-        let spare = spare.ok();
-        let grip = if spare.is_some() {
-            Grip::Firm
-        } else {
-            Grip::Loose
+            Err(error) => {
+                tracing::debug!("{} cannot be held: {error}", place.display());
+                (Grip::Loose, None)
+            }
         };
         self.objects.push(Held {
             place: place.to_owned(),
@@ -73,14 +70,22 @@ impl Hold {
         self.objects.pop();
     }
 
-    /// Holds an object and its parts. Says whether all of them are there.
+    /// Holds an object and its parts. Returns whether all of them are there.
     pub fn grip_all(&mut self, layout: &Layout, record: &ObjectRecord, least: Grip) -> bool {
-        let enough =
-            |grip: Grip| grip == Grip::Firm || (grip == Grip::Loose && least == Grip::Loose);
-        record
-            .all()
-            .into_iter()
-            .all(|part| enough(self.grip(layout, &layout.object(part))))
+        for part in record.all() {
+            match self.grip(layout, &layout.object(part)) {
+                Grip::Firm => {}
+                Grip::Loose if least == Grip::Loose => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Holds everything that an action names. Returns whether all of it is there.
+    pub fn grip_action(&mut self, layout: &Layout, action: &Action, least: Grip) -> bool {
+        let mut outputs = action.outputs.iter();
+        outputs.all(|output| self.grip_all(layout, &output.record, least))
     }
 
     /// Moves a file from `tmp/` to its place and holds it there.
@@ -101,35 +106,25 @@ impl Hold {
     pub fn settle(self, layout: &Layout) -> Result<(), CacheError> {
         self.objects.iter().try_for_each(|held| held.settle(layout))
     }
-
-    /// Takes over what another holds.
-    pub fn absorb(&mut self, mut other: Self) {
-        self.objects.append(&mut other.objects);
-    }
 }
 
 impl Held {
     fn settle(&self, layout: &Layout) -> Result<(), CacheError> {
         let Some(spare) = &self.spare else {
-            let gone = || {
-                io::Error::new(
-                    io::ErrorKind::NotFound,
-                    "a collection of garbage removed it meanwhile",
-                )
-            };
-            return if layout.holds(&self.place) {
-                Ok(())
-            } else {
-                Err(CacheError::io("keep", &self.place)(gone()))
-            };
+            if layout.holds(&self.place) {
+                return Ok(());
+            }
+            let reason = "a collection of garbage removed it meanwhile";
+            let gone = io::Error::new(io::ErrorKind::NotFound, reason);
+            return Err(CacheError::io("keep", &self.place)(gone));
         };
+        // To make the link is the question and the answer: the name is taken, or the object is back. The second time, after its
+        // folder is there again.
         for _ in 0..2 {
             match fs::hard_link(spare, &self.place) {
                 Ok(()) => {
-                    tracing::debug!(
-                        "{} was collected meanwhile and is back",
-                        self.place.display()
-                    );
+                    let place = self.place.display();
+                    tracing::debug!("{place} was collected meanwhile and is back");
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
@@ -175,13 +170,11 @@ impl Store {
         if places.is_empty() {
             return Ok((artifact.clone(), held));
         }
-        let at = |digest: &Digest| {
-            places
-                .get(digest)
-                .cloned()
-                .unwrap_or_else(|| layout.object_named(digest, ""))
+        let held_at = |digest: &Digest| match places.get(digest) {
+            Some(place) => place.clone(),
+            None => layout.object_named(digest, ""),
         };
-        Ok((artifact.with_blobs_at(at), held))
+        Ok((artifact.with_blobs_at(held_at), held))
     }
 }
 

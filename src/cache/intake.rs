@@ -11,14 +11,15 @@ use std::path::{Path, PathBuf};
 use contract::artifact::{Artifact, ByteDigest, Digest, Source};
 use rayon::prelude::*;
 
+use super::chain::IMPORTED;
 use super::hold::{Grip, Hold};
-use super::object::{check_file, create_aside, rename_into, temporary, write_aside};
+use super::object::{
+    check_file, create_aside, kind_of, rename_into, replace, same_content, temporary, write_aside,
+};
 use super::publish::appear;
 use super::seal::unseal;
 use super::store::RecordedParts;
-use super::{
-    Action, CacheError, Layout, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint,
-};
+use super::{Action, CacheError, Layout, Manifest, ObjectRecord, RunId, Store, failpoint};
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 256 * 1024;
@@ -49,18 +50,17 @@ pub struct Taken {
 
 impl<'a> Intake<'a> {
     pub fn new(store: &'a Store) -> Self {
-        let aside = store.layout().clone();
         Self {
             store,
             waiting: BTreeMap::new(),
             raw: BTreeMap::new(),
             actions: Vec::new(),
-            aside,
+            aside: store.layout().clone(),
             scratch: None,
         }
     }
 
-    /// An intake that is never committed. What arrives waits in a folder of its own, and the store is only read.
+    /// An intake that is never committed. What arrives waits in a separate folder, and the store is only read.
     ///
     /// # Errors
     /// If that folder cannot be made.
@@ -77,8 +77,8 @@ impl<'a> Intake<'a> {
         Ok(intake)
     }
 
-    /// Reads an object of so many bytes to its end. One that the store has, intact, is read but not kept. Says whether it
-    /// is new.
+    /// Reads an object of so many bytes to its end. One that the store has, intact, is read but not kept. Returns whether
+    /// it is new.
     ///
     /// # Errors
     /// If the bytes are not those of its name.
@@ -133,19 +133,18 @@ impl<'a> Intake<'a> {
     /// manifest.
     pub fn read_action(bytes: &[u8]) -> Option<Action> {
         let action = unseal::<Action>(bytes)?;
-        let manifest = Manifest::from(Recorded::parse(&action.manifest)?);
+        let manifest = Manifest::parse(&action.manifest)?;
         (manifest.key() == action.key && manifest.kind == action.kind).then_some(action)
     }
 
-    /// Takes an action in if all of its objects are here or have arrived. Says whether it will be in the store.
+    /// Takes an action in if all of its objects are here or have arrived. Returns whether it will be in the store.
     pub fn action(&mut self, action: Action, bytes: Vec<u8>) -> Result<bool, CacheError> {
-        if !action
-            .objects()
-            .all(|record| self.path_of(record).is_some())
-        {
+        let mut objects = action.objects();
+        if !objects.all(|record| self.path_of(record).is_some()) {
             return Ok(false);
         }
-        // What is here already stays: two stores may have come to different bits, and neither is changed behind its back.
+        drop(objects);
+        // What is here already stays: two stores may have different bits, and neither is changed behind its back.
         if self.store.usable_action(&action.key)?.is_none() {
             self.actions.push((action, bytes));
         }
@@ -168,16 +167,12 @@ impl<'a> Intake<'a> {
 
     /// A file among the parts of an artifact that has arrived.
     fn blob(&self, record: &ObjectRecord) -> Result<PathBuf, CacheError> {
-        if record.object != record.digest {
+        let object = record.object;
+        if object != record.digest {
             let reason = "the digest of a file is not that of its bytes".to_owned();
-            return Err(CacheError::Damaged {
-                object: record.object,
-                reason,
-            });
+            return Err(CacheError::Damaged { object, reason });
         }
-        self.path_of(record).ok_or(CacheError::Missing {
-            object: record.object,
-        })
+        self.path_of(record).ok_or(CacheError::Missing { object })
     }
 
     /// Decodes what the new actions name and compares it with the digests that they promise.
@@ -185,41 +180,21 @@ impl<'a> Intake<'a> {
     /// # Errors
     /// The first artifact whose content is not what its action says.
     pub fn check_contents(&self) -> Result<(), CacheError> {
-        let mut seen = BTreeSet::new();
-        let outputs: Vec<&ObjectRecord> = self
-            .actions
-            .iter()
-            .flat_map(|(action, _)| action.outputs.iter().map(|output| &output.record))
-            .filter(|record| seen.insert((record.object, record.digest)))
-            .collect();
-        outputs.par_iter().try_for_each(|record| {
-            let found = self.load(record)?.digest();
-            if found == record.digest {
-                return Ok(());
+        let (mut outputs, mut seen) = (Vec::new(), BTreeSet::new());
+        for output in self.actions.iter().flat_map(|(action, _)| &action.outputs) {
+            if seen.insert((output.record.object, output.record.digest)) {
+                outputs.push(&output.record);
             }
-            let reason = format!(
-                "its content has the digest {}, not {}",
-                found.short(),
-                record.digest.short()
-            );
-            Err(CacheError::Damaged {
-                object: record.object,
-                reason,
-            })
-        })
+        }
+        outputs
+            .par_iter()
+            .try_for_each(|record| same_content(record, &self.load(record)?))
     }
 
     fn load(&self, record: &ObjectRecord) -> Result<Artifact, CacheError> {
-        let damaged = |reason: String| CacheError::Damaged {
-            object: record.object,
-            reason,
-        };
-        let kind = record
-            .kind
-            .ok_or_else(|| damaged("a blob stands where an artifact should".into()))?;
-        let path = self.path_of(record).ok_or(CacheError::Missing {
-            object: record.object,
-        })?;
+        let object = record.object;
+        let kind = kind_of(record)?;
+        let path = self.path_of(record).ok_or(CacheError::Missing { object })?;
         let source = Source::open(&path).map_err(CacheError::io("read", &path))?;
         let (load, blob) = (
             |part: &ObjectRecord| self.load(part),
@@ -230,7 +205,10 @@ impl<'a> Intake<'a> {
         if let Some(failure) = parts.into_failure() {
             return Err(failure);
         }
-        artifact.map_err(|error| damaged(error.to_string()))
+        artifact.map_err(|error| CacheError::Damaged {
+            object,
+            reason: error.to_string(),
+        })
     }
 
     /// Lets everything appear: objects, actions, and last the run with the files of its folder. `record` holds the bytes of
@@ -238,7 +216,7 @@ impl<'a> Intake<'a> {
     /// was made later, are put into it.
     ///
     /// # Errors
-    /// If the store cannot be written. What has appeared by then is whole, and another try goes on from there.
+    /// If the store cannot be written. What has appeared by then is whole, and another try continues from there.
     pub fn commit(
         mut self,
         run: &RunId,
@@ -251,6 +229,7 @@ impl<'a> Intake<'a> {
             run: false,
         };
         let layout = self.store.layout();
+        // Everything reaches the disk before a name of it can be seen: a crash must not leave an action without its objects.
         flush(self.waiting.values().chain(self.raw.values()).next())?;
         // What has arrived stays held until the actions are there, and so does what was here already.
         let mut arrived = Hold::default();
@@ -281,15 +260,16 @@ impl<'a> Intake<'a> {
         drop(arrived);
         let (place, folder) = (self.store.run_path(run), self.store.run_folder(run));
         layout.make(&folder)?;
-        for (name, bytes) in beside
-            .iter()
-            .filter(|(name, _)| layout.look_at(&folder.join(name)).is_none())
-        {
-            super::object::replace(layout, &folder.join(name), bytes)?;
+        for (name, bytes) in beside {
+            let path = folder.join(name);
+            if layout.look_at(&path).is_none() {
+                replace(layout, &path, bytes)?;
+            }
         }
+        // The record comes last: a run that can be seen is whole. That it was imported must be known before.
         if layout.look_at(&place).is_none() {
-            super::object::replace(layout, &folder.join(super::chain::IMPORTED), b"")?;
-            super::object::replace(layout, &place, record)?;
+            replace(layout, &folder.join(IMPORTED), b"")?;
+            replace(layout, &place, record)?;
             taken.run = true;
         }
         Ok(taken)
@@ -323,9 +303,8 @@ fn copy_checked(
 ) -> Result<(), CacheError> {
     let (mut digest, mut piece) = (ByteDigest::default(), vec![0; PIECE]);
     loop {
-        let read = from
-            .read(&mut piece)
-            .map_err(CacheError::io("read", place))?;
+        let read = from.read(&mut piece);
+        let read = read.map_err(CacheError::io("read", place))?;
         if read == 0 {
             break;
         }

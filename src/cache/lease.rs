@@ -1,18 +1,19 @@
 //! Leases: of several processes that need one key, one works and the others wait for its result.
-//! A lease is a file that is created exclusively; its holder touches it every few seconds; one that was not touched for long, or whose process is gone, may be taken over. Ages are read off the
-//! file system's own clock. Two holders at once are possible in theory and harmless: actions are content-addressed.
+//! A lease is a file that is created exclusively; its holder touches it every few seconds; one that was not touched for
+//! long, or whose process is gone, may be taken over. Ages are read off the file system's own clock. Two holders at once
+//! are possible in theory and harmless: actions are content-addressed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::object::{temporary, write_aside};
-use super::tree::read_plain;
+use super::tree::{open_to_touch, read_plain};
 use super::{CacheError, Layout, failpoint};
 
 /// How often holders touch their leases.
@@ -37,14 +38,12 @@ impl Holder {
         static STARTED: OnceLock<u64> = OnceLock::new();
         let process = std::process::id();
         let started = *STARTED.get_or_init(|| process_start(process).unwrap_or(0));
-        let nonce = nonce
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let nonce = nonce.file_name().unwrap_or_default();
         Self {
             host: host().to_owned(),
             process,
             started,
-            nonce,
+            nonce: nonce.to_string_lossy().into_owned(),
         }
     }
 
@@ -68,30 +67,33 @@ fn is_gone_as_seen(process: u32, started: u64, seen: Option<u64>) -> bool {
     }
 }
 
-/// Whether there is a process of this number that has not ended, whoever's it is.
+/// Whether there is a process of this number that has not ended, of any user.
 fn is_there(process: u32) -> bool {
-    let Some(number) = i32::try_from(process)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-    else {
+    let number = i32::try_from(process).unwrap_or_default();
+    let Some(number) = rustix::process::Pid::from_raw(number) else {
         return false;
     };
-    let is_known = !matches!(
-        rustix::process::test_kill_process(number),
-        Err(rustix::io::Errno::SRCH)
-    );
-    is_known && !has_ended(process)
+    // The signal that does nothing: the answer is whether there is anybody to get it.
+    let answer = rustix::process::test_kill_process(number);
+    answer != Err(rustix::io::Errno::SRCH) && !has_ended(process)
 }
 
 /// Whether a process has ended and only waits for its parent to ask.
 fn has_ended(process: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else {
-        return false;
-    };
-    let state = stat
-        .rsplit_once(')')
-        .and_then(|(_, after)| after.split_whitespace().next());
-    matches!(state, Some("Z" | "X"))
+    stat_of(process).is_some_and(|fields| is_ended(&fields))
+}
+
+/// The fields of `/proc/PID/stat` from the third one on, the state: what comes before may hold blanks.
+fn stat_of(process: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    Some(after_name.split_whitespace().map(str::to_owned).collect())
+}
+
+fn is_ended(fields: &[String]) -> bool {
+    fields
+        .first()
+        .is_some_and(|state| state == "Z" || state == "X")
 }
 
 fn host() -> &'static str {
@@ -101,28 +103,18 @@ fn host() -> &'static str {
 
 fn find_host() -> String {
     let machine = rustix::system::uname();
+    let name = machine.nodename().to_string_lossy();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     // Containers may share a host name, and process ids mean something only within one process-id namespace.
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    format!(
-        "{} {} {}",
-        machine.nodename().to_string_lossy(),
-        boot.trim(),
-        namespace.display()
-    )
+    format!("{name} {} {}", boot.trim(), namespace.display())
 }
 
-/// When a process started, in clock ticks since boot, which tells it from a later one of its id. Field 22 of `/proc/PID/stat`; `None` if there is no such process, or it is a zombie.
+/// When a process started, in clock ticks since boot, which tells it from a later one of its id. Field 22 of
+/// `/proc/PID/stat`; `None` if there is no such process, or it is a zombie.
 pub fn process_start(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace();
-    let state = fields.next()?;
-    if state == "Z" || state == "X" {
-        None
-    } else {
-        fields.nth(18)?.parse().ok()
-    }
+    let fields = stat_of(process).filter(|fields| !is_ended(fields))?;
+    fields.get(22 - 3)?.parse().ok()
 }
 
 /// The outcome of an attempt to take a lease.
@@ -162,16 +154,12 @@ impl Lease {
         }
         failpoint::pass();
         match created {
-            Ok(()) => {
-                let beating = heart.map(|heart| heart.beat(&path));
-                let taken = Instant::now();
-                Ok(LeaseAttempt::Taken(Self {
-                    path,
-                    nonce: holder.nonce,
-                    taken,
-                    _beating: beating,
-                }))
-            }
+            Ok(()) => Ok(LeaseAttempt::Taken(Self {
+                _beating: heart.map(|heart| heart.beat(&path)),
+                path,
+                nonce: holder.nonce,
+                taken: Instant::now(),
+            })),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(LeaseAttempt::Held),
             Err(error) => Err(CacheError::io("create", &path)(error)),
         }
@@ -234,6 +222,7 @@ pub(super) fn remove_if_stale(layout: &Layout, path: &Path) -> Result<bool, Cach
     if !expired && !holder.as_ref().is_some_and(Holder::is_dead) {
         return Ok(false);
     }
+    // Moved before it is removed, since of several that find it stale only one can move it.
     let grave = temporary(layout);
     if fs::rename(path, &grave).is_err() {
         return Ok(true);
@@ -284,10 +273,7 @@ impl Heart {
 
     pub(super) fn beat(&self, path: &Path) -> Arc<PathBuf> {
         let path = Arc::new(path.to_owned());
-        let mut leases = self
-            .leases
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut leases = lock(&self.leases);
         leases.retain(|lease| lease.strong_count() > 0);
         leases.push(Arc::downgrade(&path));
         drop(leases);
@@ -296,34 +282,30 @@ impl Heart {
     }
 
     fn start(&self) {
-        let mut started = self
-            .started
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut started = lock(&self.started);
         if started.is_some() {
             return;
         }
-        let (sender, receiver) = channel::<()>();
+        let (sender, receiver) = channel();
         let leases = Arc::clone(&self.leases);
-        let thread = std::thread::Builder::new()
-            .name("heartbeat".into())
-            .spawn(move || {
-                while matches!(
-                    receiver.recv_timeout(HEARTBEAT),
-                    Err(RecvTimeoutError::Timeout)
-                ) {
-                    let leases = leases
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
-                    for path in leases.iter().filter_map(Weak::upgrade) {
-                        let _ = super::tree::open_to_touch(&path).map(|file| touch(&file));
-                    }
-                }
-            });
-        if thread.is_ok() {
+        let thread = std::thread::Builder::new().name("heartbeat".into());
+        if thread.spawn(move || beat(&leases, &receiver)).is_ok() {
             *started = Some(sender);
         }
     }
+}
+
+/// Touches the leases until the other end of the channel, which nothing is ever sent through, is dropped.
+fn beat(leases: &Mutex<Vec<Weak<PathBuf>>>, end: &Receiver<()>) {
+    while end.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
+        for path in lock(leases).iter().filter_map(Weak::upgrade) {
+            let _ = open_to_touch(&path).map(|file| touch(&file));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

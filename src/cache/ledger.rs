@@ -16,7 +16,7 @@ use super::object::replace;
 use super::seal::{seal, unseal};
 use super::{Action, CacheError, Key, Layout, RunId, Store};
 
-/// How a file looks from outside. Whoever writes into it or replaces it changes that.
+/// How a file looks from outside. Writing into it or replacing it changes that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileState {
     inode: u64,
@@ -58,38 +58,28 @@ impl Ledger {
 
     /// The ledger of the pipeline with this name or path; empty if there is none that can be read.
     pub fn load(store: &Store, pipeline: &str) -> Self {
-        let text = store
-            .layout()
-            .read(&Self::path(store.layout(), pipeline))
-            .unwrap_or_default();
-        unseal(&text).unwrap_or_default()
+        let text = store.layout().read(&Self::path(store.layout(), pipeline));
+        unseal(&text.unwrap_or_default()).unwrap_or_default()
     }
 
     pub fn save(&self, store: &Store, pipeline: &str) -> Result<(), CacheError> {
-        replace(
-            store.layout(),
-            &Self::path(store.layout(), pipeline),
-            &seal(self),
-        )
+        let path = Self::path(store.layout(), pipeline);
+        replace(store.layout(), &path, &seal(self))
     }
 
-    /// Notes that a stage now stands on this action, which was found right. Says whether that is news.
+    /// Notes that a stage now stands on this action, which was found right. Returns whether that is news.
     pub fn note(&mut self, store: &Store, stage: &str, action: &Arc<Action>) -> bool {
         let recovered = self.failed.remove(stage).is_some();
         // What the ledger itself has told has been compared with the file already.
-        let is_known = self
-            .stages
-            .get(stage)
-            .is_some_and(|known| Arc::ptr_eq(known, action));
+        let known = self.stages.get(stage);
+        let is_known = known.is_some_and(|known| Arc::ptr_eq(known, action));
         if is_known && self.files.contains_key(stage) {
             return false;
         }
-        let file = store.action_file(&action.key);
-        let is_new_file = file.is_some() && self.files.get(stage) != file.as_ref();
-        self.files.extend(
-            file.filter(|_| is_new_file)
-                .map(|file| (stage.to_owned(), file)),
-        );
+        let mut is_new_file = false;
+        if let Some(file) = store.action_file(&action.key) {
+            is_new_file = self.files.insert(stage.to_owned(), file) != Some(file);
+        }
         self.note_action(stage, action) || is_new_file || recovered
     }
 
@@ -116,11 +106,10 @@ impl Ledger {
         self.given.insert(stage.to_owned());
     }
 
-    /// Notes that a stage failed. Says whether that is news.
+    /// Notes that a stage failed. Returns whether that is news.
     pub fn note_failure(&mut self, stage: &str, failure: LastFailure) -> bool {
-        self.failed
-            .insert(stage.to_owned(), failure.clone())
-            .is_none_or(|known| known != failure)
+        let known = self.failed.insert(stage.to_owned(), failure.clone());
+        known != Some(failure)
     }
 
     /// How a stage failed with this key, if it did the last time.
@@ -135,11 +124,8 @@ impl Ledger {
 
     /// Whether the file of a stage's action looks as it did when it was found right.
     pub fn is_as_it_was(&self, store: &Store, stage: &str, key: &Key) -> bool {
-        self.given.contains(stage)
-            || self
-                .files
-                .get(stage)
-                .is_some_and(|known| store.action_file(key).as_ref() == Some(known))
+        let known = self.files.get(stage).copied();
+        self.given.contains(stage) || (known.is_some() && store.action_file(key) == known)
     }
 
     /// Forgets a stage.
@@ -152,10 +138,10 @@ impl Ledger {
 impl Store {
     /// How the file of an action looks, if there is one.
     pub fn action_file(&self, key: &Key) -> Option<FileState> {
-        let found = self
-            .layout()
-            .look_at_action(key)
-            .filter(std::fs::Metadata::is_file)?;
+        let found = self.layout().look_at_action(key)?;
+        if !found.is_file() {
+            return None;
+        }
         Some(FileState {
             inode: found.ino(),
             bytes: found.len(),

@@ -1,7 +1,8 @@
 //! Everything that determines a stage's outputs, as a tree, and the one walk over it.
 //! The walk feeds the hash that becomes the key and the text that explains it, so the two cannot drift apart.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 use contract::artifact::{Digest, DigestWriter};
@@ -13,7 +14,7 @@ use super::Key;
 const FORMAT: u64 = 1;
 
 /// The determinants of one stage.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifest {
     /// Name of the stage kind.
     pub kind: String,
@@ -35,7 +36,7 @@ pub struct Manifest {
 
 /// One step of a path into a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
+enum Step<'a> {
     Key(&'a str),
     Index(usize),
 }
@@ -78,21 +79,14 @@ impl Manifest {
                 Step::Key(name.as_deref().unwrap_or("")),
             ];
             *count += 1;
-            visitor.leaf(
-                if name.is_some() { &path } else { &path[..2] },
-                Leaf::Digest(digest),
-            );
+            let path = if name.is_some() { &path } else { &path[..2] };
+            visitor.leaf(path, Leaf::Digest(digest));
         }
         visitor.leaf(&[Step::Key("kind")], Leaf::Text(&self.kind));
-        visitor.leaf(
-            &[Step::Key("numeric_class")],
-            self.numeric_class.as_deref().map_or(Leaf::Null, Leaf::Text),
-        );
-        visitor.leaf(
-            &[Step::Key("seed")],
-            self.seed
-                .map_or(Leaf::Null, |seed| Leaf::Integer(seed.into())),
-        );
+        let class = self.numeric_class.as_deref().map_or(Leaf::Null, Leaf::Text);
+        visitor.leaf(&[Step::Key("numeric_class")], class);
+        let seed = self.seed.map(i128::from).map_or(Leaf::Null, Leaf::Integer);
+        visitor.leaf(&[Step::Key("seed")], seed);
         visitor.leaf(&[Step::Key("version")], Leaf::Integer(self.version.into()));
         walk_value(&self.parameters, &mut vec![Step::Key("with")], visitor);
     }
@@ -129,14 +123,13 @@ fn walk_value<'a>(value: &'a Value, path: &mut Vec<Step<'a>>, visitor: &mut dyn 
         Value::Bool(flag) => visitor.leaf(path, Leaf::Bool(*flag)),
         Value::String(text) => visitor.leaf(path, Leaf::Text(text)),
         Value::Number(number) => {
-            let integer = number
-                .as_i64()
-                .map(i128::from)
-                .or_else(|| number.as_u64().map(i128::from));
-            let leaf = integer.map_or_else(
-                || Leaf::Real(number.as_f64().unwrap_or(f64::NAN)),
-                Leaf::Integer,
-            );
+            let leaf = if let Some(integer) = number.as_i64() {
+                Leaf::Integer(integer.into())
+            } else if let Some(integer) = number.as_u64() {
+                Leaf::Integer(integer.into())
+            } else {
+                Leaf::Real(number.as_f64().unwrap_or(f64::NAN))
+            };
             visitor.leaf(path, leaf);
         }
         Value::Array(items) if items.is_empty() => visitor.leaf(path, Leaf::EmptyList),
@@ -199,15 +192,8 @@ impl Visitor for Writer {
         for (depth, step) in path.iter().enumerate() {
             match step {
                 Step::Index(index) => write!(self.0, "[{index}]"),
-                Step::Key(name) => {
-                    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-                    let dot = if depth == 0 { "" } else { "." };
-                    if !name.is_empty() && name.chars().all(plain) {
-                        write!(self.0, "{dot}{name}")
-                    } else {
-                        write!(self.0, "{dot}{}", Value::from(*name))
-                    }
-                }
+                Step::Key(name) if depth == 0 => write!(self.0, "{}", quoted(name)),
+                Step::Key(name) => write!(self.0, ".{}", quoted(name)),
             }
             .expect("writing to a string");
         }
@@ -225,6 +211,16 @@ impl Visitor for Writer {
     }
 }
 
+/// A name as it is, or as a JSON string where it has characters that would be misread.
+pub fn quoted(name: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if !name.is_empty() && name.bytes().all(is_plain) {
+        name.into()
+    } else {
+        Value::from(name).to_string().into()
+    }
+}
+
 /// One line in which two manifests differ. Printed, digests are cut short.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
@@ -239,17 +235,29 @@ impl Difference {
     /// The differing lines of two manifests in text form, sorted by path.
     pub fn between(before: &str, after: &str) -> Vec<Self> {
         let (before, after) = (lines(before), lines(after));
-        let paths: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        let difference = |path: &&str| {
-            let (old, new) = (before.get(path), after.get(path));
-            let owned = |text: Option<&&str>| text.map(|text| (*text).to_owned());
-            (old != new).then(|| Self {
-                path: (*path).to_owned(),
-                before: owned(old),
-                after: owned(new),
-            })
-        };
-        paths.into_iter().filter_map(difference).collect()
+        let paths: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+        let mut found = Vec::new();
+        for path in paths {
+            let (before, after) = (before.get(path), after.get(path));
+            found.extend(Self::of_line(path, before, after));
+        }
+        found
+    }
+
+    /// The difference in one line, if the two sides of it are not the same.
+    pub fn of_line<T: ToString + PartialEq>(
+        path: impl Into<String>,
+        before: Option<T>,
+        after: Option<T>,
+    ) -> Option<Self> {
+        if before == after {
+            return None;
+        }
+        Some(Self {
+            path: path.into(),
+            before: before.map(|before| before.to_string()),
+            after: after.map(|after| after.to_string()),
+        })
     }
 }
 

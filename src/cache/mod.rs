@@ -15,10 +15,10 @@ mod layout;
 mod lease;
 mod ledger;
 mod manifest;
+mod manifest_text;
 mod object;
 mod publish;
 mod pulls;
-mod recorded;
 mod remote;
 mod run;
 mod salt;
@@ -42,10 +42,9 @@ pub use key::Key;
 pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt, is_gone, process_start};
 pub use ledger::{FileState, LastFailure, Ledger};
-pub use manifest::{Difference, Manifest, Step};
+pub use manifest::{Difference, Manifest, quoted};
 pub use object::check_file;
 pub use publish::{Publisher, Staged};
-pub use recorded::Recorded;
 pub use remote::{
     Address, Progress, PushOptions, Remote, RemoteError, RemoteFault, RemoteGcOptions,
     RemoteGcReport, RemoteMode, RemoteOptions, Traffic, TransferError, TransferReport,

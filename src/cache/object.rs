@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use contract::artifact::{ArtifactError, ByteDigest, Digest};
+use contract::artifact::{Artifact, ArtifactError, ArtifactKind, ByteDigest, Digest};
 
 use super::hold::Hold;
 use super::tree::open_plain;
@@ -18,16 +18,12 @@ pub(super) fn temporary(layout: &Layout) -> PathBuf {
     let token = TOKEN.get_or_init(|| {
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let nanoseconds = clock.map_or(0, |since| since.as_nanos());
-        let host = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
+        let machine = rustix::system::uname();
+        let host = machine.nodename().to_string_lossy();
         format!("{host}-{}-{nanoseconds:x}", std::process::id())
     });
-    layout.tmp().join(format!(
-        "{token}-{}",
-        COUNTER.fetch_add(1, Ordering::Relaxed)
-    ))
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    layout.tmp().join(format!("{token}-{number}"))
 }
 
 /// Writes a file under `tmp/`, ready to be renamed.
@@ -93,9 +89,8 @@ impl<'a> Draft<'a> {
         self.spill()?;
         failpoint::pass();
         let Some((aside, file)) = self.file.take() else {
-            return Err(CacheError::Missing {
-                object: self.name().0,
-            });
+            let object = self.name().0;
+            return Err(CacheError::Missing { object });
         };
         hold.place(self.layout, &aside, path)?;
         Ok(file)
@@ -182,13 +177,10 @@ pub(super) fn replace(layout: &Layout, to: &Path, bytes: &[u8]) -> Result<(), Ca
 pub(super) fn read_verified(layout: &Layout, record: &ObjectRecord) -> Result<Vec<u8>, CacheError> {
     let mut file = open_object(layout, record)?;
     let path = layout.object(record);
-    let mut bytes = Vec::with_capacity(
-        usize::try_from(record.bytes)
-            .unwrap_or_default()
-            .min(MOST_AT_ONCE),
-    );
-    file.read_to_end(&mut bytes)
-        .map_err(CacheError::io("read", &path))?;
+    let length = usize::try_from(record.bytes).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(length.min(MOST_AT_ONCE));
+    let read = file.read_to_end(&mut bytes);
+    read.map_err(CacheError::io("read", &path))?;
     same_object(&record.object, Digest::of_bytes(&bytes), bytes.len() as u64)?;
     Ok(bytes)
 }
@@ -207,27 +199,26 @@ pub(super) fn check(layout: &Layout, record: &ObjectRecord) -> Result<(), CacheE
 /// Opens an object that has at least the right length.
 fn open_object(layout: &Layout, record: &ObjectRecord) -> Result<File, CacheError> {
     let (path, object) = (layout.object(record), record.object);
-    let damaged = |reason: String| CacheError::Damaged { object, reason };
-    let file = match layout.with_rescue(&path, || layout.open(&path)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(CacheError::Missing { object });
-        }
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(damaged(error.to_string()));
-        }
-        other => other.map_err(CacheError::io("read", &path))?,
-    };
-    let length = file
-        .metadata()
-        .map_err(CacheError::io("read", &path))?
-        .len();
-    if length != record.bytes {
-        return Err(damaged(format!(
-            "it has {length} bytes, not {}",
-            record.bytes
-        )));
+    let opened = layout.with_rescue(&path, || layout.open(&path));
+    let file = as_object(opened, &path, object)?;
+    let metadata = file.metadata().map_err(CacheError::io("read", &path))?;
+    if metadata.len() != record.bytes {
+        let reason = format!("it has {} bytes, not {}", metadata.len(), record.bytes);
+        return Err(CacheError::Damaged { object, reason });
     }
     Ok(file)
+}
+
+/// What it means for an object that its file could or could not be opened.
+fn as_object(opened: io::Result<File>, path: &Path, object: Digest) -> Result<File, CacheError> {
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => CacheError::Missing { object },
+        io::ErrorKind::InvalidData => CacheError::Damaged {
+            object,
+            reason: error.to_string(),
+        },
+        _ => CacheError::io("read", path)(error),
+    })
 }
 
 /// Checks a file that may become an object, or is one of which only the name is known. A link is not followed.
@@ -235,20 +226,30 @@ fn open_object(layout: &Layout, record: &ObjectRecord) -> Result<File, CacheErro
 /// # Errors
 /// If it is missing, or its bytes are not those of the name.
 pub fn check_file(path: &Path, object: &Digest) -> Result<(), CacheError> {
-    let file = match open_plain(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(CacheError::Missing { object: *object });
-        }
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(CacheError::Damaged {
-                object: *object,
-                reason: error.to_string(),
-            });
-        }
-        other => other.map_err(CacheError::io("read", path))?,
-    };
+    let file = as_object(open_plain(path), path, *object)?;
     let (found, bytes) = Digest::of_reader(file).map_err(CacheError::io("read", path))?;
     same_object(object, found, bytes)
+}
+
+/// The kind of artifact that an object is.
+pub(super) fn kind_of(record: &ObjectRecord) -> Result<ArtifactKind, CacheError> {
+    record.kind.ok_or_else(|| CacheError::Damaged {
+        object: record.object,
+        reason: "a blob stands where an artifact should".into(),
+    })
+}
+
+/// The content of an artifact is that of which its record has the digest.
+pub(super) fn same_content(record: &ObjectRecord, artifact: &Artifact) -> Result<(), CacheError> {
+    let found = artifact.digest();
+    if found == record.digest {
+        return Ok(());
+    }
+    let (found, digest) = (found.short(), record.digest.short());
+    Err(CacheError::Damaged {
+        object: record.object,
+        reason: format!("its content has the digest {found}, not {digest}"),
+    })
 }
 
 fn same_object(object: &Digest, found: Digest, bytes: u64) -> Result<(), CacheError> {

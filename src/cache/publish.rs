@@ -27,12 +27,12 @@ type Done = Box<dyn FnOnce(Result<(), CacheError>) + Send>;
 struct Pending {
     action: Action,
     staged: Staged,
-    /// Released once the action is visible, so that whoever waits for it finds it.
+    /// Released once the action is visible, so that those who wait for it find it.
     lease: Option<Lease>,
     done: Done,
 }
 
-/// Publishes actions in the order in which they are handed in, in batches, on a thread of its own.
+/// Publishes actions in the order in which they are handed in, in batches, on a separate thread.
 pub struct Publisher {
     store: Arc<Store>,
     sender: Option<SyncSender<Pending>>,
@@ -59,10 +59,12 @@ impl Staged {
         }
     }
 
-    fn absorb(&mut self, other: Self) {
+    /// Takes the files of an action over; what is held for it stays with it.
+    fn absorb(&mut self, other: &mut Self) {
         self.many |= other.many;
-        self.hold.absorb(other.hold);
-        other.files.into_iter().for_each(|file| self.add(file));
+        for file in other.files.drain(..) {
+            self.add(file);
+        }
     }
 
     fn flush(&self) -> std::io::Result<()> {
@@ -102,14 +104,13 @@ impl Publisher {
         {
             return Ok(record.clone());
         }
-        let parts = artifact
-            .parts()
-            .iter()
-            .map(|part| match part {
-                Part::Artifact(inner) => self.stage(inner, known, staged),
-                Part::Blob(digest, content) => self.stage_blob(*digest, content, staged),
-            })
-            .collect::<Result<_, _>>()?;
+        let mut parts = Vec::new();
+        for part in artifact.parts() {
+            parts.push(match part {
+                Part::Artifact(inner) => self.stage(&inner, known, staged)?,
+                Part::Blob(digest, content) => self.stage_blob(digest, &content, staged)?,
+            });
+        }
         let draft = Draft::new(self.store.layout(), |sink| artifact.encode_to(sink))?;
         let (object, bytes) = draft.name();
         let record = ObjectRecord {
@@ -174,10 +175,9 @@ impl Publisher {
         })?;
         let (found, bytes) = draft.name();
         if found != digest {
-            let reason = format!("{} changed while it was stored", name.display());
             return Err(CacheError::Damaged {
                 object: digest,
-                reason,
+                reason: format!("{} changed while it was stored", name.display()),
             });
         }
         record.bytes = bytes;
@@ -217,7 +217,7 @@ impl Publisher {
             }
             _ => Some(pending),
         };
-        // Without a thread of its own, publication goes on here, one action at a time.
+        // Without the publisher's thread, publication happens here, one action at a time.
         if let Some(pending) = unsent {
             flush(&self.store, vec![pending]);
         }
@@ -260,25 +260,24 @@ fn flush(store: &Store, batch: Vec<Pending>) {
     for mut pending in batch {
         match write_aside(store.layout(), &seal(&pending.action)) {
             Ok((path, file)) => {
-                let hold = std::mem::take(&mut pending.staged.hold);
-                staged.absorb(std::mem::take(&mut pending.staged));
-                pending.staged.hold = hold;
+                staged.absorb(&mut pending.staged);
                 staged.add(file);
                 written.push((path, pending));
             }
             Err(error) => (pending.done)(Err(error)),
         }
     }
+    // One flush for all objects and all actions of the batch. No action gets its name before: a crash between the two would
+    // leave an action that names what is not on the disk.
     let flushed = staged.flush();
     failpoint::pass();
-    for (path, mut pending) in written {
-        let hold = std::mem::take(&mut pending.staged.hold);
+    for (path, pending) in written {
         let result = match &flushed {
-            Ok(()) => appear(store, &path, &pending.action, hold),
-            Err(error) => Err(CacheError::io("flush", &path)(std::io::Error::new(
-                error.kind(),
-                error.to_string(),
-            ))),
+            Ok(()) => appear(store, &path, &pending.action, pending.staged.hold),
+            Err(error) => {
+                let error = std::io::Error::new(error.kind(), error.to_string());
+                Err(CacheError::io("flush", &path)(error))
+            }
         };
         if result.is_err() {
             let _ = fs::remove_file(&path);
@@ -301,6 +300,8 @@ pub(super) fn appear(
     hold: Hold,
 ) -> Result<(), CacheError> {
     let (layout, place) = (store.layout(), store.layout().action(&action.key));
+    // First visible, then looked at: a collection that does not see the action yet has not looked for new ones yet, or it took
+    // the objects before, and then `settle` finds them gone and gives them back.
     rename_into(layout, aside, &place)?;
     failpoint::pass();
     hold.settle(layout)

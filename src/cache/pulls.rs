@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::object::{rename_into, write_aside};
+use super::object::replace;
 use super::seal::{seal, unseal};
 use super::tree::Found;
 use super::{CacheError, Key, RunId, Store};
@@ -17,30 +17,21 @@ impl Store {
         if keys.is_empty() {
             return Ok(());
         }
-        let (aside, _) = write_aside(self.layout(), &seal(keys))?;
-        rename_into(
+        let name = format!("{}.json", RunId::now());
+        replace(
             self.layout(),
-            &aside,
-            &self.layout().pulls().join(format!("{}.json", RunId::now())),
+            &self.layout().pulls().join(name),
+            &seal(keys),
         )
     }
 
     /// The notes that there are. One that cannot be read keeps nothing.
     pub(super) fn pulls(&self) -> Result<Vec<(Found, BTreeSet<Key>)>, CacheError> {
-        let read = |found: Found| {
-            let keys = self
-                .layout()
-                .read(&found.path)
-                .ok()
-                .and_then(|text| unseal(&text))
-                .unwrap_or_default();
-            (found, keys)
-        };
-        Ok(self
-            .layout()
-            .walk(&self.layout().pulls())?
-            .into_iter()
-            .map(read)
-            .collect())
+        let mut pulls = Vec::new();
+        for found in self.layout().walk(&self.layout().pulls())? {
+            let text = self.layout().read(&found.path).unwrap_or_default();
+            pulls.push((found, unseal(&text).unwrap_or_default()));
+        }
+        Ok(pulls)
     }
 }

@@ -39,7 +39,13 @@ impl RunId {
 
     /// Whether it is this, or begins or ends with it.
     pub fn is_called(&self, name: &str) -> bool {
-        self.0.starts_with(name) || self.0.ends_with(name)
+        !name.is_empty() && (self.0.starts_with(name) || self.0.ends_with(name))
+    }
+
+    /// Whether it is made of letters, digits and hyphens alone, as all names of runs are: it may become part of a path.
+    pub fn is_plain(&self) -> bool {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !self.0.is_empty() && self.0.bytes().all(fits)
     }
 
     /// A new name for a run that starts now (UTC).
@@ -47,20 +53,14 @@ impl RunId {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let seconds = since.as_secs();
-        let (year, month, day) = civil_date(seconds / 86_400);
-        let second = seconds % 86_400;
+        let (year, month, day) = civil_date(since.as_secs() / 86_400);
+        let (hour, minute, second) = time_of_day(since.as_secs());
+        let millisecond = since.subsec_millis();
+        // Two runs may start in one millisecond.
         let salt = format!("{}-{}", since.as_nanos(), std::process::id());
         let salt = &Digest::of_bytes(salt.as_bytes()).to_string()[..3];
-        let millisecond = since.subsec_millis();
-        let time = format!(
-            "{:02}{:02}{:02}",
-            second / 3600,
-            second / 60 % 60,
-            second % 60
-        );
         Self(format!(
-            "{year:04}{month:02}{day:02}-{time}-{millisecond:03}{salt}"
+            "{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}-{millisecond:03}{salt}"
         ))
     }
 }
@@ -78,12 +78,16 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// Hour, minute and second of a time in seconds since 1970.
+fn time_of_day(seconds: u64) -> (u64, u64, u64) {
+    (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+}
+
 /// A time in milliseconds since 1970 as ISO 8601 has it, in UTC: `2026-01-01T12:00:00.250Z`.
 pub fn utc(milliseconds: u64) -> String {
     let (seconds, millisecond) = (milliseconds / 1000, milliseconds % 1000);
     let (year, month, day) = civil_date(seconds / 86_400);
-    let second = seconds % 86_400;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let (hour, minute, second) = time_of_day(seconds);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
 }
 
@@ -200,10 +204,9 @@ impl SweepMember {
         seed: u64,
         first: &IndexMap<String, Value>,
     ) -> Self {
-        self.params = params
-            .into_iter()
-            .filter(|(name, value)| first.get(name) != Some(value))
-            .collect();
+        self.params = params;
+        self.params
+            .retain(|name, value| first.get(name) != Some(value));
         self.seed = Some(seed);
         self
     }
@@ -270,6 +273,21 @@ pub struct RunRecord {
     pub seal: Option<Digest>,
 }
 
+impl RunRecord {
+    /// The keys of its stages, as far as they were known.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.stages.iter().filter_map(|stage| stage.key)
+    }
+
+    /// The path of the pipeline's file: of a run of a sweep, `file` is that of the sweep.
+    pub fn pipeline_path(&self) -> &str {
+        match &self.sweep {
+            Some(sweep) => &sweep.pipeline,
+            None => &self.file,
+        }
+    }
+}
+
 impl Store {
     /// The folder of a run's record.
     pub fn run_folder(&self, run: &RunId) -> PathBuf {
@@ -278,25 +296,25 @@ impl Store {
 
     /// All runs, in the order of their names, which is that of the clocks of the hosts that made them.
     pub fn runs(&self) -> Result<Vec<RunId>, CacheError> {
-        let folders = self.layout().entries(&self.layout().runs())?.into_iter();
-        let folders = folders.filter(|found| found.seen.kind == Kind::Folder);
-        Ok(folders
-            .filter_map(|found| Some(RunId(found.path.file_name()?.to_str()?.to_owned())))
-            .collect())
+        let mut runs = Vec::new();
+        for found in self.layout().entries(&self.layout().runs())? {
+            if found.seen.kind == Kind::Folder
+                && let Some(name) = found.path.file_name().and_then(|name| name.to_str())
+            {
+                runs.push(RunId(name.to_owned()));
+            }
+        }
+        Ok(runs)
     }
 
     /// All runs, those first whose records were written last by the file system's clock; without a record, last.
     pub(super) fn by_age(&self) -> Result<Vec<RunId>, CacheError> {
-        let written = |run: &RunId| {
-            self.layout()
-                .look_at(&self.run_path(run))
-                .and_then(|found| found.modified().ok())
-        };
-        let mut runs: Vec<_> = self
-            .runs()?
-            .into_iter()
-            .map(|run| (written(&run), run))
-            .collect();
+        let mut runs = Vec::new();
+        for run in self.runs()? {
+            let found = self.layout().look_at(&self.run_path(&run));
+            let written = found.and_then(|found| found.modified().ok());
+            runs.push((written, run));
+        }
         runs.sort_by(|left, right| right.cmp(left));
         Ok(runs.into_iter().map(|(_, run)| run).collect())
     }
@@ -318,61 +336,48 @@ impl Store {
 
     /// The newest run, if there is any.
     fn latest(&self) -> Result<Option<RunRecord>, CacheError> {
-        let mut imported = None;
+        let mut imported: Option<RunRecord> = None;
         for record in self.newest_first()? {
             // One that came from elsewhere is nobody's latest, unless there is no other.
             if !self.is_imported(&record.run) {
                 return Ok(Some(record));
             }
-            imported = imported
-                .filter(|known: &RunRecord| known.run >= record.run)
-                .or(Some(record));
+            if imported.as_ref().is_none_or(|known| known.run < record.run) {
+                imported = Some(record);
+            }
         }
         Ok(imported)
     }
 
     /// The run that this text names: `latest`, an id, or the start or end of one.
     pub fn find_run(&self, name: &str) -> Result<RunRecord, CacheError> {
+        let no_runs = || CacheError::NoRuns(name.to_owned());
         if name == "latest" {
-            return self
-                .latest()?
-                .ok_or_else(|| CacheError::NoRuns(name.to_owned()));
+            return self.latest()?.ok_or_else(no_runs);
         }
         let runs = self.runs()?;
         if runs.is_empty() {
-            return Err(CacheError::NoRuns(name.to_owned()));
+            return Err(no_runs());
         }
-        let is_meant = |run: &&RunId| !name.is_empty() && run.is_called(name);
-        // A process that was killed early may leave a folder without a record.
         let (mut found, mut unreadable) = (Vec::new(), None);
-        for run in runs.iter().rev().filter(is_meant) {
+        for run in runs.iter().rev().filter(|run| run.is_called(name)) {
             match self.load_run(run) {
+                Ok(record) if run.0 == name => return Ok(record),
                 Ok(record) => found.push(record),
+                // A process that was killed early may leave a folder without a record.
                 Err(error) if error.is_absence() => {}
                 Err(error) => unreadable = unreadable.or(Some(error)),
             }
         }
-        let mut found = found.into_iter();
-        let newest = match (found.next(), unreadable) {
-            (Some(newest), _) => newest,
-            (None, Some(error)) => return Err(error),
-            (None, None) => return Err(CacheError::NoSuchRun(name.to_owned())),
-        };
-        if newest.run.0 == name {
-            return Ok(newest);
+        match (found.len(), unreadable) {
+            (0, Some(error)) => Err(error),
+            (0, None) => Err(CacheError::NoSuchRun(name.to_owned())),
+            (1, _) => Ok(found.remove(0)),
+            _ => Err(CacheError::ManyRuns {
+                name: name.to_owned(),
+                runs: found.into_iter().map(|record| record.run).collect(),
+            }),
         }
-        let mut others: Vec<RunId> = found.map(|record| record.run).collect();
-        if others.is_empty() {
-            return Ok(newest);
-        }
-        if let Some(exact) = others.iter().find(|run| run.0 == name) {
-            return self.load_run(exact);
-        }
-        others.insert(0, newest.run);
-        Err(CacheError::ManyRuns {
-            name: name.to_owned(),
-            runs: others,
-        })
     }
 
     /// The record of a run. One that was under way when its process was killed is interrupted.
@@ -390,10 +395,8 @@ impl Store {
     /// The record of a run as its file has it.
     pub(super) fn load_run_as_written(&self, run: &RunId) -> Result<RunRecord, CacheError> {
         let path = self.run_path(run);
-        let text = self
-            .layout()
-            .read(&path)
-            .map_err(CacheError::io("read", &path))?;
+        let text = self.layout().read(&path);
+        let text = text.map_err(CacheError::io("read", &path))?;
         match serde_json::from_slice::<RunRecord>(&text) {
             Ok(record) if record.run == *run => Ok(record),
             Ok(record) => Err(CacheError::Misplaced {
@@ -465,13 +468,10 @@ impl NewestFirst<'_> {
 
     /// What was put aside and says that it came after this run.
     fn branch_of(&mut self, run: &RunId) -> Option<RunRecord> {
-        let follows = |record: &RunRecord| {
-            record.previous.as_ref().and_then(|link| link.run.as_ref()) == Some(run)
-        };
-        let at = self
-            .waiting
-            .iter()
-            .position(|record| follows(record) && !self.seen.contains(&record.run))?;
+        let at = self.waiting.iter().position(|record| {
+            let before = record.previous.as_ref().and_then(|link| link.run.as_ref());
+            before == Some(run) && !self.seen.contains(&record.run)
+        })?;
         Some(self.waiting.swap_remove(at))
     }
 
@@ -482,10 +482,8 @@ impl NewestFirst<'_> {
             return Some(branch);
         }
         let record = self.load(&run);
-        let before = record
-            .as_ref()
-            .and_then(|record| record.previous.as_ref())
-            .and_then(|link| link.run.clone());
+        let link = record.as_ref().and_then(|record| record.previous.as_ref());
+        let before = link.and_then(|link| link.run.clone());
         // A chain that leads back to where it was is a forged one.
         self.next = before.filter(|before| !self.seen.contains(before) && *before != run);
         let is_news = self.seen.insert(run);
@@ -503,10 +501,8 @@ impl Iterator for NewestFirst<'_> {
         if self.next.is_some() {
             return self.of_chain();
         }
-        let left = self
-            .waiting
-            .iter()
-            .position(|record| !self.seen.contains(&record.run))?;
+        let mut waiting = self.waiting.iter();
+        let left = waiting.position(|record| !self.seen.contains(&record.run))?;
         let record = self.waiting.remove(left);
         self.seen.insert(record.run.clone());
         Some(record)

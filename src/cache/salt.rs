@@ -51,8 +51,8 @@ impl Salt {
             .update(&(name.len() as u64).to_le_bytes())
             .update(name.as_bytes())
             .update(value.as_bytes());
-        let id: String = id[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{PREFIX}{id}:{}", hasher.finalize())
+        let id = u32::from_be_bytes([id[0], id[1], id[2], id[3]]);
+        format!("{PREFIX}{id:08x}:{}", hasher.finalize())
     }
 
     /// The same secret, for a store that stands in for this one.
@@ -64,11 +64,10 @@ impl Salt {
     }
 
     fn bytes(&self, layout: &Layout) -> [u8; 32] {
-        let find = || match given().or_else(|| read(&layout.salt())) {
-            Some(salt) => salt,
-            None => self.make(layout),
-        };
-        let salt = *self.bytes.get_or_init(find);
+        let salt = *self.bytes.get_or_init(|| {
+            let known = given().or_else(|| read(&layout.salt()));
+            known.unwrap_or_else(|| self.make(layout))
+        });
         // A look at the store comes before anything is written to it.
         if self.may_write.load(Ordering::Relaxed) && self.is_new.swap(false, Ordering::Relaxed) {
             keep_or_warn(layout, &salt);
@@ -101,19 +100,18 @@ fn keep_or_warn(layout: &Layout, salt: &[u8; 32]) {
 
 /// The secret that the user gives.
 fn given() -> Option<[u8; 32]> {
-    let text = std::env::var(VARIABLE)
-        .ok()
-        .filter(|text| !text.is_empty())?;
+    let text = std::env::var(VARIABLE).unwrap_or_default();
+    if text.is_empty() {
+        return None;
+    }
     if text.len() < SHORTEST {
         tracing::warn!(
             "{VARIABLE} has fewer than {SHORTEST} characters and is not used: it could be guessed"
         );
         return None;
     }
-    Some(blake3::derive_key(
-        "runner: the secret of a team",
-        text.as_bytes(),
-    ))
+    let context = "runner: the secret of a team";
+    Some(blake3::derive_key(context, text.as_bytes()))
 }
 
 /// Whether a recorded value is such a digest.
@@ -123,16 +121,16 @@ pub fn is_digest_of_secret(recorded: &str) -> bool {
 
 /// Whether two recorded values are digests that were made with different secrets, so that nothing follows from their difference.
 pub fn cannot_be_compared(before: &str, after: &str) -> bool {
-    let store = |text: &str| {
-        Some(
-            text.trim_matches('"')
-                .strip_prefix(PREFIX)?
-                .split(':')
-                .next()?
-                .to_owned(),
-        )
-    };
-    matches!((store(before), store(after)), (Some(before), Some(after)) if before != after)
+    match (store_of(before), store_of(after)) {
+        (Some(before), Some(after)) => before != after,
+        _ => false,
+    }
+}
+
+/// What tells the secret with which a digest was made.
+fn store_of(recorded: &str) -> Option<&str> {
+    let digest = recorded.trim_matches('"').strip_prefix(PREFIX)?;
+    digest.split(':').next()
 }
 
 fn read(path: &Path) -> Option<[u8; 32]> {
@@ -155,31 +153,25 @@ fn random() -> [u8; 32] {
     // The system has no randomness only before it has started; digests are then of this moment alone.
     if getrandom::fill(&mut bytes).is_err() {
         let now = std::time::SystemTime::now();
-        bytes = blake3::derive_key(
-            "runner: a moment",
-            format!("{now:?} {}", std::process::id()).as_bytes(),
-        );
+        let moment = format!("{now:?} {}", std::process::id());
+        bytes = blake3::derive_key("runner: a moment", moment.as_bytes());
     }
     bytes
 }
 
 /// Puts the secret where nobody else can read it; one that is there already stays.
 fn keep(layout: &Layout, path: &Path, salt: &[u8; 32]) -> Result<(), CacheError> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
     let aside = temporary(layout);
     layout.make(&layout.tmp())?;
-    // Whoever may write results may also digest what they depend on.
+    // Those who may write results may also digest what they depend on.
     let shared = fs::metadata(layout.root())
         .is_ok_and(|metadata| metadata.permissions().mode() & 0o020 != 0);
     let mode = if shared { 0o640 } else { 0o600 };
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&aside);
-    let written = file.and_then(|mut file| file.write_all(salt).and_then(|()| file.sync_all()));
-    written.map_err(CacheError::io("write", &aside))?;
+    create(&aside, salt, mode).map_err(CacheError::io("write", &aside))?;
+    // A link cannot replace what is there: of several processes that make a secret, the first one's stays, whole.
     let placed = match fs::hard_link(&aside, path) {
+        // The file system may know no second names.
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => create(path, salt, mode),
         other => other,
     };
@@ -192,7 +184,7 @@ fn keep(layout: &Layout, path: &Path, salt: &[u8; 32]) -> Result<(), CacheError>
     }
 }
 
-/// Writes the secret in its place, where the file system knows no second names. Who reads meanwhile finds a part of it.
+/// Writes the secret into a new file. A reader that comes meanwhile finds a part of it.
 fn create(path: &Path, salt: &[u8; 32], mode: u32) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = File::options()

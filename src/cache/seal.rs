@@ -19,12 +19,8 @@ pub(super) fn seal(record: &impl Serialize) -> Vec<u8> {
 /// The record in a file; `None` if these are not the bytes that were written.
 pub(super) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (line, sum) = bytes.split_at(bytes.len().checked_sub(TAIL)?);
-    let sum: Digest = std::str::from_utf8(sum)
-        .ok()?
-        .strip_prefix('\n')?
-        .strip_suffix('\n')?
-        .parse()
-        .ok()?;
+    let sum = std::str::from_utf8(sum).ok()?;
+    let sum: Digest = sum.strip_prefix('\n')?.strip_suffix('\n')?.parse().ok()?;
     if Digest::of_bytes(line) == sum {
         serde_json::from_slice(line).ok()
     } else {

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 
 use contract::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 
-use super::lease::{Heart, holder_of, is_held};
-use super::object::{check, create_aside, read_verified, temporary};
+use super::lease::{Heart, clock_of, holder_of, is_held};
+use super::object::{check, create_aside, kind_of, read_verified, temporary};
 use super::salt::Salt;
 use super::seal::unseal;
 use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord, Remote};
@@ -77,13 +77,11 @@ impl Store {
     /// The time by the clock of the store's file system, which all hosts share, read off a file that is made for it. Where
     /// none can be made, this host's clock must do.
     pub fn clock(&self) -> SystemTime {
-        let clock = self
-            .layout
-            .root()
-            .is_dir()
-            .then(|| super::lease::clock_of(&self.layout).ok())
-            .flatten();
-        clock.unwrap_or_else(SystemTime::now)
+        // To look at a store must not make one.
+        if !self.layout.root().is_dir() {
+            return SystemTime::now();
+        }
+        clock_of(&self.layout).unwrap_or_else(|_| SystemTime::now())
     }
 
     pub fn layout(&self) -> &Layout {
@@ -94,15 +92,11 @@ impl Store {
     pub fn action(&self, key: &Key) -> Result<Option<Action>, CacheError> {
         let path = self.layout.action(key);
         let text = match self.layout.read(&path) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::InvalidData
-                ) =>
-            {
-                return Ok(None);
-            }
-            other => other.map_err(CacheError::io("read", &path))?,
+            Ok(text) => text,
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidData => return Ok(None),
+                _ => return Err(CacheError::io("read", &path)(error)),
+            },
         };
         // A record that cannot be read is as good as none; the stage runs again and replaces it.
         Ok(unseal::<Action>(&text).filter(|action| action.key == *key))
@@ -150,10 +144,7 @@ impl Store {
     }
 
     fn load_here(&self, record: &ObjectRecord) -> Result<Artifact, CacheError> {
-        let kind = record.kind.ok_or_else(|| CacheError::Damaged {
-            object: record.object,
-            reason: "a blob stands where an artifact should".into(),
-        })?;
+        let kind = kind_of(record)?;
         let source = self.guarded(record, |path| {
             if kind.is_read_in_pieces() {
                 check(&self.layout, record)?;
@@ -188,11 +179,9 @@ impl Store {
     /// The path of a blob whose bytes were checked by this process.
     pub fn blob(&self, record: &ObjectRecord) -> Result<PathBuf, CacheError> {
         let path = self.layout.object(record);
-        let known = self
-            .checked
-            .lock()
-            .is_ok_and(|checked| checked.contains(&record.object));
-        if !known {
+        let checked = self.checked.lock();
+        let is_known = checked.is_ok_and(|checked| checked.contains(&record.object));
+        if !is_known {
             self.with_help(record, || {
                 self.guarded(record, |_| check(&self.layout, record))
             })?;
@@ -248,33 +237,25 @@ impl Store {
         &self,
         now: SystemTime,
     ) -> Result<BTreeSet<String>, CacheError> {
-        let leases = self.layout.walk(&self.layout.leases())?;
-        Ok(leases
-            .iter()
-            .filter(|lease| is_held(&lease.path, now))
-            .filter_map(|lease| holder_of(&lease.path))
-            .collect())
+        let mut leases = self.layout.walk(&self.layout.leases())?;
+        leases.retain(|lease| is_held(&lease.path, now));
+        let holders = leases.iter().filter_map(|lease| holder_of(&lease.path));
+        Ok(holders.collect())
     }
 
     /// The keys that somebody works on.
     pub fn leased(&self) -> Result<Vec<Key>, CacheError> {
         let names = self.held_leases(self.clock())?;
-        Ok(names
-            .iter()
-            .filter_map(|name| name.parse().ok().map(Key))
-            .collect())
+        let keys = names.iter().filter_map(|name| name.parse().ok());
+        Ok(keys.map(Key).collect())
     }
 
     /// What is leased, by name.
     pub(super) fn held_leases(&self, now: SystemTime) -> Result<BTreeSet<String>, CacheError> {
-        let leases = self
-            .layout
-            .walk(&self.layout.leases())?
-            .into_iter()
-            .filter(|lease| is_held(&lease.path, now));
-        Ok(leases
-            .filter_map(|lease| lease.path.file_name()?.to_str().map(str::to_owned))
-            .collect())
+        let mut leases = self.layout.walk(&self.layout.leases())?;
+        leases.retain(|lease| is_held(&lease.path, now));
+        let names = leases.iter().map(|lease| lease.name().into_owned());
+        Ok(names.collect())
     }
 
     /// What keeps the leases of this process fresh.
@@ -326,18 +307,18 @@ impl<'a> RecordedParts<'a> {
         digest: &Digest,
         load: impl FnOnce(&ObjectRecord) -> Result<T, CacheError>,
     ) -> Result<T, ArtifactError> {
-        let missing = || ArtifactError::MissingPart(digest.to_string());
-        let record = self
-            .records
-            .iter()
-            .find(|record| record.digest == *digest)
-            .ok_or_else(missing)?;
-        load(record).map_err(|error| {
-            if let Ok(mut failure) = self.failure.lock() {
-                failure.get_or_insert(error);
+        let mut records = self.records.iter();
+        if let Some(record) = records.find(|record| record.digest == *digest) {
+            match load(record) {
+                Ok(part) => return Ok(part),
+                Err(error) => {
+                    if let Ok(mut failure) = self.failure.lock() {
+                        failure.get_or_insert(error);
+                    }
+                }
             }
-            missing()
-        })
+        }
+        Err(ArtifactError::MissingPart(digest.to_string()))
     }
 }
 

@@ -61,8 +61,9 @@ impl<'a> Trash<'a> {
     }
 
     pub fn give_all_back(&mut self) -> Result<(), CacheError> {
-        let places: Vec<PathBuf> = self.moved.keys().cloned().collect();
-        places.iter().try_for_each(|place| self.give_back(place))?;
+        for (place, here) in std::mem::take(&mut self.moved) {
+            give_back(self.layout, &here, &place)?;
+        }
         self.layout.remove(&self.folder)
     }
 
@@ -74,6 +75,7 @@ impl<'a> Trash<'a> {
 
 fn give_back(layout: &Layout, here: &Path, place: &Path) -> Result<(), CacheError> {
     layout.make(place.parent().unwrap_or(place))?;
+    // A link instead of a rename: what has taken the place meanwhile is never replaced.
     match fs::hard_link(here, place) {
         Ok(()) => layout.remove(here),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => layout.remove(here),
@@ -90,17 +92,18 @@ impl Layout {
         let Ok(below) = place.strip_prefix(self.root()) else {
             return false;
         };
-        let taken = self
-            .entries(&self.trash())
-            .unwrap_or_default()
-            .into_iter()
-            .map(|left| left.path.join(below));
-        taken
-            .filter(|here| self.holds(here))
-            .any(|here| match fs::hard_link(&here, place) {
-                Ok(()) => true,
-                Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
-            })
+        for trash in self.entries(&self.trash()).unwrap_or_default() {
+            let here = trash.path.join(below);
+            if !self.holds(&here) {
+                continue;
+            }
+            match fs::hard_link(&here, place) {
+                Ok(()) => return true,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return true,
+                Err(_) => {}
+            }
+        }
+        false
     }
 
     /// Does something with an object in its place. One that is not there may be in the trash, or on its way back from it,
@@ -128,19 +131,17 @@ impl Layout {
 }
 
 impl Store {
-    /// Gives back what collections that were killed had taken away; for whoever is the only one to collect.
+    /// Gives back what collections that were killed had taken away. The caller holds the lease of collections.
     pub(super) fn take_back(&self) -> Result<(), CacheError> {
         let layout = self.layout();
         for left in layout.entries(&layout.trash())? {
-            for found in layout
-                .walk(&left.path)?
-                .into_iter()
-                .filter(|found| found.seen.kind == Kind::File)
-            {
+            for found in layout.walk(&left.path)? {
                 let below = found.path.strip_prefix(&left.path).unwrap_or(&found.path);
                 let place = layout.root().join(below);
+                let is_ours =
+                    place.starts_with(layout.objects()) || place.starts_with(layout.actions());
                 // Nothing else is ever moved here.
-                if place.starts_with(layout.objects()) || place.starts_with(layout.actions()) {
+                if found.seen.kind == Kind::File && is_ours {
                     give_back(layout, &found.path, &place)?;
                 }
             }

@@ -1,9 +1,10 @@
 //! How the store looks at its own folder. Nothing in it is ever followed: a symbolic link is what it is, a file of a kind
 //! that does not belong here, and so is a pipe or a device. Only the top of the store may be a link that the user made.
-//! Whoever lists, reads, measures or removes something in a store does it through here.
+//! Everything that lists, reads, measures or removes something in a store does it through here.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -13,10 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
 use super::{CacheError, Key, Layout, ObjectRecord};
 
-/// A record that is longer than this is none: no action, ledger or record of a run comes near it.
+/// No action, ledger or record of a run comes near this length.
 const LONGEST_RECORD: u64 = 256 * 1024 * 1024;
 
 /// Files that were seen to be under way may go before they are looked at more closely; so may folders.
@@ -61,12 +63,6 @@ impl Seen {
             FileType::Directory => Kind::Folder,
             _ => Kind::Foreign,
         };
-        let time = |seconds: i64, nanoseconds: i64| {
-            let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-            UNIX_EPOCH
-                + seconds
-                + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())
-        };
         Self {
             kind,
             bytes: u64::try_from(stat.st_size).unwrap_or_default(),
@@ -77,11 +73,23 @@ impl Seen {
     }
 }
 
+fn time(seconds: i64, nanoseconds: i64) -> SystemTime {
+    let seconds = Duration::from_secs(seconds.try_into().unwrap_or_default());
+    UNIX_EPOCH + seconds + Duration::from_nanos(nanoseconds.try_into().unwrap_or_default())
+}
+
 /// Something below a folder.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub path: PathBuf,
     pub seen: Seen,
+}
+
+impl Found {
+    /// The last part of its path.
+    pub fn name(&self) -> Cow<'_, str> {
+        last_part(&self.path)
+    }
 }
 
 /// A folder of the store that is held open, so that what is done in it is done there and nowhere else.
@@ -95,22 +103,23 @@ impl Folder {
     /// The folder at this path below `top`; `None` if it is not there, or if anything on the way is not a folder itself.
     /// `top` may be a link.
     pub fn open(top: &Path, folder: &Path) -> io::Result<Option<Self>> {
-        let open = || -> io::Result<Self> {
-            let handle =
-                rustix::fs::openat(CWD, top, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-            let mut opened = Self {
-                handle,
-                path: top.to_owned(),
-            };
-            for name in folder.strip_prefix(top).map_err(io::Error::other)? {
-                opened = opened.enter(name)?;
-            }
-            Ok(opened)
-        };
-        match open() {
+        match Self::open_step_by_step(top, folder) {
             Err(error) if is_gone(&error) || is_not_a_folder(&error) => Ok(None),
             other => other.map(Some),
         }
+    }
+
+    /// From one open folder into the next: a part of the path that is replaced by a link meanwhile leads nowhere else.
+    fn open_step_by_step(top: &Path, folder: &Path) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut opened = Self {
+            handle: rustix::fs::openat(CWD, top, flags, Mode::empty())?,
+            path: top.to_owned(),
+        };
+        for name in folder.strip_prefix(top).map_err(io::Error::other)? {
+            opened = opened.enter(name)?;
+        }
+        Ok(opened)
     }
 
     fn enter(&self, name: &OsStr) -> io::Result<Self> {
@@ -133,23 +142,30 @@ impl Folder {
             }
         }
         names.sort();
-        let look = |name: OsString| match self.look(&name) {
-            Err(error) if is_gone(&error) => None,
-            Err(error) => Some(Err(error)),
-            Ok(seen) => Some(Ok(Found {
-                path: self.path.join(name),
-                seen,
-            })),
-        };
-        names.into_iter().filter_map(look).collect()
+        let mut entries = Vec::with_capacity(names.len());
+        for name in names {
+            match self.look(&name) {
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+                Ok(seen) => entries.push(Found {
+                    path: self.path.join(name),
+                    seen,
+                }),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn entries_reversed(&self) -> Result<Vec<Found>, CacheError> {
+        let entries = self.entries();
+        let mut entries = entries.map_err(CacheError::io("list", &self.path))?;
+        entries.reverse();
+        Ok(entries)
     }
 
     fn look(&self, name: &OsStr) -> io::Result<Seen> {
-        Ok(Seen::of(&rustix::fs::statat(
-            &self.handle,
-            name,
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?))
+        let stat = rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Seen::of(&stat))
     }
 
     /// A network file system shows what it knew of a folder some time ago unless it is asked to look again.
@@ -189,9 +205,7 @@ impl Folder {
             }
             match rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR) {
                 // What was moved up is next. Or somebody still writes into it.
-                Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST)
-                    if looks_in_vain < LOOKS =>
-                {
+                Err(Errno::NOTEMPTY | Errno::EXIST) if looks_in_vain < LOOKS => {
                     looks_in_vain += usize::from(moved == before);
                 }
                 other => return Ok(other?),
@@ -210,11 +224,8 @@ impl Folder {
                 rustix::fs::unlinkat(&folder.handle, name, AtFlags::empty())?;
             }
         }
-        Ok(rustix::fs::unlinkat(
-            &self.handle,
-            name,
-            AtFlags::REMOVEDIR,
-        )?)
+        let flags = AtFlags::REMOVEDIR;
+        Ok(rustix::fs::unlinkat(&self.handle, name, flags)?)
     }
 
     fn move_up(&self, name: &OsStr, to: &Self, moved: &mut u64) -> io::Result<()> {
@@ -223,11 +234,7 @@ impl Folder {
         loop {
             *moved += 1;
             match rustix::fs::renameat(&self.handle, name, &to.handle, format!("moved-{moved}")) {
-                Err(
-                    rustix::io::Errno::NOTEMPTY
-                    | rustix::io::Errno::EXIST
-                    | rustix::io::Errno::NOTDIR,
-                ) => {}
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
                 other => return Ok(other?),
             }
         }
@@ -249,14 +256,11 @@ impl Folder {
 }
 
 fn is_not_a_folder(error: &io::Error) -> bool {
-    let number = rustix::io::Errno::from_io_error(error);
-    matches!(
-        number,
-        Some(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP)
-    )
+    let number = Errno::from_io_error(error);
+    matches!(number, Some(Errno::NOTDIR | Errno::LOOP))
 }
 
-/// Everything below a folder that is not a folder itself, sorted; nothing if the folder is not there or is none.
+/// Everything below a folder that is not a folder itself, sorted; nothing if the folder is not there or is not one.
 pub(super) fn walk(top: &Path, folder: &Path) -> Result<Vec<Found>, CacheError> {
     let mut found = walk_with_folders(top, folder)?;
     found.retain(|found| found.seen.kind != Kind::Folder);
@@ -268,14 +272,8 @@ fn walk_with_folders(top: &Path, folder: &Path) -> Result<Vec<Found>, CacheError
     let Some(mut last) = Folder::open(top, folder).map_err(CacheError::io("list", folder))? else {
         return Ok(Vec::new());
     };
-    let entries = |folder: &Folder| -> Result<Vec<Found>, CacheError> {
-        let mut entries = folder
-            .entries()
-            .map_err(CacheError::io("list", &folder.path))?;
-        entries.reverse();
-        Ok(entries)
-    };
-    let (mut found, mut ahead) = (Vec::new(), entries(&last)?);
+    // What is to be looked at, the next one last.
+    let (mut found, mut ahead) = (Vec::new(), last.entries_reversed()?);
     while let Some(entry) = ahead.pop() {
         if entry.seen.kind == Kind::Folder {
             let name = entry.path.file_name().unwrap_or_default();
@@ -290,11 +288,10 @@ fn walk_with_folders(top: &Path, folder: &Path) -> Result<Vec<Found>, CacheError
                 // It went, or something else took its place.
                 Ok(None) => {}
                 Err(error) if is_gone(&error) || is_not_a_folder(&error) => {}
-                other => {
-                    last = other
-                        .map_err(CacheError::io("list", &entry.path))?
-                        .unwrap_or(last);
-                    ahead.extend(entries(&last)?);
+                Err(error) => return Err(CacheError::io("list", &entry.path)(error)),
+                Ok(Some(opened)) => {
+                    last = opened;
+                    ahead.extend(last.entries_reversed()?);
                 }
             }
         }
@@ -308,17 +305,16 @@ fn walk_with_folders(top: &Path, folder: &Path) -> Result<Vec<Found>, CacheError
 /// # Errors
 /// If a folder cannot be listed.
 pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    let here = Path::new(".");
     let found = match (folder.parent(), folder.file_name()) {
-        (Some(top), Some(_)) if top == Path::new("") => {
-            walk(Path::new("."), &Path::new(".").join(folder))?
-        }
+        (Some(top), Some(_)) if top == Path::new("") => walk(here, &here.join(folder))?,
         (Some(top), Some(_)) => walk(top, folder)?,
         _ => walk(folder, folder)?,
     };
     Ok(found.into_iter().map(|found| found.path).collect())
 }
 
-/// Reads a small file whole: a regular one, no link, of reasonable length.
+/// Reads a small file whole: a regular one, not a link, of reasonable length.
 ///
 /// # Errors
 /// As for any file; what is not a regular file is invalid.
@@ -326,10 +322,8 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     let file = open_plain(path)?;
     let length = file.metadata()?.len();
     if length > LONGEST_RECORD {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{length} bytes are too many for a record"),
-        ));
+        let reason = format!("{length} bytes are too many for a record");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     file.take(LONGEST_RECORD).read_to_end(&mut bytes)?;
@@ -341,33 +335,20 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As for any file; what is not a regular file is invalid.
 pub fn append_plain(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    let mut options = File::options();
-    let file = options
-        .append(true)
-        .read(true)
-        .create(true)
-        .custom_flags(flags.cast_signed())
-        .open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::ErrorKind::InvalidData.into())
-    }
+    let mut options = options_for_plain();
+    regular(options.append(true).read(true).create(true).open(path)?)
 }
 
-/// Opens a regular file. A link is not followed, and a pipe that nobody writes into is not waited for.
-pub(super) fn open_plain(path: &Path) -> io::Result<File> {
+/// How a file of ours is opened: a link is not followed, and a pipe that nobody writes into is not waited for.
+pub(super) fn options_for_plain() -> OpenOptions {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    let foreign = || io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file");
-    let opened = File::options()
-        .read(true)
-        .custom_flags(flags.cast_signed())
-        .open(path);
-    let file = match opened {
-        Err(error) if is_not_a_folder(&error) || is_unopenable(&error) => return Err(foreign()),
-        other => other?,
-    };
+    let mut options = File::options();
+    options.custom_flags(flags.cast_signed());
+    options
+}
+
+/// The file, if it is a regular one.
+pub(super) fn regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -375,21 +356,27 @@ pub(super) fn open_plain(path: &Path) -> io::Result<File> {
     }
 }
 
+fn foreign() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")
+}
+
+/// Opens a regular file. A link is not followed, and a pipe that nobody writes into is not waited for.
+pub(super) fn open_plain(path: &Path) -> io::Result<File> {
+    match options_for_plain().read(true).open(path) {
+        Err(error) if is_not_a_folder(&error) || is_unopenable(&error) => Err(foreign()),
+        other => regular(other?),
+    }
+}
+
 /// Opens a file of ours to give it another time.
 pub(super) fn open_to_touch(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    File::options()
-        .append(true)
-        .custom_flags(flags.cast_signed())
-        .open(path)
+    options_for_plain().append(true).open(path)
 }
 
 /// A socket, or a device without a driver.
 fn is_unopenable(error: &io::Error) -> bool {
-    matches!(
-        rustix::io::Errno::from_io_error(error),
-        Some(rustix::io::Errno::NXIO | rustix::io::Errno::NODEV)
-    )
+    let number = Errno::from_io_error(error);
+    matches!(number, Some(Errno::NXIO | Errno::NODEV))
 }
 
 impl Layout {
@@ -401,18 +388,14 @@ impl Layout {
 
     /// The same of an object, for those who ask for many: whether its folder is one is found out once.
     pub(super) fn look_at_object(&self, record: &ObjectRecord) -> Option<Metadata> {
-        self.look_in(
-            &self.shards.objects[usize::from(record.object.0[0])],
-            &self.object(record),
-        )
+        let shard = &self.shards.objects[usize::from(record.object.0[0])];
+        self.look_in(shard, &self.object(record))
     }
 
     /// The same of an action.
     pub(super) fn look_at_action(&self, key: &Key) -> Option<Metadata> {
-        self.look_in(
-            &self.shards.actions[usize::from(key.0.0[0])],
-            &self.action(key),
-        )
+        let shard = &self.shards.actions[usize::from(key.0.0[0])];
+        self.look_in(shard, &self.action(key))
     }
 
     fn look_in(&self, is_folder: &AtomicBool, path: &Path) -> Option<Metadata> {
@@ -427,8 +410,7 @@ impl Layout {
 
     /// Whether a regular file lies under a path of the store.
     pub fn holds(&self, path: &Path) -> bool {
-        self.look_at(path)
-            .is_some_and(|metadata| metadata.is_file())
+        self.look_at(path).is_some_and(|found| found.is_file())
     }
 
     /// Whether everything from the top of the store to this folder is a folder, and no link to one.
@@ -476,20 +458,19 @@ impl Layout {
 
     /// What lies in one of the store's folders, folders included.
     pub(super) fn entries(&self, folder: &Path) -> Result<Vec<Found>, CacheError> {
-        let opened = Folder::open(self.root(), folder).map_err(CacheError::io("list", folder))?;
-        opened.map_or_else(
-            || Ok(Vec::new()),
-            |opened| opened.entries().map_err(CacheError::io("list", folder)),
-        )
+        let entries = match Folder::open(self.root(), folder) {
+            Ok(None) => return Ok(Vec::new()),
+            Ok(Some(opened)) => opened.entries(),
+            Err(error) => Err(error),
+        };
+        entries.map_err(CacheError::io("list", folder))
     }
 
     /// The folders in a folder of the store, sorted.
     pub fn folders_in(&self, folder: &Path) -> Vec<PathBuf> {
-        let found = self.entries(folder).unwrap_or_default().into_iter();
-        found
-            .filter(|found| found.seen.kind == Kind::Folder)
-            .map(|found| found.path)
-            .collect()
+        let mut found = self.entries(folder).unwrap_or_default();
+        found.retain(|found| found.seen.kind == Kind::Folder);
+        found.into_iter().map(|found| found.path).collect()
     }
 
     /// Removes something from the store, and nothing outside it. What is gone already is as good as removed.
@@ -497,10 +478,8 @@ impl Layout {
     /// # Errors
     /// If the system refuses.
     pub fn remove(&self, path: &Path) -> Result<(), CacheError> {
-        let (parent, name) = (
-            path.parent().unwrap_or(path),
-            path.file_name().unwrap_or_default(),
-        );
+        let parent = path.parent().unwrap_or(path);
+        let name = path.file_name().unwrap_or_default();
         let removed = Folder::open(self.root(), parent).and_then(|folder| match folder {
             Some(folder) => folder.remove(name),
             None => Ok(()),
@@ -512,7 +491,7 @@ impl Layout {
     }
 
     /// Makes a folder of the store and those above it. What stands in the way within a folder of the store is set aside;
-    /// one of the store's own folders that is a link is an error, since whoever made it meant something by it.
+    /// one of the store's own folders that is a link is an error, since somebody made it on purpose.
     ///
     /// # Errors
     /// If the system refuses, or one of the store's own folders is a link.
@@ -521,18 +500,15 @@ impl Layout {
             return Ok(());
         }
         fs::create_dir_all(self.root()).map_err(CacheError::io("create", self.root()))?;
-        let mut below: Vec<&Path> = folder
-            .ancestors()
-            .take_while(|above| *above != self.root())
-            .collect();
+        let below = folder.ancestors();
+        let mut below: Vec<&Path> = below.take_while(|above| *above != self.root()).collect();
         below.reverse();
         for each in below {
             match fs::symlink_metadata(each) {
                 Ok(metadata) if metadata.is_dir() => continue,
                 Ok(_) if each.parent() == Some(self.root()) => {
-                    return Err(CacheError::Foreign {
-                        path: each.to_owned(),
-                    });
+                    let path = each.to_owned();
+                    return Err(CacheError::Foreign { path });
                 }
                 Ok(_) => drop(self.set_aside(each)?),
                 Err(_) => {}
@@ -581,26 +557,19 @@ impl Layout {
             return Ok(quarantine);
         }
         self.make(&quarantine)?;
-        let shard = path
-            .parent()
-            .and_then(Path::file_name)
-            .unwrap_or_default()
-            .to_string_lossy();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let number = super::object::temporary(self)
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let unique = super::object::temporary(self);
         // Of an object, name and shard together are the digest.
-        let aside = quarantine.join(format!("{shard}{name}-{number}"));
+        let shard = last_part(path.parent().unwrap_or(path));
+        let aside = quarantine.join(format!("{shard}{}-{}", last_part(path), last_part(&unique)));
         match fs::rename(path, &aside) {
-            Err(error) if is_gone(&error) => Ok(aside),
-            other => other
-                .map(|()| aside)
-                .map_err(CacheError::io("set aside", path)),
+            Err(error) if !is_gone(&error) => Err(CacheError::io("set aside", path)(error)),
+            _ => Ok(aside),
         }
     }
+}
+
+fn last_part(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 /// Whether one of the folders from here up to the top is there and is no folder.

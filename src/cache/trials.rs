@@ -2,9 +2,7 @@
 //! stand on a stage with their own parameters. Everything that shows a run asks here, so that no trial is shown with the
 //! values of another.
 
-use std::collections::BTreeSet;
-
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::Value;
 
 use super::run::{RunRecord, SweepMember};
@@ -12,9 +10,10 @@ use super::run::{RunRecord, SweepMember};
 impl RunRecord {
     /// The trials of a sweep that the run carried out; none for another run.
     pub fn trials(&self) -> &[SweepMember] {
-        self.sweep
-            .as_ref()
-            .map_or(&[], |sweep| sweep.members.as_slice())
+        match &self.sweep {
+            Some(sweep) => &sweep.members,
+            None => &[],
+        }
     }
 
     /// All parameters of a trial.
@@ -24,31 +23,24 @@ impl RunRecord {
             params.extend(trial.params.clone());
         } else {
             // Earlier versions kept only what was set.
-            let set = trial
-                .overrides
-                .iter()
-                .map(|(name, text)| (plain(name), value_of(text)));
-            params.extend(
-                set.filter(|(name, _)| self.params.contains_key(*name))
-                    .map(|(name, value)| (name.into(), value)),
-            );
+            for (name, text) in &trial.overrides {
+                if let Some(value) = params.get_mut(plain(name)) {
+                    *value = value_of(text);
+                }
+            }
         }
         params
     }
 
     /// The pipeline's seed in a trial.
     pub fn seed_of_trial(&self, trial: &SweepMember) -> u64 {
-        let set = || {
-            trial
-                .overrides
-                .iter()
-                .rev()
-                .find(|(name, _)| name == "seed")?
-                .1
-                .parse()
-                .ok()
-        };
-        trial.seed.or_else(set).unwrap_or(self.seed)
+        if let Some(seed) = trial.seed {
+            return seed;
+        }
+        // What was set last counts.
+        let mut set = trial.overrides.iter().rev();
+        let text = set.find(|(name, _)| name == "seed").map(|(_, text)| text);
+        text.and_then(|text| text.parse().ok()).unwrap_or(self.seed)
     }
 
     /// What was set for a trial besides parameters of the pipeline, such as `model.with.batch`; and all parameters.
@@ -64,65 +56,56 @@ impl RunRecord {
 
     /// A parameter of a trial, or another value that the sweep set, by its name.
     pub fn value_of_trial(&self, trial: &SweepMember, name: &str) -> Option<Value> {
-        let own = trial
-            .seed
-            .and_then(|_| trial.params.get(name).or_else(|| self.params.get(name)));
-        own.cloned()
-            .or_else(|| self.values_of_trial(trial).shift_remove(name))
+        // The short way for records that hold all parameters of a trial.
+        if trial.seed.is_some()
+            && let Some(value) = trial.params.get(name).or_else(|| self.params.get(name))
+        {
+            return Some(value.clone());
+        }
+        self.values_of_trial(trial).shift_remove(name)
     }
 
     /// Names of values in which trials of the run differ, those that the sweep set first. The seed is not among them.
     pub fn varied(&self) -> Vec<String> {
-        let all: Vec<IndexMap<String, Value>> = self
-            .trials()
-            .iter()
-            .map(|trial| self.values_of_trial(trial))
-            .collect();
-        let set = self
-            .trials()
-            .iter()
-            .flat_map(|trial| &trial.overrides)
-            .map(|(name, _)| plain(name).to_owned());
-        let mut names: Vec<String> = set.collect();
-        names.extend(all.iter().flat_map(|values| values.keys().cloned()));
-        let (mut seen, mut varied) = (BTreeSet::new(), Vec::new());
-        for name in names.into_iter().filter(|name| name != "seed") {
-            let differs = || {
-                all.windows(2)
-                    .any(|pair| pair[0].get(&name) != pair[1].get(&name))
-            };
-            if seen.insert(name.clone()) && differs() {
-                varied.push(name);
-            }
+        let (mut all, mut names) = (Vec::new(), IndexSet::new());
+        for trial in self.trials() {
+            all.push(self.values_of_trial(trial));
+            names.extend(
+                trial
+                    .overrides
+                    .iter()
+                    .map(|(name, _)| plain(name).to_owned()),
+            );
         }
+        for values in &all {
+            names.extend(values.keys().cloned());
+        }
+        names.shift_remove("seed");
+        names.retain(|name| {
+            let mut pairs = all.windows(2);
+            pairs.any(|pair| pair[0].get(name) != pair[1].get(name))
+        });
         // A parameter that is a map differs where one of its entries was set: the entry says all.
-        let is_above = |name: &str| {
-            varied.iter().any(|other| {
-                other
-                    .strip_prefix(name)
-                    .is_some_and(|rest| rest.starts_with('.'))
-            })
-        };
+        let mut varied: Vec<String> = names.iter().cloned().collect();
+        varied.retain(|name| {
+            let inside = format!("{name}.");
+            !names.iter().any(|other| other.starts_with(&inside))
+        });
         varied
-            .iter()
-            .filter(|name| !is_above(name))
-            .cloned()
-            .collect()
     }
 
-    /// Parameters that are the same in all trials; all of them for a run that is of no sweep.
+    /// Parameters that are the same in all trials; all of them for a run that is not of a sweep.
     pub fn common_params(&self) -> IndexMap<String, Value> {
-        let trials = self.trials();
-        let same = |name: &str, value: &Value| {
-            trials.iter().all(|trial| match trial.seed {
-                Some(_) => trial.params.get(name).is_none_or(|own| own == value),
-                None => self.params_of_trial(trial).get(name) == Some(value),
-            })
-        };
-        let common = self.params.iter().filter(|(name, value)| same(name, value));
+        let mut common = self.params.clone();
+        for trial in self.trials() {
+            if trial.seed.is_some() {
+                common.retain(|name, value| trial.params.get(name).is_none_or(|own| own == value));
+            } else {
+                let params = self.params_of_trial(trial);
+                common.retain(|name, value| params.get(name) == Some(value));
+            }
+        }
         common
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
     }
 
     /// The seed, if all trials have the same.
@@ -137,17 +120,18 @@ impl RunRecord {
     pub fn trials_of(&self, stage: &str) -> Vec<&SweepMember> {
         let trials = self.trials();
         match self.instances.get(stage) {
-            Some(instance) if !instance.members.is_empty() => instance
-                .members
-                .iter()
-                .filter_map(|place| trials.get(*place))
-                .collect(),
+            Some(instance) if !instance.members.is_empty() => {
+                let members = instance.members.iter();
+                members.filter_map(|place| trials.get(*place)).collect()
+            }
             Some(_) => trials.iter().collect(),
             // Earlier versions kept only names, which say the first trial.
-            None => match label_in(stage) {
-                Some(label) => trials.iter().filter(|trial| trial.label == label).collect(),
-                None => trials.iter().collect(),
-            },
+            None => {
+                let label = label_in(stage);
+                let stands_on =
+                    |trial: &&SweepMember| label.is_none_or(|label| trial.label == label);
+                trials.iter().filter(stands_on).collect()
+            }
         }
     }
 
@@ -158,12 +142,8 @@ impl RunRecord {
         if trials.is_empty() {
             return self.params.get(name).cloned();
         }
-        agreed(
-            trials
-                .into_iter()
-                .map(|trial| self.value_of_trial(trial, name)),
-        )
-        .flatten()
+        let values = trials.into_iter();
+        agreed(values.map(|trial| self.value_of_trial(trial, name))).flatten()
     }
 
     /// [`Self::value_at`] for the seed.
@@ -177,11 +157,10 @@ impl RunRecord {
 
     /// The stage in the file that a name belongs to.
     pub fn stage_at<'a>(&'a self, stage: &'a str) -> &'a str {
-        let instance = self.instances.get(stage);
-        instance.map_or_else(
-            || stage.split(['[', '#']).next().unwrap_or(stage),
-            |instance| instance.stage.as_str(),
-        )
+        match self.instances.get(stage) {
+            Some(instance) => &instance.stage,
+            None => stage.split(['[', '#']).next().unwrap_or(stage),
+        }
     }
 
     /// The values of the axes of an instance.
@@ -197,7 +176,7 @@ impl RunRecord {
         if self.trials().is_empty() {
             return stage;
         }
-        label_in(stage).map_or(stage, |label| &stage[..stage.len() - label.len() - 1])
+        without_label(stage)
     }
 }
 
@@ -223,13 +202,20 @@ fn label_in(stage: &str) -> Option<&str> {
     stage[end..].split_once('#').map(|(_, label)| label)
 }
 
+/// The name of a stage without the label of a trial.
+fn without_label(stage: &str) -> &str {
+    match label_in(stage) {
+        Some(label) => &stage[..stage.len() - label.len() - 1],
+        None => stage,
+    }
+}
+
 /// The axes in the name of an instance, as far as a name says: records of earlier versions have nothing else.
 fn axes_in(stage: &str) -> Vec<(String, Value)> {
-    let name = label_in(stage).map_or(stage, |label| &stage[..stage.len() - label.len() - 1]);
-    let inner = name
-        .split_once('[')
-        .and_then(|(_, rest)| rest.strip_suffix(']'));
-    let Some(inner) = inner else {
+    let Some((_, rest)) = without_label(stage).split_once('[') else {
+        return Vec::new();
+    };
+    let Some(inner) = rest.strip_suffix(']') else {
         return Vec::new();
     };
     let (mut parts, mut start, mut depth, mut quoted) = (Vec::new(), 0, 0_usize, false);
@@ -246,11 +232,11 @@ fn axes_in(stage: &str) -> Vec<(String, Value)> {
         }
     }
     parts.push(&inner[start..]);
-    let pair = |part: &&str| {
-        part.split_once('=')
-            .map(|(name, value)| (name.to_owned(), Value::from(value)))
-    };
-    parts.iter().filter_map(pair).collect()
+    let mut axes = Vec::new();
+    for (name, value) in parts.into_iter().filter_map(|part| part.split_once('=')) {
+        axes.push((name.to_owned(), Value::from(value)));
+    }
+    axes
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use contract::artifact::Digest;
 use rayon::prelude::*;
 
-use super::object::{check, replace};
+use super::object::{check, replace, same_content};
 use super::seal::{seal, unseal};
 use super::tree::Kind;
 use super::{Action, CacheError, Key, Ledger, ObjectRecord, RecordSeal, Store};
@@ -32,6 +32,26 @@ pub struct VerifyReport {
     pub damaged: Vec<Damage>,
     /// Files that a crash left in `tmp/` or that no action names; `cache gc` removes them.
     pub orphans: usize,
+}
+
+impl Damage {
+    /// Of something that no action needs.
+    fn of(path: PathBuf, reason: impl Into<String>) -> Self {
+        Self {
+            path,
+            reason: reason.into(),
+            needed_by: Vec::new(),
+        }
+    }
+}
+
+/// An object that actions name.
+#[derive(Default)]
+struct Needed {
+    /// What they say of it, which may be different things.
+    records: Vec<ObjectRecord>,
+    /// Their kinds.
+    kinds: BTreeSet<String>,
 }
 
 /// A file that goes, and why.
@@ -91,75 +111,79 @@ impl Store {
         report.damaged.extend(self.set_broken_records_aside()?);
         let (actions, broken) = self.actions()?;
         report.actions = actions.len();
-        let broken = broken
-            .into_iter()
-            .map(|path| (path, "not a readable action"));
         let (ledgers, unwritten) = self.check_ledgers(&actions)?;
-        for (path, reason) in broken.chain(ledgers) {
+        let mut broken: Vec<BrokenFile> = broken
+            .into_iter()
+            .map(|path| (path, "not a readable action"))
+            .collect();
+        broken.extend(ledgers);
+        for (path, reason) in broken {
             self.layout().remove(&path)?;
-            report.damaged.push(Damage {
-                path,
-                reason: reason.into(),
-                needed_by: Vec::new(),
-            });
+            report.damaged.push(Damage::of(path, reason));
         }
-        // Actions may say different things of one object.
-        let mut needed: BTreeMap<PathBuf, (Vec<ObjectRecord>, BTreeSet<String>)> = BTreeMap::new();
-        for action in actions.iter().chain(&unwritten) {
+        let needed = self.needed_objects(actions.iter().chain(&unwritten));
+        let on_disk = self.layout().walk(&self.layout().objects())?;
+        report.objects = on_disk.len();
+        for file in &on_disk {
+            report.bytes += file.seen.bytes;
+            report.orphans += usize::from(!needed.contains_key(&file.path));
+        }
+        report.orphans += self.layout().walk(&self.layout().tmp())?.len();
+        let done = AtomicUsize::new(0);
+        let found: Vec<Option<(Damage, Option<Digest>)>> = needed
+            .into_par_iter()
+            .map(|(path, needed)| {
+                let found = self.verify_needed(path, needed);
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, on_disk.len());
+                found
+            })
+            .collect();
+        let (mut damaged, mut lost) = (Vec::new(), BTreeSet::new());
+        for (damage, object) in found.into_iter().flatten() {
+            damaged.push(damage);
+            lost.extend(object);
+        }
+        // The actions go before their ledgers are looked at: what a ledger alone knows of then is what it must forget.
+        self.drop_actions_that_need(&actions, &lost)?;
+        self.prune_ledgers(&unwritten.iter().map(|action| action.key).collect())?;
+        report.damaged.extend(damaged);
+        Ok(report)
+    }
+
+    /// The objects that these actions name, by their places.
+    fn needed_objects<'a>(
+        &self,
+        actions: impl Iterator<Item = &'a Action>,
+    ) -> BTreeMap<PathBuf, Needed> {
+        let mut all: BTreeMap<PathBuf, Needed> = BTreeMap::new();
+        for action in actions {
             for record in action.objects() {
-                let (records, kinds) = needed.entry(self.layout().object(record)).or_default();
-                kinds.insert(action.kind.clone());
-                if !records.contains(record) {
-                    records.push(record.clone());
+                let needed = all.entry(self.layout().object(record)).or_default();
+                needed.kinds.insert(action.kind.clone());
+                if !needed.records.contains(record) {
+                    needed.records.push(record.clone());
                 }
             }
         }
-        let on_disk = self.layout().walk(&self.layout().objects())?;
-        report.objects = on_disk.len();
-        report.bytes = on_disk.iter().map(|file| file.seen.bytes).sum();
-        report.orphans = on_disk
-            .iter()
-            .filter(|file| !needed.contains_key(&file.path))
-            .count();
-        report.orphans += self.layout().walk(&self.layout().tmp())?.len();
-        let done = std::sync::atomic::AtomicUsize::new(0);
-        let found: Vec<(Option<Digest>, Damage)> = needed
-            .into_par_iter()
-            .filter_map(|(path, (records, kinds))| {
-                let found = records
-                    .iter()
-                    .try_for_each(|record| self.verify_object(record));
-                progress(
-                    done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1,
-                    on_disk.len(),
-                );
-                let error = found.err()?;
-                // A part speaks for itself.
-                let is_of_a_part = error
-                    .object()
-                    .is_some_and(|object| object != records[0].object);
-                let reason = (!is_of_a_part).then(|| error.to_string())?;
-                // What cannot be read at the moment is not lost.
-                let lost = error.is_loss().then_some(records[0].object);
-                Some((
-                    lost,
-                    Damage {
-                        path,
-                        reason,
-                        needed_by: kinds.into_iter().collect(),
-                    },
-                ))
-            })
-            .collect();
-        self.drop_actions_that_need(
-            &actions,
-            &found.iter().filter_map(|(lost, _)| *lost).collect(),
-        )?;
-        self.prune_ledgers(&unwritten.iter().map(|action| action.key).collect())?;
-        report
-            .damaged
-            .extend(found.into_iter().map(|(_, damage)| damage));
-        Ok(report)
+        all
+    }
+
+    /// What is wrong with an object, if anything is, and the object if it is lost.
+    fn verify_needed(&self, path: PathBuf, needed: Needed) -> Option<(Damage, Option<Digest>)> {
+        let mut records = needed.records.iter();
+        let error = records.find_map(|record| self.verify_object(record).err())?;
+        let object = needed.records.first()?.object;
+        // A part is looked at for itself.
+        if error.object().is_some_and(|wrong| wrong != object) {
+            return None;
+        }
+        let damage = Damage {
+            path,
+            reason: error.to_string(),
+            needed_by: needed.kinds.into_iter().collect(),
+        };
+        // What cannot be read at the moment is not lost.
+        Some((damage, error.is_loss().then_some(object)))
     }
 
     /// Whether an object and its parts are whole: the bytes are those of their names, the content that of the digest. Nothing
@@ -174,28 +198,12 @@ impl Store {
         if record.kind.is_none() {
             return Ok(());
         }
-        let found = self.load(record)?.digest();
-        if found != record.digest {
-            let reason = format!(
-                "its content has the digest {}, not {}",
-                found.short(),
-                record.digest.short()
-            );
-            return Err(CacheError::Damaged {
-                object: record.object,
-                reason,
-            });
-        }
-        Ok(())
+        same_content(record, &self.load(record)?)
     }
 
     fn paths_below(&self, folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
-        Ok(self
-            .layout()
-            .walk(folder)?
-            .into_iter()
-            .map(|found| found.path)
-            .collect())
+        let found = self.layout().walk(folder)?.into_iter();
+        Ok(found.map(|found| found.path).collect())
     }
 
     /// Sets aside whatever in the store is neither a file nor a folder, and what stands where a folder of it should be.
@@ -216,11 +224,9 @@ impl Store {
             layout.ledgers(),
             layout.pulls(),
         ] {
-            let found = layout
-                .walk(&folder)?
-                .into_iter()
-                .filter(|found| found.seen.kind == Kind::Foreign);
-            foreign.extend(found.map(|found| found.path));
+            let mut found = layout.walk(&folder)?;
+            found.retain(|found| found.seen.kind == Kind::Foreign);
+            foreign.extend(found.into_iter().map(|found| found.path));
         }
         // What runs link lies deeper, and is not part of the store's promise.
         for run in layout.entries(&layout.runs())? {
@@ -236,14 +242,8 @@ impl Store {
             layout.set_aside(path)?;
         }
         let reason = "neither a file nor a folder of the store, in which nothing is followed";
-        Ok(foreign
-            .into_iter()
-            .map(|path| Damage {
-                path,
-                reason: reason.into(),
-                needed_by: Vec::new(),
-            })
-            .collect())
+        let foreign = foreign.into_iter();
+        Ok(foreign.map(|path| Damage::of(path, reason)).collect())
     }
 
     /// Sets aside records of runs that cannot be read, since a collection of garbage does not know what they need. One that is
@@ -264,11 +264,7 @@ impl Store {
             }
             let path = self.run_path(&run);
             self.layout().set_aside(&path)?;
-            damaged.push(Damage {
-                path,
-                reason: error.to_string(),
-                needed_by: Vec::new(),
-            });
+            damaged.push(Damage::of(path, error.to_string()));
         }
         Ok(damaged)
     }
@@ -290,26 +286,23 @@ impl Store {
                 broken.push((path, "not a readable ledger"));
                 continue;
             };
-            // A ledger may be older than an action, but not than one that it looked at.
-            let differs = |(stage, noted): (&String, &Arc<Action>)| {
-                written
-                    .get(&noted.key)
-                    .is_some_and(|action| action.outputs != noted.outputs)
-                    && ledger.is_as_it_was(self, stage, &noted.key)
-            };
-            if ledger.stages.iter().any(differs) {
-                broken.push((path, "a ledger that says something else than the actions"));
-                continue;
+            let (mut is_wrong, mut only_here) = (false, Vec::new());
+            for (stage, noted) in &ledger.stages {
+                match written.get(&noted.key) {
+                    // A ledger may be older than an action, but not than one that it looked at.
+                    Some(action) if action.outputs != noted.outputs => {
+                        is_wrong |= ledger.is_as_it_was(self, stage, &noted.key);
+                    }
+                    Some(_) => {}
+                    None if self.has_outputs(noted) => only_here.push(Action::clone(noted)),
+                    None => {}
+                }
             }
-            let only_here = ledger
-                .stages
-                .into_values()
-                .filter(|noted| !written.contains_key(&noted.key));
-            unwritten.extend(
-                only_here
-                    .filter(|noted| self.has_outputs(noted))
-                    .map(|noted| Action::clone(&noted)),
-            );
+            if is_wrong {
+                broken.push((path, "a ledger that says something else than the actions"));
+            } else {
+                unwritten.extend(only_here);
+            }
         }
         Ok((broken, unwritten))
     }
@@ -319,23 +312,24 @@ impl Store {
     /// whose objects were looked at.
     fn prune_ledgers(&self, checked: &BTreeSet<Key>) -> Result<(), CacheError> {
         for path in self.paths_below(&self.layout().ledgers())? {
-            let Some(mut ledger) = self
-                .layout()
-                .read(&path)
-                .ok()
-                .and_then(|text| unseal::<Ledger>(&text))
-            else {
+            let text = self.layout().read(&path).unwrap_or_default();
+            let Some(mut ledger) = unseal::<Ledger>(&text) else {
                 continue;
             };
-            let is_sure = |noted: &Action| checked.contains(&noted.key) && self.has_outputs(noted);
-            let is_doubtful =
-                |noted: &Action| self.action_file(&noted.key).is_none() && !is_sure(noted);
-            let doubtful = ledger.stages.iter().filter(|(_, noted)| is_doubtful(noted));
-            let doubtful: Vec<String> = doubtful.map(|(stage, _)| stage.clone()).collect();
-            if !doubtful.is_empty() {
-                doubtful.iter().for_each(|stage| ledger.forget(stage));
-                replace(self.layout(), &path, &seal(&ledger))?;
+            let mut doubtful = Vec::new();
+            for (stage, noted) in &ledger.stages {
+                let is_sure = checked.contains(&noted.key) && self.has_outputs(noted);
+                if self.action_file(&noted.key).is_none() && !is_sure {
+                    doubtful.push(stage.clone());
+                }
             }
+            if doubtful.is_empty() {
+                continue;
+            }
+            for stage in &doubtful {
+                ledger.forget(stage);
+            }
+            replace(self.layout(), &path, &seal(&ledger))?;
         }
         Ok(())
     }
@@ -350,20 +344,8 @@ impl Store {
                 let _ = self.quarantine(record);
             }
         })?;
-        let found = self.load(record)?.digest();
-        if found != record.digest {
-            let _ = self.quarantine(record);
-            let reason = format!(
-                "its content has the digest {}, not {}",
-                found.short(),
-                record.digest.short()
-            );
-            return Err(CacheError::Damaged {
-                object: record.object,
-                reason,
-            });
-        }
-        Ok(())
+        let artifact = self.load(record)?;
+        same_content(record, &artifact).inspect_err(|_| drop(self.quarantine(record)))
     }
 
     fn drop_actions_that_need(

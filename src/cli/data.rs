@@ -9,8 +9,8 @@ use serde_json::json;
 use super::{Error, Exit, Global, signals};
 use crate::cache::Store;
 use crate::data::{self, DataError, FileState, FileStatus, Memo, Options, Sources, Transfer};
-use crate::diagnostic::visible;
-use crate::engine::{CancelToken, Failure};
+use crate::diagnostic::{AsTrouble, visible};
+use crate::engine::CancelToken;
 use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -142,7 +142,7 @@ fn get(
                 "{}: {}: {}\n",
                 Paint::Bad.on("error"),
                 visible(path),
-                Error::from(Failure::from(error))
+                Error::Trouble(error.to_trouble())
             );
         }
     }

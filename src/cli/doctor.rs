@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Error, Exit, Global, data};
 use crate::cache::Store;
+use crate::diagnostic::AsTrouble;
 use crate::engine::environment;
 use crate::ui::{Paint, outln, print_json};
 
@@ -110,7 +111,7 @@ fn store(global: &Global) -> Check {
             name: "store",
             good: Some(false),
             text: error.to_string(),
-            hint: error.hint().map(str::to_owned),
+            hint: error.hint(),
         },
     }
 }

@@ -11,7 +11,6 @@ use super::{Error, Exit, Global, arguments};
 use crate::cache::{RunRecord, Store};
 use crate::data::{Options, Sources};
 use crate::diagnostic::counted;
-use crate::engine::Failure;
 use crate::pipeline::limits::MOST_RAW_FILES;
 use crate::report::{
     CrateOptions, History, LeftOut, MetricsTable, Objects, Selection, TableFormat, Target,
@@ -161,8 +160,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
             .hint("use --format csv or --format parquet, or export one run at a time"));
     }
     let record = store.find_run(&arguments.runs[0])?;
-    let sources = Sources::load(&Options::from_environment().data_dir)
-        .map_err(|error| Failure::from(&error))?;
+    let sources = Sources::load(&Options::from_environment().data_dir)?;
     let kinds = &global.project.catalogue.kinds;
     let history = History::of(&store, &record, kinds, &sources);
     let lost: Vec<&str> = history

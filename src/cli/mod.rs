@@ -1,39 +1,18 @@
 //! The command line: one file per verb. Verbs print; everything else returns values.
 
 mod arguments;
-mod audit;
 mod audit_report;
-mod cache;
-mod completions;
-mod data;
-mod diff;
-mod doctor;
 mod error;
 mod execution;
-mod export;
 mod gc;
-mod graph;
-mod import;
 mod listener;
-mod lock;
-mod new;
-mod plan;
-mod predict;
 mod record;
 mod remote;
-mod run;
-mod runs;
-mod schema;
 mod shared_parameters;
-mod show;
 mod signals;
-mod stages;
-mod sweep;
 mod transfer;
 mod usage;
-mod verify;
 mod views;
-mod why;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -73,6 +52,8 @@ struct Arguments {
 /// has `Arguments`, which clap reads, and `run`.
 macro_rules! verbs {
     ($($(#[$doc:meta])* $name:ident($module:ident),)*) => {
+        $(mod $module;)*
+
         #[derive(Debug, Subcommand)]
         enum Verb {
             $($(#[$doc])* $name(Box<$module::Arguments>),)*

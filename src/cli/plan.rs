@@ -126,10 +126,6 @@ fn describe(graph: &Graph, plan: &Plan) -> Value {
             Verdict::Miss(Reason::Changed(differences)) => json!(differences),
             _ => json!([]),
         };
-        let failure = match &stage.verdict {
-            Verdict::Broken(failure) => json!(failure),
-            _ => Value::Null,
-        };
         json!({
             "name": graph.stage(*id).name,
             "kind": graph.stage(*id).kind.name,
@@ -137,7 +133,7 @@ fn describe(graph: &Graph, plan: &Plan) -> Value {
             "key": stage.key,
             "reason": stage.reason(graph),
             "differences": differences,
-            "failure": failure,
+            "failure": stage.failure(),
         })
     };
     let stages: Vec<Value> = graph.order().iter().map(stage).collect();

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use contract::TroubleKind;
 use contract::artifact::Digest;
 use serde_json::json;
 
@@ -15,7 +16,7 @@ use crate::audit::{
     Lock, Pipeline, Signed, Verification, check_signature, verify_header, verify_lock, verify_run,
 };
 use crate::cache::{CacheError, RecordSeal, RunId, Store};
-use crate::diagnostic::counted;
+use crate::diagnostic::{AsTrouble, counted};
 use crate::project::{Choice, Reading, Request, select};
 use crate::ui::{Paint, bytes, err, outln, print_json, redraw};
 
@@ -193,7 +194,9 @@ fn check_signed(sealed: &Sealed, public: &Path, found: &mut Verification) -> Res
         return Ok(());
     };
     match check_signature(sealed.what, seal, &sealed.path, public) {
-        Err(error) if error.is_difference() => found.problem("signature", error.to_string()),
+        Err(error) if error.kind() == TroubleKind::Different => {
+            found.problem("signature", error.to_string())
+        }
         other => other?,
     }
     Ok(())

@@ -1,8 +1,12 @@
 //! Why a raw file cannot be used, and what can be done about it.
 
+use std::error::Error as _;
 use std::path::PathBuf;
 
+use contract::{Trouble, TroubleKind};
 use thiserror::Error;
+
+use crate::diagnostic::AsTrouble;
 
 /// A raw file or a list of data sets that cannot be used.
 #[derive(Debug, Error)]
@@ -58,8 +62,24 @@ impl DataError {
         }
     }
 
-    /// What the user can do.
-    pub fn hint(&self) -> Option<String> {
+    /// Every place that was looked at, for a file that was not found.
+    pub(super) fn tried(&self) -> &[PathBuf] {
+        match self {
+            Self::NotFound { tried, .. } => tried,
+            _ => &[],
+        }
+    }
+}
+
+impl AsTrouble for DataError {
+    fn kind(&self) -> TroubleKind {
+        match self {
+            Self::UnknownDataSet { .. } => TroubleKind::Wrong,
+            _ => TroubleKind::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { hint, .. }
             | Self::Damaged { hint, .. }
@@ -75,11 +95,13 @@ impl DataError {
         }
     }
 
-    /// Every place that was looked at, for a file that was not found.
-    pub fn tried(&self) -> &[PathBuf] {
-        match self {
-            Self::NotFound { tried, .. } => tried,
-            _ => &[],
-        }
+    fn to_trouble(&self) -> Trouble {
+        let places = self.tried().iter();
+        let places = places.map(|path| format!("not at {}", path.display()));
+        Trouble::new(self.to_string())
+            .of_kind(self.kind())
+            .with_causes(places.collect())
+            .with_chain(self.source())
+            .maybe_hint(self.hint())
     }
 }

@@ -1,6 +1,7 @@
 //! What is wrong with a pipeline, where, and what would be right: problems are collected and reported together.
 //! It does not know what a pipeline is.
 
+mod as_trouble;
 mod collection;
 mod counted;
 mod quantity;
@@ -10,6 +11,7 @@ mod source;
 mod suggest;
 mod visible;
 
+pub use as_trouble::AsTrouble;
 pub use collection::Diagnostics;
 pub use counted::{counted, plural};
 pub use quantity::{bytes, duration, number};
@@ -18,7 +20,7 @@ pub use source::{FileId, Location, SourceMap, Span, Spanned};
 pub use suggest::{did_you_mean, list, suggestion};
 pub use visible::{indented, is_control, visible, visible_json, visible_lines};
 
-/// Whether work can go on.
+/// Whether work can continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     Error,

@@ -7,15 +7,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use contract::Device;
 use contract::artifact::Artifact;
+use contract::{Device, Trouble};
 use indexmap::IndexMap;
 
 use super::plan::{Planner, StagePlan, Verdict, has_all};
 use super::schedule::{Schedule, Status};
-use super::work::{Job, JobInput, Result as WorkResult, Shared};
+use super::work::{Job, JobInput, Shared, WorkResult};
 use super::{CancelToken, Event, Failure, Plan, Reason, Reporter};
 use crate::cache::{Action, Publisher, RunId, RunStatus, StageRecord, StageState, Store};
+use crate::diagnostic::AsTrouble;
 use crate::graph::{Graph, Needs, StageId};
 
 /// How often a key that another process works on is looked at again.
@@ -31,7 +32,7 @@ pub struct RunOptions {
     /// Bytes of memory that stages may declare at the same time.
     pub memory: u64,
     pub gpus: usize,
-    /// Go on with what does not depend on a failed stage.
+    /// Continue with what does not depend on a failed stage.
     pub keep_going: bool,
 }
 
@@ -40,7 +41,7 @@ pub(super) enum Message {
     Event(Event),
     Started(StageId),
     Finished(StageId, WorkResult),
-    Published(StageId, Result<(), Failure>),
+    Published(StageId, Result<(), Trouble>),
 }
 
 /// How a run ended.
@@ -61,7 +62,7 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interrupted {
     pub stage: String,
-    /// Whether its work is lost: it left no checkpoint from which it can go on.
+    /// Whether its work is lost: it left no checkpoint from which it can continue.
     pub is_lost: bool,
 }
 
@@ -94,12 +95,10 @@ pub fn execute(
         memory: options.memory,
         gpus: options.gpus,
     };
+    // A stage probably takes as long as the last time; of one that never ran nothing is known.
     let guess = |id: StageId| {
-        planner
-            .ledger
-            .stages
-            .get(&graph.stage(id).name)
-            .map_or(1.0, |action| action.seconds)
+        let last = planner.ledger.stages.get(&graph.stage(id).name);
+        last.map_or(1.0, |action| action.seconds)
     };
     let mut coordinator = Coordinator {
         planner,
@@ -125,30 +124,35 @@ pub fn execute(
     let is_done = |plan: &StagePlan| plan.hit().is_some() && plan.unwritten().is_none();
     let everything_done = coordinator.plans.iter().all(is_done);
     std::thread::scope(|scope| {
+        // No threads for a run in which nothing is left to do.
         if !everything_done {
             for worker in 0..options.jobs.max(1) {
-                let (shared, queue, messages) = (&shared, &queue, messages.clone());
-                let body = move || {
-                    loop {
-                        let job = queue.lock().map(|queue| queue.recv());
-                        let Ok(Ok(job)) = job else { return };
-                        let result = shared.perform(&job);
-                        if messages.send(Message::Finished(job.id, result)).is_err() {
-                            return;
-                        }
-                    }
-                };
+                let (shared, queue) = (&shared, &queue);
                 let _ = std::thread::Builder::new()
                     .name(format!("{WORKER}{worker}"))
-                    .spawn_scoped(scope, body);
+                    .spawn_scoped(scope, move || work(shared, queue));
             }
         }
         coordinator.run(&jobs, &inbox);
+        // The workers end when there are no more jobs to come.
         drop(jobs);
     });
     let outcome = coordinator.conclude(run, started.elapsed());
     publisher.finish();
     outcome
+}
+
+/// What a worker does: job after job, until there are no more.
+fn work(shared: &Shared<'_>, queue: &Mutex<Receiver<Box<Job>>>) {
+    loop {
+        let job = queue.lock().map(|queue| queue.recv());
+        let Ok(Ok(job)) = job else { return };
+        let result = shared.perform(&job);
+        let finished = Message::Finished(job.id, result);
+        if shared.messages.send(finished).is_err() {
+            return;
+        }
+    }
 }
 
 /// Prefix of the names of worker threads.
@@ -190,7 +194,7 @@ struct Coordinator<'a> {
     /// Computed, but not yet on disk.
     unpublished: BTreeSet<StageId>,
     /// On disk, though the worker has not reported yet: the publisher may be faster.
-    published_early: BTreeMap<StageId, Result<(), Failure>>,
+    published_early: BTreeMap<StageId, Result<(), Trouble>>,
     records: BTreeMap<StageId, StageRecord>,
     failures: Vec<(String, Failure)>,
     interrupted: Vec<Interrupted>,
@@ -199,17 +203,12 @@ struct Coordinator<'a> {
 
 impl Coordinator<'_> {
     fn announce(&mut self, run: &RunId) {
-        let hits = self
-            .plans
-            .iter()
-            .filter(|plan| plan.hit().is_some())
-            .count();
-        let event = Event::RunStarted {
+        let hits = self.plans.iter().filter(|plan| plan.hit().is_some());
+        self.reporter.on(&Event::RunStarted {
             run: run.clone(),
             stages: self.graph.len(),
-            hits,
-        };
-        self.reporter.on(&event);
+            hits: hits.count(),
+        });
     }
 
     fn run(&mut self, jobs: &Sender<Box<Job>>, inbox: &Receiver<Message>) {
@@ -244,7 +243,9 @@ impl Coordinator<'_> {
             match inbox.recv_timeout(patience) {
                 Ok(message) => {
                     self.on(message);
-                    inbox.try_iter().for_each(|message| self.on(message));
+                    for message in inbox.try_iter() {
+                        self.on(message);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -274,25 +275,23 @@ impl Coordinator<'_> {
                     self.plans[stage.index()].verdict = Verdict::Miss(Reason::OutputsLost);
                     self.schedule.queue(stage);
                 }
-                Err(failure) => self.fail(stage, failure),
+                Err(trouble) => self.fail(stage, trouble),
             },
-            Verdict::Broken(failure) => self.fail(stage, failure),
+            Verdict::Broken(trouble) => self.fail(stage, trouble),
             _ => self.schedule.queue(stage),
         }
     }
 
     /// A hit has its action in the store: one that only the ledger knew of is written again. `false` if its objects went just
     /// now, so that it is no hit any more.
-    fn write_again(&mut self, stage: StageId) -> Result<bool, Failure> {
+    fn write_again(&self, stage: StageId) -> Result<bool, Trouble> {
         let Some(action) = self.plans[stage.index()].unwritten() else {
             return Ok(true);
         };
-        let written = self
-            .planner
-            .store
-            .write_actions(&[&action])
-            .map_err(|error| Failure::from(&error))?;
-        Ok(written > 0)
+        match self.planner.store.write_actions(&[&action]) {
+            Ok(written) => Ok(written > 0),
+            Err(error) => Err(error.to_trouble()),
+        }
     }
 
     fn settle(&mut self, stage: StageId, action: Arc<Action>) {
@@ -314,46 +313,37 @@ impl Coordinator<'_> {
         let plan = &self.plans[stage.index()];
         let (Some(manifest), Some(key)) = (plan.manifest.clone(), plan.key) else {
             self.schedule.release(stage);
-            return self.fail(stage, Failure::new("it has no manifest"));
+            return self.fail(stage, Trouble::new("it has no manifest"));
         };
         let mut inputs = Vec::new();
         for (source, handoff) in self.graph.inputs(stage) {
-            let record = self
-                .actions
-                .get(&source)
-                .and_then(|action| action.output(&handoff.output));
+            let action = self.actions.get(&source);
+            let record = action.and_then(|action| action.output(&handoff.output));
             let Some(record) = record.cloned() else {
                 self.schedule.release(stage);
-                let message = format!(
-                    "{} gave no output `{}`",
-                    self.graph.stage(source).name,
-                    handoff.output
-                );
-                return self.fail(stage, Failure::new(message));
+                let source = &self.graph.stage(source).name;
+                let message = format!("{source} gave no output `{}`", handoff.output);
+                return self.fail(stage, Trouble::new(message));
             };
+            let held = self.artifacts.get(&(source, handoff.output.clone()));
             inputs.push(JobInput {
                 port: handoff.input.clone(),
                 item: handoff.item.clone(),
                 source,
                 record,
-                artifact: self
-                    .artifacts
-                    .get(&(source, handoff.output.clone()))
-                    .map(|(artifact, _)| artifact.clone()),
+                artifact: held.map(|(artifact, _)| artifact.clone()),
             });
         }
         let forced = matches!(plan.verdict, Verdict::Miss(Reason::Forced));
-        let rerun = self.rerun.contains(&stage) || forced;
-        let (files, variable) = (plan.files.clone(), self.planner.environment);
         let job = Job {
             id: stage,
             stage: node.clone(),
             manifest,
             key,
             inputs,
-            files,
-            variable,
-            rerun,
+            files: plan.files.clone(),
+            variable: self.planner.environment,
+            rerun: self.rerun.contains(&stage) || forced,
             forced,
         };
         self.running += 1;
@@ -365,12 +355,12 @@ impl Coordinator<'_> {
             Message::Event(event) => self.reporter.on(&event),
             Message::Started(stage) => {
                 let node = self.graph.stage(stage);
-                let reason = self.reason(stage);
-                self.reporter.on(&Event::StageStarted {
+                let event = Event::StageStarted {
                     stage: node.name.clone(),
                     kind: node.kind.name,
-                    reason,
-                });
+                    reason: self.reason(stage),
+                };
+                self.reporter.on(&event);
             }
             Message::Finished(stage, result) => {
                 self.running -= 1;
@@ -388,10 +378,10 @@ impl Coordinator<'_> {
     }
 
     /// The outputs are safe, or could not be written: then the stage has failed after all.
-    fn on_published(&mut self, stage: StageId, result: Result<(), Failure>) {
-        if let Err(failure) = result {
+    fn on_published(&mut self, stage: StageId, result: Result<(), Trouble>) {
+        if let Err(trouble) = result {
             self.actions.remove(&stage);
-            self.fail(stage, failure);
+            self.fail(stage, trouble);
         }
     }
 
@@ -424,9 +414,9 @@ impl Coordinator<'_> {
                 }
             }
             WorkResult::InputLost(source) => self.recompute(source, stage),
-            WorkResult::Failed(failure) => {
+            WorkResult::Failed(trouble) => {
                 self.release_inputs(stage);
-                self.fail(stage, failure);
+                self.fail(stage, trouble);
             }
             WorkResult::Cancelled { is_lost } => {
                 // It waits again, and is skipped with whatever else is open.
@@ -472,13 +462,10 @@ impl Coordinator<'_> {
 
     fn look_at_held(&mut self) {
         let now = Instant::now();
-        let due: Vec<StageId> = self
-            .held
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(stage, _)| *stage)
-            .collect();
-        for stage in due {
+        for (stage, at) in self.held.clone() {
+            if at > now {
+                continue;
+            }
             let Some(key) = self.plans[stage.index()].key else {
                 continue;
             };
@@ -510,11 +497,10 @@ impl Coordinator<'_> {
 
     fn finish(&mut self, stage: StageId, state: StageState, action: &Action, seconds: f64) {
         self.held.remove(&stage);
-        let digests: IndexMap<_, _> = action
-            .outputs
-            .iter()
-            .map(|output| (output.port.clone(), output.record.digest))
-            .collect();
+        let mut digests = IndexMap::with_capacity(action.outputs.len());
+        for output in &action.outputs {
+            digests.insert(output.port.clone(), output.record.digest);
+        }
         let node = self.graph.stage(stage);
         let reason = if state == StageState::Hit {
             String::new()
@@ -544,34 +530,30 @@ impl Coordinator<'_> {
         });
     }
 
-    fn fail(&mut self, stage: StageId, mut failure: Failure) {
+    fn fail(&mut self, stage: StageId, mut trouble: Trouble) {
         let node = self.graph.stage(stage);
-        if failure.hint.is_none() {
+        if trouble.hint_text().is_none() {
             let look_up = |path: &Path| self.planner.files.look_up(path);
-            failure.hint = node.configured.advice(&failure.causes.join("\n"), &look_up);
+            let said = trouble.causes().join("\n");
+            trouble = trouble.maybe_hint(node.configured.advice(&said, &look_up));
         }
+        let mut inputs = Vec::new();
         if let Some(manifest) = &self.plans[stage.index()].manifest {
-            let input =
-                |(port, item, digest): &(String, Option<String>, contract::artifact::Digest)| {
-                    let item = item
-                        .as_ref()
-                        .map_or_else(String::new, |item| format!("[{item}]"));
-                    format!("{port}{item} {}", digest.short())
-                };
-            failure.inputs = manifest.inputs.iter().map(input).collect();
+            for (port, item, digest) in &manifest.inputs {
+                inputs.push(match item {
+                    Some(item) => format!("{port}[{item}] {}", digest.short()),
+                    None => format!("{port} {}", digest.short()),
+                });
+            }
         }
-        self.record_without_outputs(
-            stage,
-            StageState::Failed,
-            &failure.message,
-            failure.causes.clone(),
-        );
-        let event = Event::StageFailed {
+        let failure = Failure::of(&trouble, inputs);
+        let causes = failure.causes.clone();
+        self.record_without_outputs(stage, StageState::Failed, &failure.message, causes);
+        self.reporter.on(&Event::StageFailed {
             stage: node.name.clone(),
             kind: node.kind.name,
             failure: failure.clone(),
-        };
-        self.reporter.on(&event);
+        });
         self.failures.push((node.name.clone(), failure));
         for skipped in self.schedule.fail(stage) {
             self.skip(skipped, &format!("it needs {}", node.name));
@@ -627,17 +609,15 @@ impl Coordinator<'_> {
 
     fn conclude(self, run: &RunId, elapsed: Duration) -> Outcome {
         let count = |state: StageState| {
-            self.records
-                .values()
-                .filter(|record| record.state == state)
-                .count()
+            let records = self.records.values();
+            records.filter(|record| record.state == state).count()
         };
         let status = match () {
             () if !self.failures.is_empty() => RunStatus::Failed,
             () if self.cancel.is_cancelled() && count(StageState::Skipped) > 0 => {
                 RunStatus::Interrupted
             }
-            // Whatever kept them from running, the run did not do what it was asked for.
+            // No matter what kept them from running, the run did not do what it was asked for.
             () if count(StageState::Skipped) > 0 => RunStatus::Failed,
             () => RunStatus::Done,
         };
@@ -652,20 +632,14 @@ impl Coordinator<'_> {
             skipped: count(StageState::Skipped),
         });
         let mut records = self.records;
-        let stages = self
-            .graph
-            .order()
-            .iter()
-            .filter_map(|stage| records.remove(stage))
-            .collect();
-        let (actions, failures, interrupted) = (self.actions, self.failures, self.interrupted);
+        let order = self.graph.order().iter();
         Outcome {
             status,
             seconds,
-            stages,
-            actions,
-            failures,
-            interrupted,
+            stages: order.filter_map(|stage| records.remove(stage)).collect(),
+            actions: self.actions,
+            failures: self.failures,
+            interrupted: self.interrupted,
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use contract::FileRequest;
 use contract::artifact::Digest;
+use contract::{FileRequest, Trouble};
 
-use super::Failure;
 use crate::data::Identity;
 
 /// A raw file on this machine.
@@ -21,7 +20,7 @@ pub struct FoundFile {
 /// Finds raw files.
 pub trait FileFinder: Sync {
     /// The file that a stage asks for; `None` if it is optional and absent.
-    fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure>;
+    fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Trouble>;
 
     /// Whether a request that may mean one file or many ([`FileRequest::many`]) means many.
     fn means_many(&self, _request: &FileRequest) -> bool {
@@ -34,11 +33,9 @@ pub trait FileFinder: Sync {
     }
 
     /// The files of the folder that a stage asks for: their paths below it, sorted.
-    fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
-        Err(Failure::new(format!(
-            "no folder `{}`",
-            request.path.display()
-        )))
+    fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Trouble> {
+        let path = request.path.display();
+        Err(Trouble::new(format!("there is no folder `{path}`")))
     }
 }
 
@@ -47,10 +44,8 @@ pub trait FileFinder: Sync {
 pub struct NoFiles;
 
 impl FileFinder for NoFiles {
-    fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure> {
-        Err(Failure::new(format!(
-            "no file `{}`",
-            request.path.display()
-        )))
+    fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Trouble> {
+        let path = request.path.display();
+        Err(Trouble::new(format!("there is no file `{path}`")))
     }
 }

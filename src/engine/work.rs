@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use contract::artifact::Artifact;
-use contract::{Device, Inputs, StageContext, Threads};
+use contract::{Device, Inputs, StageContext, Threads, Trouble};
 use indexmap::IndexMap;
 
 use super::execute::Message;
@@ -21,6 +21,7 @@ use crate::cache::{
     Action, CacheError, HeldFiles, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output,
     Publisher, Staged, Store,
 };
+use crate::diagnostic::AsTrouble;
 use crate::graph::{StageId, StageNode};
 
 /// One input of a job.
@@ -49,8 +50,8 @@ pub(super) struct Job {
     pub forced: bool,
 }
 
-/// What came of a job.
-pub(super) enum Result {
+/// How a job ended.
+pub(super) enum WorkResult {
     /// Another process had finished the key meanwhile.
     Hit(Action),
     /// Another process works on the key.
@@ -58,8 +59,8 @@ pub(super) enum Result {
     Computed(Action, IndexMap<String, Artifact>),
     /// An object made by this stage is missing or damaged.
     InputLost(StageId),
-    Failed(Failure),
-    /// Whether work is lost: the stage left no checkpoint from which it can go on.
+    Failed(Trouble),
+    /// Whether work is lost: the stage left no checkpoint from which it can continue.
     Cancelled {
         is_lost: bool,
     },
@@ -77,31 +78,30 @@ pub(super) struct Shared<'a> {
 
 impl Shared<'_> {
     /// Does the job, as often as its stage allows.
-    pub fn perform(&self, job: &Job) -> Result {
+    pub fn perform(&self, job: &Job) -> WorkResult {
         let lease = match self.store.lease(&job.key) {
             Ok(LeaseAttempt::Taken(lease)) => lease,
-            Ok(LeaseAttempt::Held) => return Result::Held,
-            Err(error) => return Result::Failed(Failure::from(&error)),
+            Ok(LeaseAttempt::Held) => return WorkResult::Held,
+            Err(error) => return WorkResult::Failed(error.to_trouble()),
         };
         if !job.rerun
             && let Ok(Some(action)) = self.store.find_action(&job.key)
             && has_all(&job.stage.outputs, &action)
         {
-            return Result::Hit(action);
+            return WorkResult::Hit(action);
         }
         let mut lease = Some(lease);
         let mut attempt = 0;
         loop {
             attempt += 1;
             match self.attempt(job, &mut lease) {
-                Result::Failed(failure)
+                WorkResult::Failed(trouble)
                     if attempt <= job.stage.retries && !self.cancel.is_cancelled() =>
                 {
-                    let stage = job.stage.name.clone();
                     let _ = self.messages.send(Message::Event(Event::StageRetried {
-                        stage,
+                        stage: job.stage.name.clone(),
                         attempt,
-                        failure,
+                        failure: Failure::of(&trouble, Vec::new()),
                     }));
                     self.pause(Duration::from_millis(100) * 2_u32.pow(attempt.min(6)));
                 }
@@ -118,18 +118,22 @@ impl Shared<'_> {
         }
     }
 
-    fn attempt(&self, job: &Job, lease: &mut Option<Lease>) -> Result {
-        let stored = job.inputs.iter().filter(|input| input.artifact.is_none());
-        let stored: Vec<&ObjectRecord> = stored.map(|input| &input.record).collect();
+    fn attempt(&self, job: &Job, lease: &mut Option<Lease>) -> WorkResult {
+        let mut stored = Vec::new();
+        for input in &job.inputs {
+            if input.artifact.is_none() {
+                stored.push(&input.record);
+            }
+        }
         if let Err(error) = self.store.fetch(&stored) {
-            return Result::Failed(Failure::from(&error));
+            return WorkResult::Failed(error.to_trouble());
         }
         // What did not come because the user wants an end is not lost.
         if self.cancel.is_cancelled() {
-            return Result::Cancelled { is_lost: false };
+            return WorkResult::Cancelled { is_lost: false };
         }
         let mut inputs = Inputs::default();
-        // Until the stage has ended, beside whatever collections of garbage.
+        // Until the stage has ended, no collection of garbage takes its files away.
         let mut held = Vec::with_capacity(job.inputs.len());
         for input in &job.inputs {
             match self.load(input) {
@@ -137,8 +141,8 @@ impl Shared<'_> {
                     inputs.add(&input.port, input.item.as_deref().unwrap_or(""), artifact);
                     held.push(files);
                 }
-                Err(error) if error.is_loss() => return Result::InputLost(input.source),
-                Err(error) => return Result::Failed(Failure::from(&error)),
+                Err(error) if error.is_loss() => return WorkResult::InputLost(input.source),
+                Err(error) => return WorkResult::Failed(error.to_trouble()),
             }
         }
         let _ = self.messages.send(Message::Started(job.id));
@@ -150,36 +154,30 @@ impl Shared<'_> {
         let outputs = match result {
             Ok(outputs) => outputs,
             Err(_) if self.cancel.is_cancelled() => {
-                return Result::Cancelled {
+                return WorkResult::Cancelled {
                     is_lost: !host.has_advanced.load(Ordering::Relaxed),
                 };
             }
             Err(stopped) if host.was_late.load(Ordering::Relaxed) => {
                 let limit = job.stage.timeout.unwrap_or_default();
-                let hint = "raise `timeout`, or give the stage less to do";
-                let failure = Failure::new(format!("it ran longer than {limit:?}")).hint(hint);
-                return Result::Failed(Failure {
-                    causes: stopped.causes,
-                    ..failure
-                });
+                let late = Trouble::new(format!("it ran longer than {limit:?}"))
+                    .with_causes(stopped.causes().to_vec())
+                    .hint("raise `timeout`, or give the stage less to do");
+                return WorkResult::Failed(late);
             }
             // A file that changed under the stage may be why it failed.
-            Err(failure) => {
-                return Result::Failed(
-                    unchanged.map_or_else(|error| Failure::from(&error), |()| failure),
-                );
-            }
+            Err(trouble) => return WorkResult::Failed(unchanged.err().unwrap_or(trouble)),
         };
-        if let Err(error) = unchanged {
-            return Result::Failed(Failure::from(&error));
+        if let Err(changed) = unchanged {
+            return WorkResult::Failed(changed);
         }
         match self.publish(job, outputs, seconds, lease) {
-            Ok((action, artifacts)) => Result::Computed(action, artifacts),
-            Err(failure) => Result::Failed(failure),
+            Ok((action, artifacts)) => WorkResult::Computed(action, artifacts),
+            Err(trouble) => WorkResult::Failed(trouble),
         }
     }
 
-    fn load(&self, input: &JobInput) -> std::result::Result<(Artifact, HeldFiles), CacheError> {
+    fn load(&self, input: &JobInput) -> Result<(Artifact, HeldFiles), CacheError> {
         match &input.artifact {
             Some(artifact) => self.store.hold_files(artifact),
             None => self.store.hold_files(&self.store.load(&input.record)?),
@@ -187,6 +185,12 @@ impl Shared<'_> {
     }
 
     fn host(&self, job: &Job) -> StageHost {
+        let mut environment = BTreeMap::new();
+        for name in &job.stage.environment {
+            if let Some(value) = (job.variable)(name) {
+                environment.insert(name.clone(), value);
+            }
+        }
         StageHost {
             stage: job.stage.name.clone(),
             key: job.key,
@@ -195,12 +199,7 @@ impl Shared<'_> {
             cancel: self.cancel.clone(),
             deadline: job.stage.timeout.map(|limit| Instant::now() + limit),
             files: RawFiles::new(job.files.clone()),
-            environment: job
-                .stage
-                .environment
-                .iter()
-                .filter_map(|name| Some((name.clone(), (job.variable)(name)?)))
-                .collect(),
+            environment,
             scratch: Scratch::new(self.store),
             messages: self.messages.clone(),
             last_progress: Mutex::new(None),
@@ -215,7 +214,7 @@ impl Shared<'_> {
         job: &Job,
         inputs: &Inputs,
         host: &StageHost,
-    ) -> std::result::Result<IndexMap<String, Artifact>, Failure> {
+    ) -> Result<IndexMap<String, Artifact>, Trouble> {
         let stage = &job.stage;
         let context = StageContext {
             device: self.device,
@@ -225,33 +224,29 @@ impl Shared<'_> {
             host,
         };
         let run = || stage.configured.run(inputs, &context);
-        let own_pool = stage.kind.threads == Threads::All && stage.needs.threads != self.threads;
+        // The common pool has as many threads as the run; a stage with fewer gets a pool with its number.
+        let has_fewer = stage.kind.threads == Threads::All && stage.needs.threads != self.threads;
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let pool = own_pool.then(|| {
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(stage.needs.threads)
-                    .build()
-                    .ok()
-            });
-            match pool.flatten() {
-                Some(pool) => pool.install(run),
-                None => run(),
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(stage.needs.threads);
+            if has_fewer && let Ok(pool) = pool.build() {
+                pool.install(run)
+            } else {
+                run()
             }
         }));
         let outputs = match result {
             Ok(Ok(outputs)) => outputs.into_map(),
-            Ok(Err(error)) => return Err(Failure::from(&error)),
+            Ok(Err(trouble)) => return Err(trouble),
             Err(panic) => return Err(panicked(panic.as_ref())),
         };
         for port in &stage.outputs {
             match outputs.get(&port.name) {
                 Some(artifact) if port.accepts.accepts(artifact.kind()) => {}
                 Some(artifact) => {
+                    let (kind, expected) = (artifact.kind(), port.accepts.name());
                     return Err(bug(format!(
-                        "output `{}` is {}, not {}",
-                        port.name,
-                        artifact.kind(),
-                        port.accepts.name()
+                        "output `{}` is {kind}, not {expected}",
+                        port.name
                     )));
                 }
                 None if port.optional => {}
@@ -268,27 +263,20 @@ impl Shared<'_> {
         outputs: IndexMap<String, Artifact>,
         seconds: f64,
         lease: &mut Option<Lease>,
-    ) -> std::result::Result<(Action, IndexMap<String, Artifact>), Failure> {
-        let known: Vec<ObjectRecord> = job
-            .inputs
-            .iter()
-            .map(|input| input.record.clone())
-            .collect();
+    ) -> Result<(Action, IndexMap<String, Artifact>), Trouble> {
+        let inputs = job.inputs.iter();
+        let known: Vec<ObjectRecord> = inputs.map(|input| input.record.clone()).collect();
         let mut staged = Staged::default();
         let mut records = Vec::with_capacity(outputs.len());
         let mut stored = IndexMap::with_capacity(outputs.len());
         for (port, artifact) in outputs {
             let record = self.publisher.stage(&artifact, &known, &mut staged);
-            let record = record.map_err(|error| Failure::from(&error))?;
-            records.push(Output {
-                port: port.clone(),
-                record,
-            });
+            let record = record.map_err(|error| error.to_trouble())?;
             // Files that lie in the scratch folder go with it; from now on they are read from the store.
-            stored.insert(
-                port,
-                artifact.with_blobs_at(|digest| self.store.layout().object_named(digest, "")),
-            );
+            let layout = self.store.layout();
+            let artifact = artifact.with_blobs_at(|digest| layout.object_named(digest, ""));
+            stored.insert(port.clone(), artifact);
+            records.push(Output { port, record });
         }
         let finished = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -305,24 +293,25 @@ impl Shared<'_> {
         let (messages, id) = (self.messages.clone(), job.id);
         self.publisher
             .publish(action.clone(), staged, lease.take(), move |result| {
-                let _ = messages.send(Message::Published(
-                    id,
-                    result.map_err(|error| Failure::from(&error)),
-                ));
+                let result = result.map_err(|error| error.to_trouble());
+                let _ = messages.send(Message::Published(id, result));
             });
         Ok((action, stored))
     }
 }
 
-fn bug(message: String) -> Failure {
-    Failure::new(message).hint("this is a fault of the stage kind, not of the pipeline")
+fn bug(message: String) -> Trouble {
+    Trouble::new(message).hint("this is a fault of the stage kind, not of the pipeline")
 }
 
 /// A panic as a failure: the stage is lost, the run is not.
-fn panicked(payload: &(dyn Any + Send)) -> Failure {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
+fn panicked(payload: &(dyn Any + Send)) -> Trouble {
+    let text = if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else {
+        "no message"
+    };
     bug(format!("it panicked: {text}"))
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::file::{FRAGMENT, OUTLINE};
 use super::limits::{DEEPEST_INCLUDE, LARGEST_FILE, MOST_FILES, read_text};
 use super::node::Node;
-use super::schema::{FRAGMENT, OUTLINE};
 use super::{is_name, name_hint, validate, yaml};
 use crate::diagnostic::{Diagnostic, Diagnostics, FileId, SourceMap, Span, did_you_mean};
 

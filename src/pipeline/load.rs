@@ -4,17 +4,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use rayon::prelude::*;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::document::{Document, Reader};
+use super::file::{HEADER_KEYS, Header, OPEN_KEYS, PIPELINE, RUN_KEYS, RunSettings, STAGE};
 use super::misplaced::strays;
-use super::node::Node;
-use super::scalar::Resolved;
-use super::schema::STAGE;
+use super::node::{Key, Node};
 use super::substitute::{Scope, substitute};
 use super::{
-    Axes, From, Resources, Spec, StageSpec, overrides, params, profiles, tolerance, units, unused,
-    validate,
+    Axes, From, Spec, StageSpec, Tolerance, overrides, params, profiles, unused, validate,
 };
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Spanned};
 
@@ -101,11 +102,7 @@ fn spec(document: &Document, diagnostics: &mut Diagnostics) -> Spec {
     let params = params::resolve(&document.params, diagnostics);
     let scope = Scope::new(&params);
     let root = &document.root;
-    let name = root
-        .get("pipeline")
-        .and_then(|node| Some(Spanned::new(node.as_str()?.to_owned(), node.span())));
-    let seed = top_level(root, "seed", &scope, diagnostics);
-    let strict = top_level(root, "strict", &scope, diagnostics);
+    let header = header(root, &scope, diagnostics);
     let mut stages = Vec::with_capacity(document.stages.len());
     let mut broken = Vec::new();
     let written: Vec<_> = document.stages.iter().collect();
@@ -126,17 +123,14 @@ fn spec(document: &Document, diagnostics: &mut Diagnostics) -> Spec {
         }
     }
     Spec {
-        name: name.unwrap_or_else(|| Spanned::new("pipeline".to_owned(), root.span())),
-        description: root
-            .get("description")
-            .and_then(Node::as_str)
-            .map(str::to_owned),
-        seed: seed.and_then(|node| integer(&node)).unwrap_or(0),
+        name: match root.get("pipeline") {
+            Some(node) => Spanned::new(header.pipeline, node.span()),
+            None => Spanned::new("pipeline".to_owned(), root.span()),
+        },
+        description: header.description,
+        seed: header.seed,
         profile: None,
-        strict: matches!(
-            strict.as_ref().and_then(Node::resolve),
-            Some(Resolved::Bool(true))
-        ),
+        strict: header.strict,
         params,
         stages,
         files: Vec::new(),
@@ -144,46 +138,46 @@ fn spec(document: &Document, diagnostics: &mut Diagnostics) -> Spec {
     }
 }
 
-/// A top-level value with `${name}` put in, checked again if that changed it.
-fn top_level(
-    root: &Node,
-    key: &str,
-    scope: &Scope<'_>,
+/// What the file says about the pipeline itself, with `${name}` put in and checked again where that changed a value.
+fn header(root: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Header {
+    let mut written = Map::new();
+    for (key, node) in root.entries().unwrap_or_default() {
+        if !HEADER_KEYS.contains(&&*key.text) {
+            continue;
+        }
+        match substitute(node, scope) {
+            Ok(value) => {
+                let schema = &PIPELINE["properties"][&*key.text];
+                // The file's first check left these two open.
+                if OPEN_KEYS.contains(&&*key.text) {
+                    diagnostics.extend(validate(&value, schema, &format!("`{}`", key.text)));
+                }
+                written.insert(key.text.to_string(), value.to_json());
+            }
+            Err(problems) => diagnostics.extend(problems),
+        }
+    }
+    read(Value::Object(written), root, diagnostics)
+}
+
+/// A value that was checked against the schema of its type. One in which errors were found is replaced by the type's
+/// default, which serves for further checks.
+fn read<T: DeserializeOwned + Default>(
+    value: Value,
+    node: &Node,
     diagnostics: &mut Diagnostics,
-) -> Option<Node> {
-    let node = root.get(key)?;
-    match substitute(node, scope) {
-        Ok(value) => {
-            let problems = validate(
-                &value,
-                &super::schema::PIPELINE["properties"][key],
-                &format!("`{key}`"),
-            );
-            diagnostics.extend(problems);
-            Some(value)
-        }
-        Err(problems) => {
-            diagnostics.extend(problems);
-            None
+) -> T {
+    match serde_json::from_value(value) {
+        Ok(read) => read,
+        Err(error) => {
+            if !diagnostics.has_errors() {
+                let problem = Diagnostic::error("bad-value", error.to_string());
+                diagnostics.push(problem.at(node.span()));
+            }
+            T::default()
         }
     }
 }
-
-fn integer<T: TryFrom<i128>>(node: &Node) -> Option<T> {
-    match node.resolve() {
-        Some(Resolved::Integer(value)) => T::try_from(value).ok(),
-        _ => None,
-    }
-}
-
-/// Keys of a stage that may refer to parameters and are read at once.
-const IMMEDIATE: [&str; 5] = [
-    "resources",
-    "retries",
-    "timeout",
-    "tolerance",
-    "description",
-];
 
 fn stage(
     name: &Spanned<String>,
@@ -204,6 +198,7 @@ fn stage(
         diagnostics.extend(strays.iter().map(|stray| stray.told(None)));
         return None;
     };
+    let run = run_settings(&node, diagnostics);
     let axes = Axes::new(node.entry("foreach"), node.entry("matrix"), diagnostics);
     Some(StageSpec {
         name: name.clone(),
@@ -214,22 +209,11 @@ fn stage(
             .cloned(),
         from: From::new(node.get("from"), diagnostics),
         axes,
-        resources: resources(node.get("resources"), diagnostics),
-        retries: node.get("retries").and_then(integer).unwrap_or(0),
-        timeout: node.get("timeout").and_then(|node| {
-            measured(
-                node,
-                units::duration,
-                "`timeout` must be a duration",
-                "write it as `90 s`, `30 min` or `1h 30m`",
-                diagnostics,
-            )
-        }),
-        tolerance: tolerance::read(node.get("tolerance")),
-        description: node
-            .get("description")
-            .and_then(Node::as_str)
-            .map(str::to_owned),
+        resources: run.resources,
+        retries: run.retries,
+        timeout: run.timeout,
+        tolerance: with_places(run.tolerance, node.get("tolerance")),
+        description: run.description,
         strays,
         span: node.span(),
     })
@@ -237,67 +221,56 @@ fn stage(
 
 /// The stage with parameters put into the keys that do not wait for axis values.
 fn immediate(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Node {
-    let is_immediate = |key: &str, value: &Node| IMMEDIATE.contains(&key) && value.is_templated();
-    match node.entries() {
-        Some(entries)
-            if entries
-                .iter()
-                .any(|(key, value)| is_immediate(&key.text, value)) =>
-        {
-            let mut changed = Vec::with_capacity(entries.len());
-            for (key, value) in entries {
-                if !is_immediate(&key.text, value) {
-                    changed.push((key.clone(), value.clone()));
-                    continue;
-                }
-                match substitute(value, scope) {
-                    Ok(value) => changed.push((key.clone(), value)),
-                    Err(problems) => diagnostics.extend(problems),
-                }
-            }
-            Node::mapping(changed, node.span())
+    let entries = node.entries().unwrap_or_default();
+    if !entries.iter().any(is_immediate) {
+        return node.clone();
+    }
+    let mut changed = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (key, value) = entry;
+        if !is_immediate(entry) {
+            changed.push((key.clone(), value.clone()));
+            continue;
         }
-        _ => node.clone(),
+        match substitute(value, scope) {
+            Ok(value) => changed.push((key.clone(), value)),
+            Err(problems) => diagnostics.extend(problems),
+        }
     }
+    Node::mapping(changed, node.span())
 }
 
-fn resources(node: Option<&Node>, diagnostics: &mut Diagnostics) -> Resources {
-    let Some(node) = node else {
-        return Resources::default();
-    };
-    Resources {
-        cpus: node.get("cpus").and_then(integer),
-        memory: node.get("memory").and_then(|node| {
-            measured(
-                node,
-                units::size,
-                "`memory` must be a size",
-                "write it as `500 MB` or `4 GiB`",
-                diagnostics,
-            )
-        }),
-        gpus: node.get("gpus").and_then(integer),
-    }
+fn is_immediate((key, value): &(Key, Node)) -> bool {
+    value.is_templated() && RUN_KEYS.contains(&&*key.text)
 }
 
-/// Reads a text with a unit.
-fn measured<T>(
-    node: &Node,
-    read: impl FnOnce(&str) -> Option<T>,
-    message: &str,
-    hint: &str,
-    diagnostics: &mut Diagnostics,
-) -> Option<T> {
-    let value = node.as_str().and_then(read);
-    if value.is_none() {
-        let message = format!("{message}, found {}", node.describe());
-        diagnostics.push(
-            Diagnostic::error("bad-unit", message)
-                .at(node.span())
-                .hint(hint),
-        );
+/// How the stage is run. Most stages say nothing about it.
+fn run_settings(node: &Node, diagnostics: &mut Diagnostics) -> RunSettings {
+    let mut written = Map::new();
+    for (key, value) in node.entries().unwrap_or_default() {
+        if RUN_KEYS.contains(&&*key.text) {
+            written.insert(key.text.to_string(), value.to_json());
+        }
     }
-    value
+    if written.is_empty() {
+        return RunSettings::default();
+    }
+    read(Value::Object(written), node, diagnostics)
+}
+
+/// Tolerances by port, with the places of the ports.
+fn with_places(
+    tolerance: IndexMap<String, Tolerance>,
+    node: Option<&Node>,
+) -> Vec<(Spanned<String>, Tolerance)> {
+    let mut placed = Vec::with_capacity(tolerance.len());
+    for (port, tolerance) in tolerance {
+        let key = node.and_then(|node| node.entry(&port));
+        if let Some((key, _)) = key {
+            placed.push((Spanned::new(port, key.span), tolerance));
+        }
+    }
+    placed
 }
 
 #[cfg(test)]

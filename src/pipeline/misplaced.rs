@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Node;
-use super::schema::STAGE_KEYS;
+use super::file::STAGE_KEYS;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 
 /// A key that no stage has, with the problem that it is.

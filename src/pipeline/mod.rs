@@ -8,6 +8,7 @@
 mod axes;
 mod describe;
 mod document;
+mod file;
 mod file_kind;
 pub mod limits;
 mod load;
@@ -34,6 +35,7 @@ use indexmap::IndexMap;
 
 pub use axes::{Axes, Axis, Point};
 pub use describe::describe_schema;
+pub use file::Resources;
 pub use file_kind::is_sweep;
 pub use load::{LoadOptions, load, load_text};
 pub use misplaced::{Stray, beside_with};
@@ -133,15 +135,6 @@ impl StageSpec {
             .as_ref()
             .map_or(self.uses.span, |with| with.locate(path))
     }
-}
-
-/// What a stage asks of the machine. None of it enters a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resources {
-    pub cpus: Option<u32>,
-    /// In bytes.
-    pub memory: Option<u64>,
-    pub gpus: Option<u32>,
 }
 
 /// Whether a text can name a stage, an axis or a parameter: `[A-Za-z_][A-Za-z0-9_-]*`.

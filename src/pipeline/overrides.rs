@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::document::Document;
+use super::file::STAGE_KEYS;
 use super::limits::DEEPEST;
 use super::node::{Key, Kind, Node};
-use super::schema::STAGE_KEYS;
 use super::{LoadOptions, yaml};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean, list, suggestion};
 
@@ -158,10 +158,14 @@ fn set_stage(document: &mut Document, steps: &[Step<'_>], value: Node) -> Result
             let diagnostic =
                 Diagnostic::error("bad-override", format!("`{key}` is not a key of a stage"))
                     .at(*place);
-            Err(diagnostic.hint(match did_you_mean(key, STAGE_KEYS) {
-                Some(meant) => format!("did you mean `{name}.{meant}`?"),
-                None => format!("parameters of a stage stand below `with`: `{name}.with.{path}`"),
-            }))
+            Err(
+                diagnostic.hint(match did_you_mean(key, STAGE_KEYS.iter().copied()) {
+                    Some(meant) => format!("did you mean `{name}.{meant}`?"),
+                    None => {
+                        format!("parameters of a stage stand below `with`: `{name}.with.{path}`")
+                    }
+                }),
+            )
         }
         _ => {
             *node = with_value(Some(node), rest, value)?;

@@ -1,153 +1,15 @@
-//! The JSON Schema of pipeline files: a plain one by which files are checked here, and a full one for editors,
-//! which knows every stage kind. Files are not read here.
+//! The JSON Schema of pipeline files for editors, which knows every stage kind. The plain one, by which files are checked
+//! here, comes from the types in `file.rs`.
 
-use std::sync::LazyLock;
-
-use contract::StageKind;
+use contract::{StageKind, schema_of};
 use serde_json::{Map, Value, json};
 
-/// The keys of a stage.
-pub(super) const STAGE_KEYS: [&str; 10] = [
-    "uses",
-    "with",
-    "from",
-    "foreach",
-    "matrix",
-    "resources",
-    "retries",
-    "timeout",
-    "tolerance",
-    "description",
-];
+use super::file::{PIPELINE, RunSettings};
 
 const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_-]*$";
 
-/// The top level of a pipeline file, for a first check: what may hold `${name}` is checked when that is put in.
-pub(super) static OUTLINE: LazyLock<Value> = LazyLock::new(|| {
-    let mut schema = PIPELINE.clone();
-    schema["properties"]["seed"] = json!(true);
-    schema["properties"]["strict"] = json!(true);
-    schema
-});
-
-/// The top level of a pipeline file.
-pub(super) static PIPELINE: LazyLock<Value> = LazyLock::new(|| {
-    let mut properties = Map::from_iter([
-        (
-            "pipeline".to_owned(),
-            json!({"type": "string", "minLength": 1, "description": "The name of the pipeline."}),
-        ),
-        (
-            "description".to_owned(),
-            json!({"type": "string", "description": "What the pipeline is for."}),
-        ),
-        (
-            "seed".to_owned(),
-            json!({"type": "integer", "minimum": 0, "default": 0, "description": "From it follows all randomness."}),
-        ),
-        (
-            "strict".to_owned(),
-            json!({"type": "boolean", "default": false, "description": "Warnings about leaked test data are errors."}),
-        ),
-    ]);
-    properties.insert(
-        "profiles".to_owned(),
-        json!({
-            "type": ["object", "null"],
-            "additionalProperties": {"type": ["object", "null"]},
-            "description": "Named sets of parameter values. A run can choose one: `--profile name`.",
-        }),
-    );
-    properties.extend(shared_properties());
-    object(properties, &["pipeline", "stages"])
-});
-
-/// The top level of a file that others include.
-pub(super) static FRAGMENT: LazyLock<Value> = LazyLock::new(|| object(shared_properties(), &[]));
-
-/// A stage, whatever its kind. What is more than a type is checked when it is read.
-pub(super) static STAGE: LazyLock<Value> = LazyLock::new(|| {
-    let mut properties = Map::from_iter([
-        (
-            "uses".to_owned(),
-            json!({"type": "string", "description": "The stage kind."}),
-        ),
-        (
-            "with".to_owned(),
-            json!({"type": ["object", "null"], "description": "The parameters of the stage."}),
-        ),
-        ("from".to_owned(), json!(true)),
-        ("foreach".to_owned(), json!(true)),
-        ("matrix".to_owned(), json!(true)),
-    ]);
-    properties.extend(run_properties());
-    let mut schema = object(properties, &["uses"]);
-    schema["properties"]["timeout"] = json!(true);
-    schema["properties"]["resources"]["properties"]["memory"] = json!(true);
-    schema
-});
-
 fn object(properties: Map<String, Value>, required: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
-}
-
-/// What a pipeline and a fragment may both hold.
-fn shared_properties() -> Map<String, Value> {
-    Map::from_iter([
-        (
-            "include".to_owned(),
-            json!({
-                "type": ["array", "null"],
-                "items": {"type": "string"},
-                "description": "Files with `params` and `stages`, relative to this one. Parameters of this file win.",
-            }),
-        ),
-        (
-            "params".to_owned(),
-            json!({
-                "type": ["object", "null"],
-                "description": "Values to refer to as `${name}`. A run can set them: `--set name=value`.",
-            }),
-        ),
-        (
-            "stages".to_owned(),
-            json!({"type": "object", "description": "The stages by name."}),
-        ),
-    ])
-}
-
-/// How a stage is run; none of it changes its outputs.
-fn run_properties() -> Map<String, Value> {
-    let count = |least: u32, doc: &str| json!({"type": "integer", "minimum": least, "maximum": u32::MAX, "description": doc});
-    let resources = json!({
-        "cpus": count(1, "Threads."),
-        "memory": {"type": "string", "description": "A size such as `4 GiB`."},
-        "gpus": count(0, "Graphics cards."),
-    });
-    Map::from_iter([
-        (
-            "resources".to_owned(),
-            json!({
-                "type": "object",
-                "properties": resources,
-                "additionalProperties": false,
-                "description": "What the stage needs of the machine.",
-            }),
-        ),
-        (
-            "retries".to_owned(),
-            count(0, "How often the stage is tried again after a failure."),
-        ),
-        (
-            "timeout".to_owned(),
-            json!({"type": "string", "description": "A duration such as `90 s` or `2h`."}),
-        ),
-        ("tolerance".to_owned(), super::tolerance::schema()),
-        (
-            "description".to_owned(),
-            json!({"type": "string", "description": "What the stage is for."}),
-        ),
-    ])
 }
 
 /// The JSON Schema of a whole pipeline file, for editors. Below `with`, whatever is not a string anyway may also be
@@ -207,8 +69,9 @@ fn stage(kind: &StageKind) -> Value {
         ("foreach".to_owned(), foreach()),
         ("matrix".to_owned(), matrix()),
     ]);
-    for (name, schema) in run_properties() {
-        properties.insert(name, or_reference(&relaxed(&schema)));
+    let run = schema_of::<RunSettings>()["properties"].as_object();
+    for (name, schema) in run.into_iter().flatten() {
+        properties.insert(name.clone(), or_reference(&relaxed(schema)));
     }
     object(
         properties,
@@ -350,7 +213,7 @@ mod tests {
     impl Model for Deep {}
 
     static MODELS: Table<dyn Model> =
-        Table::new("model", &[Entry::of::<Layers>(), Entry::of::<Deep>()]);
+        Table::new("model", &[&[Entry::of::<Layers>(), Entry::of::<Deep>()]]);
 
     contract::tabled!(dyn Model in MODELS);
 

@@ -1,7 +1,12 @@
 //! Durations (`90 s`, `1h 30m`) and sizes (`4 GiB`) as people write them. A number without a unit is refused:
 //! nobody should have to guess.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 /// Units of time in milliseconds.
 const TIMES: &[(&str, f64)] = &[
@@ -41,6 +46,80 @@ pub fn duration(text: &str) -> Option<Duration> {
 pub fn size(text: &str) -> Option<u64> {
     let bytes = sum(text, SIZES)?;
     (bytes >= 1.0 && bytes < u64::MAX as f64).then_some(bytes as u64)
+}
+
+/// A kind of text with a unit: how a schema names it, how it is read, and how people write it.
+pub(super) struct Unit {
+    pub name: &'static str,
+    pub reads: fn(&str) -> bool,
+    pub hint: &'static str,
+}
+
+/// The kinds of texts with units that a schema may name under [`KEYWORD`].
+pub(super) const UNITS: [Unit; 2] = [
+    Unit {
+        name: "duration",
+        reads: |text| duration(text).is_some(),
+        hint: "write it as `90 s`, `30 min` or `1h 30m`",
+    },
+    Unit {
+        name: "size",
+        reads: |text| size(text).is_some(),
+        hint: "write it as `500 MB` or `4 GiB`",
+    },
+];
+
+/// The keyword by which a schema says that a text has a unit.
+pub(super) const KEYWORD: &str = "x-unit";
+
+/// The schema of a field that [`read_duration`] reads.
+pub struct DurationText;
+
+/// The schema of a field that [`read_size`] reads.
+pub struct SizeText;
+
+impl JsonSchema for DurationText {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "x-unit": "duration"})
+    }
+}
+
+impl JsonSchema for SizeText {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "x-unit": "size"})
+    }
+}
+
+/// A field that holds a [`duration`].
+///
+/// # Errors
+/// If the text is not one.
+pub fn read_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    match duration(&text) {
+        Some(duration) => Ok(Some(duration)),
+        None => Err(D::Error::custom(format!("`{text}` is not a duration"))),
+    }
+}
+
+/// A field that holds a [`size`], in bytes.
+///
+/// # Errors
+/// If the text is not one.
+pub fn read_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(from)?;
+    match size(&text) {
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err(D::Error::custom(format!("`{text}` is not a size"))),
+    }
 }
 
 /// Adds up `number unit` pairs; at least one.

@@ -9,6 +9,7 @@ use super::scalar::Resolved;
 use super::schema_words::{
     accepts_null, choices, expected, find, flatten, resolve_reference, tag, type_names,
 };
+use super::units::{self, UNITS};
 use crate::diagnostic::{Diagnostic, Diagnostics, counted, did_you_mean, list, suggestion};
 
 /// Checks `node`; `subject` names it in messages, such as ``stage `model` ``.
@@ -78,6 +79,9 @@ impl<'a> Validator<'a> {
         if find(schema, "x-as-written").is_some() && node.resolve().is_some() && !node.is_null() {
             return;
         }
+        if let Some(unit) = find(schema, units::KEYWORD).and_then(Value::as_str) {
+            return self.unit(node, unit);
+        }
         for keyword in ["oneOf", "anyOf"] {
             if let Some(options) = find(schema, keyword).and_then(Value::as_array) {
                 self.options(node, schema, options);
@@ -94,6 +98,21 @@ impl<'a> Validator<'a> {
             self.bounds(node, schema);
             self.items(node, schema);
             self.properties(node, schema);
+        }
+    }
+
+    /// A text with a unit, such as a duration; a number without one is refused.
+    fn unit(&mut self, node: &Node, name: &str) {
+        let Some(unit) = UNITS.iter().find(|unit| unit.name == name) else {
+            return;
+        };
+        if !node.as_str().is_some_and(unit.reads) {
+            let message = format!(
+                "{} must be a {name}, found {}",
+                self.name(),
+                node.describe()
+            );
+            self.report(node, "bad-unit", message, Some(unit.hint.to_owned()));
         }
     }
 
@@ -184,8 +203,17 @@ impl<'a> Validator<'a> {
                 expected(schema, self.root),
                 node.describe()
             );
-            self.report(node, "out-of-range", message, None);
+            self.report(node, "out-of-range", message, self.optional(schema));
         }
+    }
+
+    /// What to do about a limit on a value that need not be given.
+    fn optional(&self, schema: &Map<String, Value>) -> Option<String> {
+        if !accepts_null(schema, self.root) {
+            return None;
+        }
+        let doc = schema.get("description").and_then(Value::as_str)?;
+        Some(format!("or leave it out ({})", first_sentence(doc)))
     }
 
     /// Whether a number fits the Rust type that the schema was made from.
@@ -205,6 +233,7 @@ impl<'a> Validator<'a> {
             Some("int8") => (i8::MIN.into(), i8::MAX.into()),
             Some("int16") => (i16::MIN.into(), i16::MAX.into()),
             Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+            Some("uint64" | "uint") => (0, u64::MAX.into()),
             Some("int64" | "int") => (i64::MIN.into(), i64::MAX.into()),
             _ => return true,
         };
@@ -273,7 +302,7 @@ impl<'a> Validator<'a> {
                 self.name(),
                 expected(schema, self.root)
             );
-            self.report(node, "out-of-range", message, None);
+            self.report(node, "out-of-range", message, self.optional(schema));
         }
         if find(schema, "uniqueItems") == Some(&Value::Bool(true)) {
             self.unique(items);

@@ -119,7 +119,7 @@ impl Project {
         let mut report = match audit.run(&shadow.path, reporter) {
             Ok(report) => report,
             Err(Obstacle::Interrupted) => return Err(contract::Trouble::cancelled().into()),
-            Err(Obstacle::Failure(failure)) => return Err(failure.into()),
+            Err(Obstacle::Trouble(trouble)) => return Err(trouble.into()),
             Err(Obstacle::NoOriginal(stage)) => {
                 let message =
                     format!("the output of {stage} is needed as an input, and is not in the store");

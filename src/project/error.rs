@@ -4,12 +4,7 @@ use std::fmt;
 
 use contract::{Trouble, TroubleKind};
 
-use crate::audit::{LockError, SignError};
-use crate::cache::{CacheError, RemoteError, RemoteFault, TransferError};
-use crate::data::DataError;
-use crate::diagnostic::{Diagnostics, SourceMap, indented};
-use crate::engine::Failure;
-use crate::report::ReportError;
+use crate::diagnostic::{AsTrouble, Diagnostics, SourceMap, indented};
 
 /// Why a call did not do its work.
 #[derive(Debug)]
@@ -118,116 +113,8 @@ impl From<Trouble> for Error {
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        let message = match failure.location {
-            Some(location) => format!("{location}: {}", failure.message),
-            None => failure.message,
-        };
-        Self::failed(message)
-            .because(failure.causes)
-            .maybe_hint(failure.hint)
+impl<E: AsTrouble> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self::Trouble(error.to_trouble())
     }
-}
-
-impl From<RemoteError> for Error {
-    fn from(error: RemoteError) -> Self {
-        let kind = match error.fault {
-            RemoteFault::Address => TroubleKind::Wrong,
-            RemoteFault::Interrupted => TroubleKind::Interrupted,
-            _ => TroubleKind::Failed,
-        };
-        Trouble::new(error.message)
-            .of_kind(kind)
-            .with_causes(error.causes)
-            .maybe_hint(error.hint)
-            .into()
-    }
-}
-
-impl From<TransferError> for Error {
-    fn from(error: TransferError) -> Self {
-        match error {
-            TransferError::Remote(error) => error.into(),
-            TransferError::Local(error) => error.into(),
-        }
-    }
-}
-
-impl From<CacheError> for Error {
-    fn from(error: CacheError) -> Self {
-        let kind = match error {
-            CacheError::NoSuchRun(_) | CacheError::NoRuns(_) | CacheError::ManyRuns { .. } => {
-                TroubleKind::Wrong
-            }
-            _ => TroubleKind::Failed,
-        };
-        described(&error, kind, error.hint().map(str::to_owned))
-    }
-}
-
-impl From<LockError> for Error {
-    fn from(error: LockError) -> Self {
-        let kind = match error {
-            LockError::Missing(_) | LockError::Syntax { .. } => TroubleKind::Wrong,
-            LockError::Io { .. } => TroubleKind::Failed,
-            LockError::Tampered { .. } => TroubleKind::Different,
-        };
-        described(&error, kind, error.hint().map(str::to_owned))
-    }
-}
-
-impl From<SignError> for Error {
-    fn from(error: SignError) -> Self {
-        let kind = if error.is_difference() {
-            TroubleKind::Different
-        } else {
-            TroubleKind::Wrong
-        };
-        described(&error, kind, error.hint().map(str::to_owned))
-    }
-}
-
-impl From<DataError> for Error {
-    fn from(error: DataError) -> Self {
-        match error {
-            DataError::UnknownDataSet { .. } => {
-                Self::wrong(error.to_string()).maybe_hint(error.hint())
-            }
-            _ => Failure::from(&error).into(),
-        }
-    }
-}
-
-impl From<ReportError> for Error {
-    fn from(error: ReportError) -> Self {
-        let hint = error.hint();
-        let mut causes = Vec::new();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(inner) = cause {
-            causes.push(inner.to_string());
-            cause = inner.source();
-        }
-        let base = match &error {
-            ReportError::Damaged { .. } | ReportError::OtherRun(_) => {
-                Self::different(error.to_string())
-            }
-            ReportError::Exists(_)
-            | ReportError::NoSuchStage { .. }
-            | ReportError::NoBundle { .. }
-            | ReportError::BadAddress(_)
-            | ReportError::Version { .. } => Self::wrong(error.to_string()),
-            _ => Self::failed(error.to_string()),
-        };
-        base.because(causes).maybe_hint(hint)
-    }
-}
-
-/// A typed error in its own words, with those behind it.
-fn described(error: &dyn std::error::Error, kind: TroubleKind, hint: Option<String>) -> Error {
-    Trouble::new(error.to_string())
-        .of_kind(kind)
-        .with_chain(error.source())
-        .maybe_hint(hint)
-        .into()
 }

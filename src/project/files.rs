@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
-use contract::{Catalogue, FileRequest};
+use contract::{Catalogue, FileRequest, Trouble};
 
 use super::{Listener, Project};
 use crate::cache::{Layout, Store};
-use crate::data::{self, DataError, Memo, Options, Sources, Transfer};
-use crate::engine::{CancelToken, Failure, FileFinder, FoundFile};
+use crate::data::{self, Memo, Options, Sources, Transfer};
+use crate::diagnostic::AsTrouble;
+use crate::engine::{CancelToken, FileFinder, FoundFile};
 use crate::pipeline::Spec;
 use crate::report::{self, Brought, BroughtFiles};
 
@@ -19,7 +20,7 @@ pub struct Files {
     options: Options,
     memo: Memo,
     /// Read when the first listed file is asked for.
-    sources: OnceLock<Result<Sources, Failure>>,
+    sources: OnceLock<Result<Sources, Trouble>>,
     found: Mutex<BTreeMap<(Option<String>, PathBuf), FoundFile>>,
     /// Files that came in a bundle.
     brought: BroughtWhen,
@@ -96,9 +97,9 @@ impl Files {
     }
 
     /// A file that came along, with the sum that it has now.
-    fn found_brought(&self, path: &Path) -> Result<FoundFile, Failure> {
-        let located = data::Located::at(path.to_owned(), &self.memo)
-            .map_err(|error| Failure::from(&error))?;
+    fn found_brought(&self, path: &Path) -> Result<FoundFile, Trouble> {
+        let located =
+            data::Located::at(path.to_owned(), &self.memo).map_err(|error| error.to_trouble())?;
         let found = found_file(located);
         if path
             .file_name()
@@ -106,16 +107,15 @@ impl Files {
         {
             return Ok(found);
         }
-        let mut failure = Failure::new(format!(
-            "{} is not the file any more that came in the bundle",
+        let message = format!(
+            "{} is no longer the file that came in the bundle",
             path.display()
-        ));
-        failure.hint = Some("remove it and import the bundle again".to_owned());
-        Err(failure)
+        );
+        Err(Trouble::new(message).hint("remove it and import the bundle again"))
     }
 
-    fn sources(&self) -> Result<&Sources, Failure> {
-        let load = || Sources::load(&self.options.data_dir).map_err(|error| Failure::from(&error));
+    fn sources(&self) -> Result<&Sources, Trouble> {
+        let load = || Sources::load(&self.options.data_dir).map_err(|error| error.to_trouble());
         self.sources
             .get_or_init(load)
             .as_ref()
@@ -170,7 +170,7 @@ enum Moment {
 }
 
 impl FileFinder for Files {
-    fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure> {
+    fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Trouble> {
         let name = (request.dataset.clone(), request.path.clone());
         if let Some(found) = self
             .found
@@ -203,7 +203,7 @@ impl FileFinder for Files {
             &none
         };
         let located = data::locate(request, sources, &self.options, &self.memo, &watch);
-        let located = located.map_err(|error| Failure::from(&error))?;
+        let located = located.map_err(|error| error.to_trouble())?;
         let found = located.map(found_file);
         if let (Some(found), Ok(mut all)) = (&found, self.found.lock()) {
             all.insert(name, found.clone());
@@ -230,7 +230,7 @@ impl FileFinder for Files {
         }
     }
 
-    fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
+    fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Trouble> {
         for moment in [Moment::Before, Moment::After] {
             if let Some(brought) = self
                 .brought(request, moment)
@@ -248,7 +248,7 @@ impl FileFinder for Files {
             return Ok(listed);
         }
         let listed = data::locate_folder(request, &self.options, &self.memo);
-        let listed = listed.map_err(|error| Failure::from(&error))?;
+        let listed = listed.map_err(|error| error.to_trouble())?;
         let listed: Vec<_> = listed
             .into_iter()
             .map(|(below, located)| (below, found_file(located)))
@@ -265,18 +265,5 @@ fn found_file(located: data::Located) -> FoundFile {
         path: located.path,
         digest: located.digest.blake3,
         identity: located.identity,
-    }
-}
-
-impl From<&DataError> for Failure {
-    fn from(error: &DataError) -> Self {
-        let mut failure = Self::new(error.to_string());
-        failure.causes = error
-            .tried()
-            .iter()
-            .map(|path| format!("not at {}", path.display()))
-            .collect();
-        failure.hint = error.hint();
-        failure
     }
 }

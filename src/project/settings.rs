@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Error, Project, RemoteUse};
 use crate::cache::{Address, Remote, RemoteMode, RemoteOptions, Store};
-use crate::diagnostic::did_you_mean;
+use crate::diagnostic::{AsTrouble, did_you_mean};
 use crate::pipeline::limits::read_text;
 use crate::pipeline::units;
 
@@ -52,11 +52,12 @@ impl TryFrom<String> for Url {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let with_hint = |error: crate::cache::RemoteError| match error.hint {
-            Some(hint) => format!("{}; {hint}", error.message),
-            None => error.message,
-        };
-        Address::parse(&text).map(Self).map_err(with_hint)
+        Address::parse(&text)
+            .map(Self)
+            .map_err(|error| match error.hint() {
+                Some(hint) => format!("{error}; {hint}"),
+                None => error.to_string(),
+            })
     }
 }
 

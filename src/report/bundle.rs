@@ -19,9 +19,9 @@ pub use read::{Arrival, import, is_bundle};
 use super::pipeline_files::pipeline_files;
 use super::raw_files::{Carried, LeftOut, carried};
 use super::selection::{all_objects, copy_checked, copy_object, of_stage};
-use super::{History, ReportError, Selection, Target};
+use super::{History, ReportError, Selection, StageHistory, Target};
 use crate::audit::{Lock, Signed, signature_beside};
-use crate::cache::{CacheError, ObjectRecord, RecordSeal, seal_of};
+use crate::cache::{CacheError, ObjectRecord, RecordSeal, Store, seal_of};
 use crate::pipeline::limits::open_regular;
 
 /// What an entry is made of.
@@ -54,12 +54,16 @@ pub fn lock_of(history: &History<'_>, file: &str) -> Lock {
         ..Lock::of_run(history.record, history.store)
     };
     for stage in &history.stages {
-        let makers = stage.inputs.iter().filter_map(|input| input.maker.as_ref());
-        let needs = makers
-            .map(|(maker, _)| history.stages[*maker].record.name.clone())
-            .collect();
-        if let Some(locked) = lock.stages.get_mut(&stage.record.name) {
-            locked.needs = needs;
+        let Some(locked) = lock.stages.get_mut(&stage.record.name) else {
+            continue;
+        };
+        locked.needs.clear();
+        for input in &stage.inputs {
+            if let Some((maker, _)) = &input.maker {
+                locked
+                    .needs
+                    .insert(history.stages[*maker].record.name.clone());
+            }
         }
     }
     lock
@@ -83,32 +87,11 @@ pub fn write(
     } = gather(history, selection)?;
     let (carried, left_out) = carried(history, files_up_to);
     let files = carried.len();
-    contents.extend(carried.into_iter().map(|file| {
-        (
-            format::raw_entry(&file.digest, file.executable),
-            Content::Raw(file),
-        )
-    }));
-    let entries: Vec<Entry> = contents
-        .iter()
-        .map(|(name, content)| match content {
-            Content::Bytes(bytes) => Entry {
-                name: name.clone(),
-                bytes: bytes.len() as u64,
-                blake3: Digest::of_bytes(bytes),
-            },
-            Content::Object(record, _) => Entry {
-                name: name.clone(),
-                bytes: record.bytes,
-                blake3: record.object,
-            },
-            Content::Raw(file) => Entry {
-                name: name.clone(),
-                bytes: file.bytes,
-                blake3: file.digest,
-            },
-        })
-        .collect();
+    for file in carried {
+        let name = format::raw_entry(&file.digest, file.executable);
+        contents.insert(name, Content::Raw(file));
+    }
+    let entries = entries_of(&contents);
     let manifest = Manifest {
         format: NAME.to_owned(),
         version: if has_common_lock {
@@ -165,12 +148,15 @@ pub fn write(
     let file = sink.file.into_inner().map_err(|error| error.into_error());
     file.and_then(|file| file.sync_all())
         .map_err(ReportError::io("write", target.aside()))?;
-    let signatures = [
+    let mut signed = Vec::new();
+    for (what, name) in [
         ("record", format::RECORD_SIGNATURE),
         ("lock", format::LOCK_SIGNATURE),
-    ];
-    let is_there = |(what, name): (&'static str, &str)| contents.contains_key(name).then_some(what);
-    let signed = signatures.into_iter().filter_map(is_there).collect();
+    ] {
+        if contents.contains_key(name) {
+            signed.push(what);
+        }
+    }
     Ok(Written {
         path: target.finish()?,
         bytes,
@@ -180,6 +166,24 @@ pub fn write(
         left_out,
         signed,
     })
+}
+
+fn entries_of(contents: &BTreeMap<String, Content>) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(contents.len());
+    for (name, content) in contents {
+        let (bytes, blake3) = match content {
+            Content::Bytes(bytes) => (bytes.len() as u64, Digest::of_bytes(bytes)),
+            Content::Object(record, _) => (record.bytes, record.object),
+            Content::Raw(file) => (file.bytes, file.digest),
+        };
+        let name = name.clone();
+        entries.push(Entry {
+            name,
+            bytes,
+            blake3,
+        });
+    }
+    entries
 }
 
 /// What goes into a bundle besides raw files.
@@ -198,13 +202,7 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
     let mut contents = BTreeMap::new();
     let mut put =
         |name: String, bytes: Vec<u8>| drop(contents.insert(name, Content::Bytes(bytes.into())));
-    let read = |path: PathBuf| {
-        store
-            .layout()
-            .read(&path)
-            .map_err(ReportError::io("read", &path))
-    };
-    let bytes = read(store.run_path(&record.run))?;
+    let bytes = read(store, &store.run_path(&record.run))?;
     if let RecordSeal::Intact(seal) = seal_of(&bytes)
         && let Some(signature) = signature_beside(Signed::Run, &seal, &store.run_path(&record.run))
     {
@@ -213,13 +211,10 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
     put(format::RECORD.to_owned(), bytes);
     let events = store.run_folder(&record.run).join("events.jsonl");
     if store.layout().holds(&events) {
-        put(format::EVENTS.to_owned(), read(events)?);
+        put(format::EVENTS.to_owned(), read(store, &events)?);
     }
     let files = pipeline_files(record)?;
-    let main = files
-        .first()
-        .map(|(path, _)| path.clone())
-        .unwrap_or_default();
+    let main = files.first().map_or("", |(path, _)| path).to_owned();
     let mut pipeline = Vec::with_capacity(files.len());
     for (index, (path, text)) in files.into_iter().enumerate() {
         let name = format::pipeline_entry(index);
@@ -227,50 +222,28 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
         pipeline.push((name, path));
     }
     let lock = lock_of(history, &main);
-    let (lock, signature) = signed_lock(history, &lock)
-        .map_or((lock, None), |(lock, signature)| (lock, Some(signature)));
+    let lock = match signed_lock(history, &lock) {
+        Some((signed, signature)) => {
+            put(format::LOCK_SIGNATURE.to_owned(), signature);
+            signed
+        }
+        None => lock,
+    };
     put(format::LOCK.to_owned(), lock.to_text().into_bytes());
-    let has_common_lock = !lock.is_of_first_trial(record);
-    if let Some(signature) = signature {
-        put(format::LOCK_SIGNATURE.to_owned(), signature);
-    }
-    for stage in &history.stages {
-        let Some(action) = &stage.action else {
-            continue;
-        };
-        put(
-            format::action_entry(&action.key),
-            read(store.layout().action(&action.key))?,
-        );
+    for action in history
+        .stages
+        .iter()
+        .filter_map(|stage| stage.action.as_ref())
+    {
+        let bytes = read(store, &store.layout().action(&action.key))?;
+        put(format::action_entry(&action.key), bytes);
     }
     for (index, stage) in history.stages.iter().enumerate() {
-        let chosen = stage
-            .outputs()
-            .iter()
-            .filter(|output| selection.has(history, stage, output));
-        // What no import takes in is not handed on: a list of files that leads elsewhere.
-        let lists = chosen
-            .clone()
-            .filter(|output| output.record.kind == Some(ArtifactKind::Files));
-        for list in lists {
-            store
-                .load(&list.record)
-                .map_err(|error| of_stage(stage, error.into()))?;
-        }
-        for object in all_objects(chosen.map(|output| &output.record)) {
-            if !store.is_present(object) {
-                return Err(of_stage(
-                    stage,
-                    CacheError::Missing {
-                        object: object.object,
-                    }
-                    .into(),
-                ));
-            }
-            let name = format::object_entry(
-                &object.object,
-                object.kind.map_or("", |kind| kind.extension()),
-            );
+        for object in chosen_objects(history, stage, selection)
+            .map_err(|error| of_stage(stage, error.into()))?
+        {
+            let extension = object.kind.map_or("", |kind| kind.extension());
+            let name = format::object_entry(&object.object, extension);
             contents
                 .entry(name)
                 .or_insert_with(|| Content::Object(object.clone(), index));
@@ -279,35 +252,68 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
     Ok(Gathered {
         contents,
         pipeline,
-        has_common_lock,
+        has_common_lock: !lock.is_of_first_trial(record),
     })
+}
+
+fn read(store: &Store, path: &Path) -> Result<Vec<u8>, ReportError> {
+    let bytes = store.layout().read(path);
+    bytes.map_err(ReportError::io("read", path))
+}
+
+/// The objects of a stage's outputs that go along, parts included, each once.
+fn chosen_objects<'s>(
+    history: &History<'_>,
+    stage: &'s StageHistory,
+    selection: &Selection,
+) -> Result<Vec<&'s ObjectRecord>, CacheError> {
+    let mut chosen: Vec<&ObjectRecord> = Vec::new();
+    for output in stage.outputs() {
+        if !selection.has(history, stage, output) {
+            continue;
+        }
+        // What no import takes in is not handed on: a list of files that leads elsewhere.
+        if output.record.kind == Some(ArtifactKind::Files) {
+            history.store.load(&output.record)?;
+        }
+        chosen.push(&output.record);
+    }
+    let objects = all_objects(chosen.into_iter());
+    for object in &objects {
+        if !history.store.is_present(object) {
+            let object = object.object;
+            return Err(CacheError::Missing { object });
+        }
+    }
+    Ok(objects)
 }
 
 /// The lock of the run as somebody signed it, with the signature: the one that came along with the run, or that which lies
 /// beside the pipeline. It may name the pipeline's file as seen from the pipeline's own folder; all else is as in `lock`.
 fn signed_lock(history: &History<'_>, lock: &Lock) -> Option<(Lock, Vec<u8>)> {
-    let imported = history
-        .store
-        .run_folder(&history.record.run)
-        .join("pipeline.lock");
-    let beside = Path::new(&history.record.file).with_extension("lock");
-    let found = [
-        (imported, Lock::beside(history.store, history.record)),
-        (beside.clone(), Lock::read(&beside).ok()),
-    ];
-    found.into_iter().find_map(|(path, found)| {
-        let found = found?;
+    let (store, record) = (history.store, history.record);
+    let imported = store.run_folder(&record.run).join("pipeline.lock");
+    let beside = Path::new(&record.file).with_extension("lock");
+    for (found, path) in [
+        (Lock::beside(store, record), &imported),
+        (Lock::read(&beside).ok(), &beside),
+    ] {
+        let Some(found) = found else { continue };
         let lock_here = Lock {
             file: found.file.clone(),
             ..lock.clone()
         };
-        let is_same = lock_here == found || lock_here.with_first_trial(history.record) == found;
+        let is_same = lock_here == found || lock_here.with_first_trial(record) == found;
         let is_placed =
             found.file == lock.file || Some(found.file.as_str()) == file_name(&lock.file);
-        let signature = signature_beside(Signed::Lock, &found.seal(), &path)
-            .filter(|_| is_same && is_placed)?;
-        Some((found, signature))
-    })
+        if is_same
+            && is_placed
+            && let Some(signature) = signature_beside(Signed::Lock, &found.seal(), path)
+        {
+            return Some((found, signature));
+        }
+    }
+    None
 }
 
 /// The last part of a relative path with `/`.

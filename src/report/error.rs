@@ -3,10 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use contract::TroubleKind;
 use contract::artifact::{ArtifactError, PathFault};
 use thiserror::Error;
 
 use crate::cache::CacheError;
+use crate::diagnostic::AsTrouble;
 
 /// A failure of an export or import.
 #[derive(Debug, Error)]
@@ -75,9 +77,22 @@ impl ReportError {
         let path = path.to_owned();
         move |source| Self::Io { verb, path, source }
     }
+}
 
-    /// What the user can do.
-    pub fn hint(&self) -> Option<String> {
+impl AsTrouble for ReportError {
+    fn kind(&self) -> TroubleKind {
+        match self {
+            Self::Damaged { .. } | Self::OtherRun(_) => TroubleKind::Different,
+            Self::Exists(_)
+            | Self::NoSuchStage { .. }
+            | Self::NoBundle { .. }
+            | Self::BadAddress(_)
+            | Self::Version { .. } => TroubleKind::Wrong,
+            _ => TroubleKind::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Foreign(_) => "--force replaces files and reports; name another place with -o",
             Self::Exists(_) => "name another place with -o, or replace it with --force",
@@ -107,7 +122,7 @@ impl ReportError {
                 "the run was sent before with other parameters; --force deletes that on the server and sends it again"
             }
             Self::Refused { .. } => return None,
-            Self::Cache(error) => return error.hint().map(str::to_owned),
+            Self::Cache(error) => return error.hint(),
             Self::Io { .. } | Self::Artifact(_) | Self::Path(_) => return None,
         };
         Some(text.to_owned())

@@ -2,16 +2,15 @@
 //! raw files, under which parameters, and when.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
-use contract::StageKind;
 use contract::artifact::Digest;
+use contract::{FileRequest, StageKind};
 use serde_json::Value;
 
 use crate::cache::{
-    Action, ObjectRecord, Output, OutputPaths, Recorded, RunRecord, RunStatus, StageRecord, Store,
+    Action, Manifest, ObjectRecord, Output, OutputPaths, RunRecord, RunStatus, StageRecord, Store,
 };
-use crate::data::{DataSet, SourceFile, Sources};
+use crate::data::{DataSet, Sources};
 
 /// A raw file that a stage read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,24 +43,31 @@ pub struct Input {
 #[derive(Clone, Debug)]
 pub struct StageHistory {
     pub record: StageRecord,
-    /// What came out; `None` if it failed, or the store has it no more or something else in its place.
+    /// What it made; `None` if it failed, or the store no longer has it or has something else in its place.
     pub action: Option<Action>,
     /// What its manifest says; empty without an action.
-    pub recorded: Recorded,
+    pub recorded: Manifest,
     pub inputs: Vec<Input>,
     pub files: Vec<RawFile>,
+}
+
+impl RawFile {
+    /// Its path, or its name where the path is not known any more.
+    pub fn shown_name(&self) -> &str {
+        if self.path.is_empty() {
+            &self.name
+        } else {
+            &self.path
+        }
+    }
 }
 
 impl StageHistory {
     /// When it was executed, in this run or an earlier one: milliseconds since 1970.
     pub fn times(&self) -> Option<(u64, u64)> {
         let action = self.action.as_ref()?;
-        Some((
-            action
-                .finished
-                .saturating_sub((action.seconds * 1000.0).round() as u64),
-            action.finished,
-        ))
+        let duration = (action.seconds * 1000.0).round() as u64;
+        Some((action.finished.saturating_sub(duration), action.finished))
     }
 
     pub fn outputs(&self) -> &[Output] {
@@ -98,23 +104,24 @@ impl<'a> History<'a> {
         sources: &'a Sources,
     ) -> Self {
         let mut stages: Vec<StageHistory> = Vec::with_capacity(record.stages.len());
-        // Of several stages that came to the same content, the one nearest above made it.
+        // Of several stages with the same content, the one nearest above made it.
         let mut makers: BTreeMap<Digest, (usize, String)> = BTreeMap::new();
+        let mut taken = BTreeSet::new();
         for (index, stage) in record.stages.iter().enumerate() {
-            let action = stage.key.and_then(|key| store.action(&key).ok().flatten());
-            // A stage that was done anew since, and came to something else, is not what the run came to.
-            let action = action.filter(|action| is_of(action, stage));
-            let recorded = action
-                .as_ref()
-                .and_then(|action| Recorded::parse(&action.manifest))
-                .unwrap_or_default();
-            let input = |(port, item, digest): &(String, Option<String>, Digest)| Input {
-                port: port.clone(),
-                item: item.clone(),
-                digest: *digest,
-                maker: makers.get(digest).cloned(),
-            };
-            let inputs = recorded.inputs.iter().map(input).collect();
+            let action = action_of(store, stage);
+            let manifest = action.as_ref().map_or("", |action| &action.manifest);
+            let recorded = Manifest::parse(manifest).unwrap_or_default();
+            let mut inputs = Vec::with_capacity(recorded.inputs.len());
+            for (port, item, digest) in recorded.inputs.clone() {
+                let maker = makers.get(&digest).cloned();
+                taken.insert(digest);
+                inputs.push(Input {
+                    port,
+                    item,
+                    digest,
+                    maker,
+                });
+            }
             let files = raw_files(&recorded, kinds, sources);
             for output in action.iter().flat_map(|action| &action.outputs) {
                 makers.insert(output.record.digest, (index, output.port.clone()));
@@ -127,11 +134,6 @@ impl<'a> History<'a> {
                 files,
             });
         }
-        let taken = stages
-            .iter()
-            .flat_map(|stage| &stage.inputs)
-            .map(|input| input.digest)
-            .collect();
         let paths = OutputPaths::of(record.stages.iter().map(|stage| stage.name.as_str()));
         Self {
             store,
@@ -163,22 +165,24 @@ impl<'a> History<'a> {
 
     /// The data sets whose files were read, by name.
     pub fn data_sets(&self) -> BTreeMap<&str, &DataSet> {
-        let named = self
-            .stages
-            .iter()
-            .flat_map(|stage| &stage.files)
-            .filter_map(|file| file.data_set.as_deref());
-        named
-            .filter_map(|name| Some((name, self.data_set(name)?)))
-            .collect()
+        let mut sets = BTreeMap::new();
+        for file in self.stages.iter().flat_map(|stage| &stage.files) {
+            if let Some(name) = &file.data_set
+                && let Some(set) = self.data_set(name)
+            {
+                sets.insert(name.as_str(), set);
+            }
+        }
+        sets
     }
 
     /// What was made, by its logical digest, with the object that holds it.
     pub fn artifacts(&self) -> BTreeMap<Digest, &ObjectRecord> {
-        let outputs = self.stages.iter().flat_map(StageHistory::outputs);
-        outputs
-            .map(|output| (output.record.digest, &output.record))
-            .collect()
+        let mut artifacts = BTreeMap::new();
+        for output in self.stages.iter().flat_map(StageHistory::outputs) {
+            artifacts.insert(output.record.digest, &output.record);
+        }
+        artifacts
     }
 
     /// Whether no stage of the run takes this: it is what the run was for.
@@ -186,11 +190,13 @@ impl<'a> History<'a> {
         !self.taken.contains(digest)
     }
 
-    /// When the run ended: milliseconds since 1970; `None` for one that goes on or was killed.
+    /// When the run ended: milliseconds since 1970; `None` for one that is still going or was killed.
     pub fn ended(&self) -> Option<u64> {
+        if self.record.status == RunStatus::Running {
+            return None;
+        }
         let duration = (self.record.seconds * 1000.0).round() as u64;
-        (self.record.status != RunStatus::Running)
-            .then(|| self.record.started.saturating_add(duration))
+        Some(self.record.started.saturating_add(duration))
     }
 
     /// An entry of what was recorded about the machine, as text.
@@ -205,64 +211,60 @@ impl<'a> History<'a> {
 
     /// Who git said worked there.
     pub fn user(&self) -> Option<&str> {
-        self.record
-            .environment
-            .get("git")?
-            .get("user")?
-            .as_str()
-            .filter(|name| !name.is_empty())
+        let user = self.record.environment.get("git")?.get("user")?.as_str();
+        user.filter(|name| !name.is_empty())
     }
 }
 
-/// Whether an action came to what the record of a stage says.
-fn is_of(action: &Action, stage: &StageRecord) -> bool {
-    let same = |output: &Output| stage.digests.get(&output.port) == Some(&output.record.digest);
-    action.outputs.len() == stage.digests.len() && action.outputs.iter().all(same)
+/// The action of a stage, if its outputs are those of the record: a stage that was executed again since may have others.
+fn action_of(store: &Store, stage: &StageRecord) -> Option<Action> {
+    let action = store.action(&stage.key?).ok()??;
+    let recorded: BTreeMap<String, Digest> = stage.digests.clone().into_iter().collect();
+    (action.digests() == recorded).then_some(action)
 }
 
 /// The raw files of a stage, with what the list of its data set says about them.
-fn raw_files(recorded: &Recorded, kinds: &[StageKind], sources: &Sources) -> Vec<RawFile> {
+fn raw_files(recorded: &Manifest, kinds: &[StageKind], sources: &Sources) -> Vec<RawFile> {
     let kind = kinds
         .iter()
         .find(|kind| kind.name == recorded.kind && kind.version == recorded.version);
-    let completed = kind.and_then(|kind| kind.parse(recorded.parameters.clone()).ok());
-    let requests = completed
-        .map(|configured| configured.files())
-        .unwrap_or_default();
-    let one = |(name, digest): (&String, &Option<Digest>)| {
-        let blake3 = (*digest)?;
+    let configured = kind.and_then(|kind| kind.parse(recorded.parameters.clone()).ok());
+    let requests = match configured {
+        Some(configured) => configured.files(),
+        None => Vec::new(),
+    };
+    let mut files = Vec::new();
+    for (name, digest) in &recorded.files {
+        let Some(blake3) = *digest else { continue };
         let request = requests
             .iter()
             .find(|request| request.name == *name || request.holds(name));
-        let path = request.map(
-            |request| match name.strip_prefix(&format!("{}/", request.name)) {
-                Some(below) if request.holds(name) => request.folder().join(below),
-                _ => request.path.clone(),
-            },
-        );
-        let path = path
-            .as_deref()
-            .map(Path::to_string_lossy)
-            .unwrap_or_default()
-            .into_owned();
-        let data_set = request.and_then(|request| request.dataset.clone());
-        let set = data_set.as_deref().and_then(|name| sources.set(name).ok());
-        let listed = set
-            .and_then(|set| set.files.get(&path))
-            .cloned()
-            .unwrap_or_else(SourceFile::default);
-        let url = set.and_then(|set| set.url(&path));
-        Some(RawFile {
+        let (path, data_set) = match request {
+            Some(request) => (path_of(request, name), request.dataset.clone()),
+            None => (String::new(), None),
+        };
+        let set = data_set.as_ref().and_then(|name| sources.set(name).ok());
+        let listed = set.and_then(|set| set.files.get(&path));
+        files.push(RawFile {
             name: name.clone(),
-            path,
             blake3,
+            sha256: listed.and_then(|file| file.sha256.clone()),
+            bytes: listed.and_then(|file| file.bytes),
+            url: set.and_then(|set| set.url(&path)),
+            path,
             data_set,
-            sha256: listed.sha256,
-            bytes: listed.bytes,
-            url,
-        })
+        });
+    }
+    files
+}
+
+/// The path of a file of this name, as its request has it.
+fn path_of(request: &FileRequest, name: &str) -> String {
+    let path = match name.strip_prefix(&format!("{}/", request.name)) {
+        Some(below) if request.holds(name) => request.folder().join(below),
+        _ => request.path.clone(),
     };
-    recorded.files.iter().filter_map(one).collect()
+    path.to_string_lossy().into_owned()
 }
 
 fn leaves_of(value: &Value, path: String, leaves: &mut Vec<(String, Value)>) {

@@ -1,14 +1,14 @@
 //! The metrics of runs as one long table: a row per run, stage and metric, with the values of the axes and the parameters that
-//! vary in columns, and with what one must know to read a figure. As CSV or Parquet.
+//! vary in columns, and with what one must know to read a value. As CSV or Parquet.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::collections::BTreeMap;
 
 use contract::artifact::{Artifact, Column, Metric, Table};
 use indexmap::{IndexMap, IndexSet};
 use serde_json::Value;
 
 use super::ReportError;
+use super::names::text_of;
 use crate::cache::{RunRecord, utc};
 
 /// What the table is written as.
@@ -40,7 +40,7 @@ const OURS: [&str; 14] = [
 const AXIS: &str = "axis.";
 const PARAMETER: &str = "param.";
 
-/// One figure of one stage of one run.
+/// One metric of one stage of one run.
 struct Row<'a> {
     run: &'a RunRecord,
     stage: &'a str,
@@ -52,7 +52,7 @@ struct Row<'a> {
     trial: Option<String>,
 }
 
-/// All figures of some runs.
+/// All metrics of some runs.
 pub struct MetricsTable<'a> {
     rows: Vec<Row<'a>>,
     /// Columns of parameters and axes in the order in which they first appear.
@@ -64,45 +64,38 @@ impl<'a> MetricsTable<'a> {
     /// The metrics of these runs in their order.
     pub fn of(runs: &'a [RunRecord]) -> Self {
         let parameters = varied(runs);
-        let has_trials = runs.iter().any(|run| !run.trials().is_empty());
-        let columns = parameters
-            .iter()
-            .map(|name| parameter_column(name))
-            .collect();
         let mut table = Self {
             rows: Vec::new(),
-            varied: columns,
-            has_trials,
+            varied: parameters
+                .iter()
+                .map(|name| parameter_column(name))
+                .collect(),
+            has_trials: runs.iter().any(|run| !run.trials().is_empty()),
         };
         for run in runs {
             for (stage, metrics) in &run.metrics {
                 let mut values = BTreeMap::new();
                 for name in &parameters {
-                    values.extend(
-                        run.value_at(stage, name)
-                            .map(|value| (parameter_column(name), value)),
-                    );
+                    if let Some(value) = run.value_at(stage, name) {
+                        values.insert(parameter_column(name), value);
+                    }
                 }
-                values.extend(
-                    run.axes_at(stage)
-                        .into_iter()
-                        .map(|(axis, value)| (format!("{AXIS}{axis}"), value)),
-                );
-                table.varied.extend(
-                    run.axes_at(stage)
-                        .keys()
-                        .map(|axis| format!("{AXIS}{axis}")),
-                );
+                for (axis, value) in run.axes_at(stage) {
+                    let column = format!("{AXIS}{axis}");
+                    table.varied.insert(column.clone());
+                    values.insert(column, value);
+                }
                 let (seed, trial) = (run.seed_at(stage), trial_of(run, stage));
-                let row = |metric| Row {
-                    run,
-                    stage,
-                    metric,
-                    values: values.clone(),
-                    seed,
-                    trial: trial.clone(),
-                };
-                table.rows.extend(metrics.iter().map(row));
+                for metric in metrics {
+                    table.rows.push(Row {
+                        run,
+                        stage,
+                        metric,
+                        values: values.clone(),
+                        seed,
+                        trial: trial.clone(),
+                    });
+                }
             }
         }
         table
@@ -131,55 +124,46 @@ impl<'a> MetricsTable<'a> {
         }
     }
 
-    fn texts(&self, text: impl Fn(&Row<'a>) -> Option<String>) -> Column {
-        Column::Texts(self.rows.iter().map(text).collect())
+    fn texts(&self, text: impl Fn(&Row<'a>) -> String) -> Column {
+        Column::Texts(self.rows.iter().map(|row| Some(text(row))).collect())
+    }
+
+    fn flags(&self, flag: impl Fn(&Metric) -> bool) -> Column {
+        Column::Flags(self.rows.iter().map(|row| flag(row.metric)).collect())
     }
 
     fn columns(&self) -> Vec<(&str, Column)> {
+        let rows = self.rows.iter();
+        let seeds = rows.clone().map(|row| Some(row.seed?.to_string()));
+        let values = rows.clone().map(|row| row.metric.value);
         let mut columns = vec![
-            ("run", self.texts(|row| Some(row.run.run.to_string()))),
-            ("pipeline", self.texts(|row| Some(row.run.pipeline.clone()))),
-            ("started", self.texts(|row| Some(utc(row.run.started)))),
-            (
-                "status",
-                self.texts(|row| Some(row.run.status.name().to_owned())),
-            ),
-            (
-                "seed",
-                self.texts(|row| row.seed.map(|seed| seed.to_string())),
-            ),
+            ("run", self.texts(|row| row.run.run.to_string())),
+            ("pipeline", self.texts(|row| row.run.pipeline.clone())),
+            ("started", self.texts(|row| utc(row.run.started))),
+            ("status", self.texts(|row| row.run.status.name().into())),
+            ("seed", Column::Texts(seeds.collect())),
             (
                 "stage",
-                self.texts(|row| Some(row.run.stage_at(row.stage).to_owned())),
+                self.texts(|row| row.run.stage_at(row.stage).into()),
             ),
-            ("instance", self.texts(|row| Some(row.stage.to_owned()))),
-            ("metric", self.texts(|row| Some(row.metric.name.clone()))),
-            (
-                "value",
-                Column::Reals(self.rows.iter().map(|row| row.metric.value).collect()),
-            ),
+            ("instance", self.texts(|row| row.stage.to_owned())),
+            ("metric", self.texts(|row| row.metric.name.clone())),
+            ("value", Column::Reals(values.collect())),
             (
                 "direction",
-                self.texts(|row| Some(row.metric.direction.name().to_owned())),
+                self.texts(|row| row.metric.direction.name().into()),
             ),
-            (
-                "oracle",
-                Column::Flags(self.rows.iter().map(|row| row.metric.oracle).collect()),
-            ),
-            (
-                "inflating",
-                Column::Flags(self.rows.iter().map(|row| row.metric.inflating).collect()),
-            ),
-            ("caveat", self.texts(|row| Some(row.metric.caveat.clone()))),
+            ("oracle", self.flags(|metric| metric.oracle)),
+            ("inflating", self.flags(|metric| metric.inflating)),
+            ("caveat", self.texts(|row| row.metric.caveat.clone())),
         ];
         if self.has_trials {
-            columns.push(("trial", self.texts(|row| row.trial.clone())));
+            let trials = rows.map(|row| row.trial.clone());
+            columns.push(("trial", Column::Texts(trials.collect())));
         }
-        columns.extend(
-            self.varied
-                .iter()
-                .map(|name| (name.as_str(), self.values(name))),
-        );
+        for name in &self.varied {
+            columns.push((name, self.values(name)));
+        }
         columns
     }
 
@@ -199,18 +183,16 @@ impl<'a> MetricsTable<'a> {
 
     fn to_csv(&self) -> String {
         let columns = self.columns();
-        let mut text = columns
-            .iter()
-            .map(|(name, _)| cell(name))
-            .collect::<Vec<_>>()
-            .join(",")
-            + "\n";
+        let names: Vec<String> = columns.iter().map(|(name, _)| cell(name)).collect();
+        let mut text = names.join(",") + "\n";
         for row in 0..self.rows.len() {
-            let cells: Vec<String> = columns
-                .iter()
-                .map(|(_, column)| cell_of(column, row))
-                .collect();
-            let _ = writeln!(text, "{}", cells.join(","));
+            for (place, (_, column)) in columns.iter().enumerate() {
+                if place > 0 {
+                    text.push(',');
+                }
+                text += &cell_of(column, row);
+            }
+            text.push('\n');
         }
         text
     }
@@ -238,31 +220,22 @@ fn parameter_column(name: &str) -> String {
 
 /// The label of the trial that stands on a stage; of none or several, nothing.
 fn trial_of(run: &RunRecord, stage: &str) -> Option<String> {
-    let labels: BTreeSet<&str> = run
-        .trials_of(stage)
-        .into_iter()
-        .map(|trial| trial.label.as_str())
-        .collect();
-    labels
-        .first()
-        .filter(|_| labels.len() == 1)
-        .map(|label| (*label).to_owned())
+    let trials = run.trials_of(stage);
+    let first = trials.first()?;
+    let is_one = trials.iter().all(|trial| trial.label == first.label);
+    is_one.then(|| first.label.clone())
 }
 
-fn text_of(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
-}
-
+/// A value as CSV has it; empty where there is none.
 fn cell_of(column: &Column, row: usize) -> String {
-    match column {
+    let text = match column {
         // The shortest digits that come back to the same number.
-        Column::Reals(values) => values[row].map_or_else(String::new, |value| format!("{value:?}")),
-        Column::Integers(values) => values[row].map_or_else(String::new, |value| value.to_string()),
-        Column::Texts(values) => values[row].as_deref().map_or_else(String::new, cell),
-        Column::Flags(values) => values[row].to_string(),
-    }
+        Column::Reals(values) => values[row].map(|value| format!("{value:?}")),
+        Column::Integers(values) => values[row].map(|value| value.to_string()),
+        Column::Texts(values) => values[row].as_deref().map(cell),
+        Column::Flags(values) => Some(values[row].to_string()),
+    };
+    text.unwrap_or_default()
 }
 
 /// A cell in quotes where it needs them (RFC 4180).
@@ -277,6 +250,7 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn cells_are_quoted_where_they_must_be() {

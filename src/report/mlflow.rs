@@ -1,5 +1,5 @@
 //! A run as MLflow tracks runs: parameters, metrics with their steps, tags and artifacts. Each trial of a sweep and each point
-//! of a matrix is a run of its own below that of the whole, so that MLflow can compare them. The training logs of stages
+//! of a matrix is a separate run below that of the whole, so that MLflow can compare them. The training logs of stages
 //! become curves. [`folder`] writes that as files, [`server`] sends it.
 
 mod client;
@@ -17,10 +17,11 @@ pub use client::Tracking;
 pub use folder::write_mlflow;
 pub use server::{Sent, send_mlflow};
 
+use super::names::text_of;
 use super::pipeline_files::pipeline_files;
 use super::selection::{NamedObject, named_objects};
 use super::{History, ReportError, Selection, StageHistory};
-use crate::cache::{RunStatus, StageState, SweepMember};
+use crate::cache::{Output, RunStatus, StageState, SweepMember};
 use keys::key;
 
 /// The tag that names the run with its parent. MLflow shows such runs below it.
@@ -69,64 +70,42 @@ enum Attached {
 fn tracked(history: &History<'_>) -> Result<Vec<Tracked>, ReportError> {
     let record = history.record;
     let parts = parts(history);
+    let (params, seed) = (record.common_params(), record.common_seed());
     let mut whole = Tracked {
-        params: parameters(
-            record.common_params(),
-            record.common_seed(),
-            IndexMap::new(),
-        ),
+        params: parameters(params, seed, IndexMap::new()),
         tags: tags(history),
         ..empty(history, record.run.0.clone(), false)
     };
-    let stages: Vec<&StageHistory> = history.stages.iter().collect();
-    let of_whole: Vec<&StageHistory> = stages
-        .iter()
-        .copied()
-        .filter(|stage| !parts.iter().any(|part| part.has(history, stage)))
-        .collect();
-    metrics(
-        history,
-        &of_whole,
-        |stage| stage.to_owned(),
-        &mut whole.metrics,
-    );
+    for stage in &history.stages {
+        if !parts.iter().any(|part| part.has(history, stage)) {
+            metrics(history, stage, &stage.record.name, &mut whole.metrics);
+        }
+    }
     let mut all = vec![whole];
     for part in parts {
         let mut tracked = empty(history, part.name(), true);
         tracked
             .tags
             .insert("runner.part".to_owned(), keys::tag(&part.name()));
-        let own: Vec<&StageHistory> = stages
-            .iter()
-            .copied()
-            .filter(|stage| part.has(history, stage))
-            .collect();
-        match &part {
+        tracked.params = match &part {
             Part::Trial(trial) => {
                 let params = record.params_of_trial(trial);
-                let set = record
-                    .varied()
-                    .into_iter()
-                    .filter(|name| !params.contains_key(name));
-                let set = set
-                    .filter_map(|name| Some((name.clone(), record.value_of_trial(trial, &name)?)))
-                    .collect();
-                tracked.params = parameters(params, Some(record.seed_of_trial(trial)), set);
-                metrics(
-                    history,
-                    &own,
-                    |stage| record.name_in_trial(stage).to_owned(),
-                    &mut tracked.metrics,
-                );
+                let mut set = IndexMap::new();
+                for name in record.varied() {
+                    if !params.contains_key(&name)
+                        && let Some(value) = record.value_of_trial(trial, &name)
+                    {
+                        set.insert(name, value);
+                    }
+                }
+                parameters(params, Some(record.seed_of_trial(trial)), set)
             }
-            Part::Axes(axes) => {
-                tracked.params = parameters(record.params.clone(), Some(record.seed), axes.clone());
-                metrics(
-                    history,
-                    &own,
-                    |stage| record.stage_at(stage).to_owned(),
-                    &mut tracked.metrics,
-                );
+            Part::Axes(axes) => parameters(record.params.clone(), Some(record.seed), axes.clone()),
+        };
+        for stage in &history.stages {
+            if part.has(history, stage) {
+                let name = part.name_of(history, stage);
+                metrics(history, stage, name, &mut tracked.metrics);
             }
         }
         all.push(tracked);
@@ -165,36 +144,41 @@ fn parts<'a>(history: &'a History<'_>) -> Vec<Part<'a>> {
     if !record.trials().is_empty() {
         return record.trials().iter().map(Part::Trial).collect();
     }
-    let mut seen = BTreeSet::new();
-    let points = history
-        .stages
-        .iter()
-        .map(|stage| (stage, record.axes_at(&stage.record.name)));
-    let shown =
-        points.filter(|(stage, axes)| !axes.is_empty() && has_something_to_show(history, stage));
-    shown
-        .map(|(_, axes)| Part::Axes(axes))
-        .filter(|part| seen.insert(part.name()))
-        .collect()
+    let (mut parts, mut seen) = (Vec::new(), BTreeSet::new());
+    for stage in &history.stages {
+        let axes = record.axes_at(&stage.record.name);
+        if axes.is_empty() || !has_something_to_show(history, stage) {
+            continue;
+        }
+        let part = Part::Axes(axes);
+        if seen.insert(part.name()) {
+            parts.push(part);
+        }
+    }
+    parts
 }
 
 fn has_something_to_show(history: &History<'_>, stage: &StageHistory) -> bool {
-    let tables = stage
-        .outputs()
-        .iter()
-        .any(|output| output.record.kind == Some(ArtifactKind::Table));
-    tables || history.record.metrics.contains_key(&stage.record.name)
+    let is_table = |output: &Output| output.record.kind == Some(ArtifactKind::Table);
+    stage.outputs().iter().any(is_table) || history.record.metrics.contains_key(&stage.record.name)
 }
 
 impl Part<'_> {
     fn name(&self) -> String {
         match self {
             Self::Trial(trial) => format!("trial {}", trial.label),
-            Self::Axes(axes) => axes
-                .iter()
-                .map(|(axis, value)| format!("{axis}={value}"))
-                .collect::<Vec<_>>()
-                .join(","),
+            Self::Axes(axes) => {
+                let values = axes.iter().map(|(axis, value)| format!("{axis}={value}"));
+                values.collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+
+    /// What a stage of this part is called in it.
+    fn name_of<'n>(&self, history: &'n History<'_>, stage: &'n StageHistory) -> &'n str {
+        match self {
+            Self::Trial(_) => history.record.name_in_trial(&stage.record.name),
+            Self::Axes(_) => history.record.stage_at(&stage.record.name),
         }
     }
 
@@ -233,56 +217,39 @@ fn parameters(
         };
         all.insert(name, value);
     }
-    all.iter()
-        .map(|(name, value)| (key(name), keys::parameter(&text_of(value))))
-        .collect()
+    let mut named = BTreeMap::new();
+    for (name, value) in &all {
+        named.insert(key(name), keys::parameter(&text_of(value)));
+    }
+    named
 }
 
-fn text_of(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Adds the figures and curves of stages, named by the stage and the figure.
+/// Adds the metrics and curves of a stage, named by the stage and the metric.
 fn metrics(
     history: &History<'_>,
-    stages: &[&StageHistory],
-    named: impl Fn(&str) -> String,
+    stage: &StageHistory,
+    name: &str,
     into: &mut BTreeMap<String, Vec<Point>>,
 ) {
     let ended = history.ended().unwrap_or(history.record.started);
-    for stage in stages {
-        let name = named(&stage.record.name);
-        let time = stage.times().map_or(ended, |(_, end)| end);
-        for metric in history
-            .record
-            .metrics
-            .get(&stage.record.name)
-            .into_iter()
-            .flatten()
-        {
-            if let Some(value) = metric.value {
-                into.insert(
-                    key(&format!("{name}.{}", metric.name)),
-                    vec![Point {
-                        time,
-                        value,
-                        step: 0,
-                    }],
-                );
-            }
+    let time = stage.times().map_or(ended, |(_, end)| end);
+    let recorded = history.record.metrics.get(&stage.record.name);
+    for metric in recorded.into_iter().flatten() {
+        if let Some(value) = metric.value {
+            let step = 0;
+            let point = Point { time, value, step };
+            into.insert(key(&format!("{name}.{}", metric.name)), vec![point]);
         }
-        for (port, column, points) in curves(history, stage) {
-            let mut curve = format!("{name}.{column}");
-            if into.contains_key(&key(&curve)) {
-                curve = format!("{name}.{port}.{column}");
-            }
-            while into.contains_key(&key(&curve)) {
-                curve += ".curve";
-            }
-            into.insert(key(&curve), points);
+    }
+    for (port, column, points) in curves(history, stage) {
+        let mut curve = format!("{name}.{column}");
+        if into.contains_key(&key(&curve)) {
+            curve = format!("{name}.{port}.{column}");
         }
+        while into.contains_key(&key(&curve)) {
+            curve += ".curve";
+        }
+        into.insert(key(&curve), points);
     }
 }
 
@@ -293,11 +260,10 @@ fn curves(history: &History<'_>, stage: &StageHistory) -> Vec<(String, String, V
         return Vec::new();
     };
     let mut curves = Vec::new();
-    for output in stage
-        .outputs()
-        .iter()
-        .filter(|output| output.record.kind == Some(ArtifactKind::Table))
-    {
+    for output in stage.outputs() {
+        if output.record.kind != Some(ArtifactKind::Table) {
+            continue;
+        }
         // A table that is gone from the store is no reason to keep the rest back.
         let Ok(Artifact::Table(table)) = history.store.load(&output.record) else {
             continue;
@@ -324,20 +290,13 @@ fn curve(
 ) -> Option<Vec<Point>> {
     let values = table.reals(column)?;
     let count = epochs.len() as u64;
-    let point = |(index, (epoch, value)): (usize, (&Option<i64>, &Option<f64>))| {
-        let time = start + (end - start) * (index as u64 + 1) / count.max(1);
-        Some(Point {
-            time,
-            value: (*value)?,
-            step: (*epoch)?,
-        })
-    };
-    let points: Vec<Point> = epochs
-        .iter()
-        .zip(&values)
-        .enumerate()
-        .filter_map(point)
-        .collect();
+    let mut points = Vec::with_capacity(values.len());
+    for (index, (epoch, value)) in epochs.iter().zip(values).enumerate() {
+        if let (Some(step), Some(value)) = (*epoch, value) {
+            let time = start + (end - start) * (index as u64 + 1) / count.max(1);
+            points.push(Point { time, value, step });
+        }
+    }
     (!points.is_empty()).then_some(points)
 }
 
@@ -348,11 +307,8 @@ fn tags(history: &History<'_>) -> BTreeMap<String, String> {
     let mut tag = |name: &str, value: &str| drop(tags.insert(key(name), keys::tag(value)));
     tag("mlflow.source.name", &record.file);
     tag("mlflow.source.type", "LOCAL");
-    if let Some(commit) = record
-        .environment
-        .get("git")
-        .and_then(|git| git.get("commit"))
-        .and_then(Value::as_str)
+    if let Some(git) = record.environment.get("git")
+        && let Some(commit) = git["commit"].as_str()
     {
         tag("mlflow.source.git.commit", commit);
     }
@@ -373,20 +329,22 @@ fn tags(history: &History<'_>) -> BTreeMap<String, String> {
     }
     for (stage, metrics) in &record.metrics {
         for metric in metrics {
-            tag(
-                &format!("runner.direction.{stage}.{}", metric.name),
-                metric.direction.name(),
-            );
-            let marks = [
-                metric.oracle.then_some("oracle"),
-                metric.inflating.then_some("inflating"),
-            ];
-            let caveat = (!metric.caveat.is_empty()).then_some(metric.caveat.as_str());
-            let text: Vec<&str> = marks.into_iter().chain([caveat]).flatten().collect();
-            if !text.is_empty() {
+            let (name, direction) = (&metric.name, metric.direction.name());
+            tag(&format!("runner.direction.{stage}.{name}"), direction);
+            let mut caveats = Vec::new();
+            if metric.oracle {
+                caveats.push("oracle");
+            }
+            if metric.inflating {
+                caveats.push("inflating");
+            }
+            if !metric.caveat.is_empty() {
+                caveats.push(&metric.caveat);
+            }
+            if !caveats.is_empty() {
                 tag(
-                    &format!("runner.caveat.{stage}.{}", metric.name),
-                    &text.join("; "),
+                    &format!("runner.caveat.{stage}.{name}"),
+                    &caveats.join("; "),
                 );
             }
         }
@@ -397,30 +355,20 @@ fn tags(history: &History<'_>) -> BTreeMap<String, String> {
 /// The record, the pipeline, and the objects that are asked for: the artifacts of the run of the whole.
 fn attached(history: &History<'_>, selection: &Selection) -> Result<Vec<Attached>, ReportError> {
     let record = history.store.run_path(&history.record.run);
-    let bytes = history
-        .store
-        .layout()
-        .read(&record)
-        .map_err(ReportError::io("read", &record))?;
+    let bytes = history.store.layout().read(&record);
+    let bytes = bytes.map_err(ReportError::io("read", &record))?;
     let mut all = vec![Attached::Bytes("run.json".to_owned(), bytes)];
     for (path, text) in pipeline_files(history.record)? {
-        all.push(Attached::Bytes(
-            format!("pipeline/{path}"),
-            text.as_bytes().to_vec(),
-        ));
+        let path = format!("pipeline/{path}");
+        all.push(Attached::Bytes(path, text.as_bytes().to_vec()));
     }
     for (place, stage) in history.stages.iter().enumerate() {
-        for output in stage
-            .outputs()
-            .iter()
-            .filter(|output| selection.has(history, stage, output))
-        {
-            let objects = named_objects(history, stage, output)?;
-            all.extend(
-                objects
-                    .into_iter()
-                    .map(|object| Attached::Object(place, object)),
-            );
+        for output in stage.outputs() {
+            if selection.has(history, stage, output) {
+                for object in named_objects(history, stage, output)? {
+                    all.push(Attached::Object(place, object));
+                }
+            }
         }
     }
     Ok(all)

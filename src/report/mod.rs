@@ -1,8 +1,7 @@
-//! What a run came to, in the formats of others: a Workflow Run RO-Crate, PROV-JSON, a run of MLflow, tables of metrics; and
+//! The results of a run, in the formats of others: a Workflow Run RO-Crate, PROV-JSON, a run of MLflow, tables of metrics; and
 //! as a bundle, which another store takes in. It reads records and the store, and writes where it is told; it runs nothing.
 
 pub mod bundle;
-mod crate_entities;
 mod error;
 mod history;
 mod metrics_table;

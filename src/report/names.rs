@@ -1,4 +1,6 @@
-//! Names of stages as others can take them: in paths, addresses and identifiers.
+//! Names and values as others can take them: in paths, addresses and identifiers.
+
+use serde_json::Value;
 
 /// The text with everything but letters, digits, `-`, `.`, `_` and `~` as `%XX`, as in addresses.
 pub(super) fn encoded(text: &str) -> String {
@@ -11,6 +13,14 @@ pub(super) fn encoded(text: &str) -> String {
         }
     }
     encoded
+}
+
+/// A value as text: a string without its quotes, anything else as JSON.
+pub(super) fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// A path whose parts are encoded one by one.

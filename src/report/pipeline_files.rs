@@ -1,6 +1,7 @@
 //! The files of a pipeline as the record of a run holds them, with paths that make sense elsewhere: relative to the folder
 //! that all of them share.
 
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,61 +18,47 @@ const BUILT_IN: &str = "quickstart.yaml";
 pub fn pipeline_files(record: &RunRecord) -> Result<Vec<(String, Arc<str>)>, ReportError> {
     let Some(main) = record.pipeline_files.first() else {
         let path = Path::new(&record.file);
-        let text =
-            std::fs::read_to_string(path).map_err(|_| ReportError::NoPipeline(path.to_owned()))?;
-        return Ok(vec![(last_part(path), text.into())]);
+        let Ok(text) = std::fs::read_to_string(path) else {
+            return Err(ReportError::NoPipeline(path.to_owned()));
+        };
+        let name = path.file_name().unwrap_or(OsStr::new(BUILT_IN));
+        return Ok(vec![(name.to_string_lossy().into_owned(), text.into())]);
     };
     if main.path.ends_with("(built in)") {
         return Ok(vec![(BUILT_IN.to_owned(), Arc::clone(&main.text))]);
     }
     // The record's own name of the file is absolute; the others are told from the folder of the file as it was opened.
-    let file = record
-        .sweep
-        .as_ref()
-        .map_or(&record.file, |sweep| &sweep.pipeline);
-    let (opened, home) = (folder_of(&main.path), folder_of(file));
-    let place = |path: &str| match Path::new(path).strip_prefix(&opened) {
-        Ok(rest) => normal(&home.join(rest)),
-        Err(_) => normal(Path::new(path)),
-    };
-    let places: Vec<PathBuf> = record
-        .pipeline_files
-        .iter()
-        .map(|file| place(&file.path))
-        .collect();
-    let shared = shared_folder(&places);
-    let relative = |place: &PathBuf| {
-        let parts = place.strip_prefix(&shared).unwrap_or(place).components();
-        let parts = parts.filter_map(|part| match part {
-            Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
-            _ => None,
+    let (opened, home) = (folder_of(&main.path), folder_of(record.pipeline_path()));
+    let mut places = Vec::with_capacity(record.pipeline_files.len());
+    for file in &record.pipeline_files {
+        let path = Path::new(&file.path);
+        places.push(match path.strip_prefix(opened) {
+            Ok(rest) => normal(&home.join(rest)),
+            Err(_) => normal(path),
         });
-        parts.collect::<Vec<_>>().join("/")
-    };
-    Ok(places
-        .iter()
-        .map(relative)
-        .zip(
-            record
-                .pipeline_files
-                .iter()
-                .map(|file| Arc::clone(&file.text)),
-        )
-        .collect())
+    }
+    let shared = shared_folder(&places);
+    let mut files = Vec::with_capacity(places.len());
+    for (place, file) in places.iter().zip(&record.pipeline_files) {
+        let below = place.strip_prefix(&shared).unwrap_or(place);
+        files.push((with_slashes(below), Arc::clone(&file.text)));
+    }
+    Ok(files)
 }
 
-fn folder_of(path: &str) -> PathBuf {
-    Path::new(path)
-        .parent()
-        .map(Path::to_owned)
-        .unwrap_or_default()
+fn folder_of(path: &str) -> &Path {
+    Path::new(path).parent().unwrap_or(Path::new(""))
 }
 
-fn last_part(path: &Path) -> String {
-    path.file_name().map_or_else(
-        || BUILT_IN.to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+/// The names in a path with `/` between them.
+fn with_slashes(path: &Path) -> String {
+    let mut names = Vec::new();
+    for part in path.components() {
+        if let Component::Normal(name) = part {
+            names.push(name.to_string_lossy());
+        }
+    }
+    names.join("/")
 }
 
 /// The path without `.` and `..`, as far as its text says.
@@ -88,11 +75,8 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 fn shared_folder(places: &[PathBuf]) -> PathBuf {
-    let mut shared = places
-        .first()
-        .and_then(|place| place.parent())
-        .map(Path::to_owned)
-        .unwrap_or_default();
+    let first = places.first().and_then(|place| place.parent());
+    let mut shared = first.unwrap_or(Path::new("")).to_owned();
     while !places.iter().all(|place| place.starts_with(&shared)) && shared.pop() {}
     shared
 }

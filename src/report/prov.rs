@@ -7,10 +7,10 @@ use contract::artifact::Digest;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use super::names::encoded;
+use super::names::{encoded, text_of};
 use super::pipeline_files::pipeline_files;
 use super::{History, ReportError, StageHistory};
-use crate::cache::{Output, StageState, SweepMember, utc};
+use crate::cache::{Output, StageState, utc};
 
 /// The namespaces. Digests and keys name the same thing in every document, so two documents can be merged.
 const PREFIXES: [(&str, &str); 7] = [
@@ -34,7 +34,7 @@ pub fn write_prov(history: &History<'_>) -> Result<Value, ReportError> {
     for stage in &history.stages {
         document.stage(stage);
     }
-    Ok(document.finish())
+    Ok(document.sections.into())
 }
 
 struct Document<'a> {
@@ -51,20 +51,18 @@ struct Document<'a> {
 
 impl<'a> Document<'a> {
     fn new(history: &'a History<'a>) -> Self {
-        let prefixes: Map<String, Value> = PREFIXES
-            .iter()
-            .map(|(prefix, uri)| ((*prefix).to_owned(), Value::from(*uri)))
-            .collect();
-        let sections = Map::from_iter([("prefix".to_owned(), prefixes.into())]);
-        let varied = history.record.varied();
-        Self {
+        let mut document = Self {
             history,
-            sections,
+            sections: Map::new(),
             relations: 0,
             generated: BTreeSet::new(),
             done: BTreeSet::new(),
-            varied,
+            varied: history.record.varied(),
+        };
+        for (prefix, uri) in PREFIXES {
+            document.put("prefix", prefix, uri.into());
         }
+        document
     }
 
     fn put(&mut self, section: &str, id: &str, attributes: Value) {
@@ -102,15 +100,10 @@ impl<'a> Document<'a> {
         self.put("agent", &software, attributes);
         if let Some(user) = self.history.user() {
             let person = format!("agent:{}", encoded(user));
-            self.put(
-                "agent",
-                &person,
-                json!({"prov:type": qualified("prov:Person"), "prov:label": user}),
-            );
-            self.relate(
-                "actedOnBehalfOf",
-                json!({"prov:delegate": software, "prov:responsible": person}),
-            );
+            let attributes = json!({"prov:type": qualified("prov:Person"), "prov:label": user});
+            self.put("agent", &person, attributes);
+            let delegation = json!({"prov:delegate": software, "prov:responsible": person});
+            self.relate("actedOnBehalfOf", delegation);
         }
     }
 
@@ -131,24 +124,20 @@ impl<'a> Document<'a> {
             attributes["runner:seed"] = seed.to_string().into();
         }
         if !record.trials().is_empty() {
-            let trial = |trial: &SweepMember| {
-                let (params, seed) = (
-                    object(record.params_of_trial(trial)),
-                    record.seed_of_trial(trial),
-                );
-                json!({"trial": trial.label, "seed": seed, "parameters": params})
-            };
-            let trials: Vec<Value> = record.trials().iter().map(trial).collect();
+            let mut trials = Vec::new();
+            for trial in record.trials() {
+                let params = object(record.params_of_trial(trial));
+                let seed = record.seed_of_trial(trial);
+                trials.push(json!({"trial": trial.label, "seed": seed, "parameters": params}));
+            }
             attributes["runner:trials"] = Value::from(trials).to_string().into();
         }
         if let Some(ended) = self.history.ended() {
             attributes["prov:endTime"] = utc(ended).into();
         }
         for (name, value) in &record.environment {
-            let text = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            attributes[format!("runner:environment.{}", encoded(name))] = text.into();
+            let name = format!("runner:environment.{}", encoded(name));
+            attributes[name] = text_of(value).into();
         }
         self.put("activity", &run, attributes);
         let mut plan = None;
@@ -161,10 +150,7 @@ impl<'a> Document<'a> {
             };
             let attributes = json!({"prov:type": qualified(kind), "prov:label": path, "runner:bytes": text.len()});
             self.put("entity", &id, attributes);
-            self.relate(
-                "used",
-                json!({"prov:activity": run, "prov:entity": id, "prov:role": "pipeline"}),
-            );
+            self.used(&run, &id, "pipeline");
             plan.get_or_insert(id);
         }
         let mut association = json!({"prov:activity": run, "prov:agent": self.software()});
@@ -174,10 +160,9 @@ impl<'a> Document<'a> {
         self.relate("wasAssociatedWith", association);
         if let Some(user) = self.history.user() {
             let person = format!("agent:{}", encoded(user));
-            self.relate(
-                "wasAssociatedWith",
-                json!({"prov:activity": run, "prov:agent": person, "prov:role": "user"}),
-            );
+            let association =
+                json!({"prov:activity": run, "prov:agent": person, "prov:role": "user"});
+            self.relate("wasAssociatedWith", association);
         }
         Ok(())
     }
@@ -219,15 +204,11 @@ impl<'a> Document<'a> {
             attributes["runner:error"] = record.reason.as_str().into();
         }
         self.put("activity", &activity, attributes);
-        self.relate(
-            "wasAssociatedWith",
-            json!({"prov:activity": activity, "prov:agent": self.software()}),
-        );
+        let association = json!({"prov:activity": activity, "prov:agent": self.software()});
+        self.relate("wasAssociatedWith", association);
         if record.state != StageState::Hit {
-            self.relate(
-                "wasInformedBy",
-                json!({"prov:informed": activity, "prov:informant": run}),
-            );
+            let information = json!({"prov:informed": activity, "prov:informant": run});
+            self.relate("wasInformedBy", information);
         }
         let used = self.inputs(stage, &activity);
         for output in stage.outputs() {
@@ -241,15 +222,7 @@ impl<'a> Document<'a> {
 
     /// Another name of an activity.
     fn call_too(&mut self, activity: &str, name: &str) {
-        let Some(attributes) = self
-            .sections
-            .get_mut("activity")
-            .and_then(|all| all.get_mut(activity))
-        else {
-            return;
-        };
-        let label = &mut attributes["prov:label"];
-        match label {
+        match &mut self.sections["activity"][activity]["prov:label"] {
             Value::Array(labels) => labels.push(name.into()),
             first => *first = json!([first, name]),
         }
@@ -264,11 +237,20 @@ impl<'a> Document<'a> {
         }
         let labels: Vec<&str> = trials.iter().map(|trial| trial.label.as_str()).collect();
         attributes["runner:trials"] = labels.join(" ").into();
-        let values = self
-            .varied
-            .iter()
-            .filter_map(|name| Some((name.clone(), record.value_at(stage, name)?)));
-        attributes["runner:trialParameters"] = object(values.collect()).to_string().into();
+        let mut values = Map::new();
+        for name in &self.varied {
+            values.extend(
+                record
+                    .value_at(stage, name)
+                    .map(|value| (name.clone(), value)),
+            );
+        }
+        attributes["runner:trialParameters"] = Value::from(values).to_string().into();
+    }
+
+    fn used(&mut self, activity: &str, entity: &str, role: &str) {
+        let usage = json!({"prov:activity": activity, "prov:entity": entity, "prov:role": role});
+        self.relate("used", usage);
     }
 
     /// What a stage took in; returns the entities.
@@ -276,30 +258,18 @@ impl<'a> Document<'a> {
         let mut used = Vec::new();
         for input in &stage.inputs {
             let id = format!("content:{}", input.digest);
-            self.put(
-                "entity",
-                &id,
-                json!({"prov:type": qualified("runner:Artifact")}),
-            );
-            let role = input.item.as_ref().map_or_else(
-                || input.port.clone(),
-                |item| format!("{}.{item}", input.port),
-            );
-            self.relate(
-                "used",
-                json!({"prov:activity": activity, "prov:entity": id, "prov:role": role}),
-            );
+            let attributes = json!({"prov:type": qualified("runner:Artifact")});
+            self.put("entity", &id, attributes);
+            match &input.item {
+                Some(item) => self.used(activity, &id, &format!("{}.{item}", input.port)),
+                None => self.used(activity, &id, &input.port),
+            }
             used.push(id);
         }
         for file in &stage.files {
             let id = format!("file:{}", file.blake3);
             let mut attributes = json!({"prov:type": qualified("runner:RawFile")});
-            let label = if file.path.is_empty() {
-                &file.name
-            } else {
-                &file.path
-            };
-            attributes["prov:label"] = label.as_str().into();
+            attributes["prov:label"] = file.shown_name().into();
             if let Some(sum) = &file.sha256 {
                 attributes["runner:sha256"] = sum.as_str().into();
             }
@@ -310,10 +280,7 @@ impl<'a> Document<'a> {
                 attributes["prov:location"] = url.as_str().into();
             }
             self.put("entity", &id, attributes);
-            self.relate(
-                "used",
-                json!({"prov:activity": activity, "prov:entity": id, "prov:role": file.name}),
-            );
+            self.used(activity, &id, &file.name);
             if let Some(name) = &file.data_set {
                 self.data_set(name, &id);
             }
@@ -338,14 +305,12 @@ impl<'a> Document<'a> {
         });
         self.put("entity", &id, attributes);
         if self.done.insert(format!("{id} has {file}")) {
-            self.relate(
-                "hadMember",
-                json!({"prov:collection": id, "prov:entity": file}),
-            );
+            let membership = json!({"prov:collection": id, "prov:entity": file});
+            self.relate("hadMember", membership);
         }
     }
 
-    /// What a stage made; returns the entity. A content that another execution came to before has one generation only, and
+    /// What a stage made; returns the entity. A content that another execution made before has one generation only, and
     /// what this one made is another entity with the same content.
     fn output(&mut self, stage: &StageHistory, output: &Output, activity: &str) -> String {
         let content = format!("content:{}", output.record.digest);
@@ -364,10 +329,8 @@ impl<'a> Document<'a> {
         };
         self.put("entity", &id, attributes);
         if !first {
-            self.relate(
-                "alternateOf",
-                json!({"prov:alternate1": id, "prov:alternate2": content}),
-            );
+            let alternate = json!({"prov:alternate1": id, "prov:alternate2": content});
+            self.relate("alternateOf", alternate);
         }
         let mut generation =
             json!({"prov:entity": id, "prov:activity": activity, "prov:role": output.port});
@@ -376,10 +339,6 @@ impl<'a> Document<'a> {
         }
         self.relate("wasGeneratedBy", generation);
         id
-    }
-
-    fn finish(self) -> Value {
-        self.sections.into()
     }
 }
 

@@ -11,7 +11,7 @@ use contract::artifact::{Digest, RelativePath};
 
 use super::History;
 use crate::audit::Lock;
-use crate::cache::{Recorded, RunRecord, Store};
+use crate::cache::{Manifest, RunRecord, Store};
 use crate::data::{Options, places_of};
 
 /// So many bytes of raw files go along unless something else is said.
@@ -41,42 +41,33 @@ pub struct LeftOut {
 pub(super) fn carried(history: &History<'_>, up_to: u64) -> (Vec<Carried>, Vec<LeftOut>) {
     let options = options_of(history.record);
     let (mut seen, mut found, mut left_out) = (BTreeSet::new(), Vec::new(), Vec::new());
-    for file in history
-        .stages
-        .iter()
-        .flat_map(|stage| &stage.files)
-        .filter(|file| seen.insert(file.blake3))
-    {
-        let name = if file.path.is_empty() {
-            &file.name
-        } else {
-            &file.path
-        };
-        let came = came_along(history.store, history.record, &file.blake3);
-        let places = places_of(Path::new(&file.path), file.data_set.is_some(), &options);
-        match came
-            .into_iter()
-            .chain(places)
-            .find_map(|path| is_it(&path, &file.blake3, up_to))
-        {
-            Some(carried) => found.push((file.data_set.is_some(), carried, name.clone())),
-            None => {
-                let bytes = places_of(Path::new(&file.path), file.data_set.is_some(), &options)
-                    .iter()
-                    .find_map(|path| fs::metadata(path).ok().filter(fs::Metadata::is_file))
-                    .map(|metadata| metadata.len());
-                let reason = match bytes {
-                    Some(bytes) if bytes > up_to => "too large",
-                    Some(_) => "not what it was any more",
-                    None => "not found",
-                };
-                left_out.push(LeftOut {
-                    path: name.clone(),
-                    bytes,
-                    reason,
-                });
-            }
+    for file in history.stages.iter().flat_map(|stage| &stage.files) {
+        if !seen.insert(file.blake3) {
+            continue;
         }
+        let (name, is_listed) = (file.shown_name(), file.data_set.is_some());
+        let places = places_of(Path::new(&file.path), is_listed, &options);
+        let mut all = Vec::new();
+        all.extend(came_along(history.store, history.record, &file.blake3));
+        all.extend_from_slice(&places);
+        if let Some(carried) = all.iter().find_map(|path| is_it(path, &file.blake3, up_to)) {
+            found.push((is_listed, carried, name));
+            continue;
+        }
+        let mut there = places.iter().filter_map(|path| fs::metadata(path).ok());
+        let bytes = there
+            .find(fs::Metadata::is_file)
+            .map(|metadata| metadata.len());
+        let reason = match bytes {
+            Some(bytes) if bytes > up_to => "too large",
+            Some(_) => "no longer what it was",
+            None => "not found",
+        };
+        left_out.push(LeftOut {
+            path: name.to_owned(),
+            bytes,
+            reason,
+        });
     }
     found.sort_by_key(|(is_listed, carried, _)| (*is_listed, carried.bytes, carried.digest));
     let (mut chosen, mut sum) = (Vec::new(), 0_u64);
@@ -87,7 +78,7 @@ pub(super) fn carried(history: &History<'_>, up_to: u64) -> (Vec<Carried>, Vec<L
                 chosen.push(carried);
             }
             None => left_out.push(LeftOut {
-                path: name,
+                path: name.to_owned(),
                 bytes: Some(carried.bytes),
                 reason: "too large",
             }),
@@ -99,13 +90,9 @@ pub(super) fn carried(history: &History<'_>, up_to: u64) -> (Vec<Carried>, Vec<L
 
 /// Where a run looked for files.
 fn options_of(record: &RunRecord) -> Options {
-    let pipeline = record
-        .sweep
-        .as_ref()
-        .map_or(&record.file, |sweep| &sweep.pipeline);
-    let base = Path::new(pipeline).parent().map(Path::to_owned);
+    let base = Path::new(record.pipeline_path()).parent();
     Options {
-        base,
+        base: base.map(Path::to_owned),
         ..Options::from_environment()
     }
 }
@@ -131,12 +118,12 @@ pub(super) fn folder_of(store: &Store, record: &RunRecord) -> PathBuf {
 }
 
 fn came_along(store: &Store, record: &RunRecord, digest: &Digest) -> Option<PathBuf> {
-    Some(folder_of(store, record).join(digest.to_string()))
-        .filter(|path| store.layout().holds(path))
+    let path = folder_of(store, record).join(digest.to_string());
+    store.layout().holds(&path).then_some(path)
 }
 
 /// A request of a stage for a file or for many, and the files that came along for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Brought {
     /// The file that the request names.
     pub file: Option<PathBuf>,
@@ -160,12 +147,7 @@ pub fn brought(store: &Store, record: &RunRecord, kinds: &[StageKind]) -> Brough
         let Some(path) = came_along(store, record, &asked.digest) else {
             continue;
         };
-        let entry = brought
-            .entry((asked.dataset, asked.path))
-            .or_insert(Brought {
-                file: None,
-                many: Vec::new(),
-            });
+        let entry = brought.entry((asked.dataset, asked.path)).or_default();
         match asked.below {
             None => entry.file = Some(path),
             Some(below) if entry.many.iter().any(|(known, _)| *known == below) => {}
@@ -190,11 +172,7 @@ struct Asked {
 /// What the stages of a lock asked for, in the order of their names.
 fn asked_for(lock: &Lock, kinds: &[StageKind]) -> Vec<Asked> {
     let mut all = Vec::new();
-    for recorded in lock
-        .stages
-        .values()
-        .filter_map(|stage| Recorded::parse(&stage.manifest))
-    {
+    for recorded in manifests(lock) {
         let kind = kinds
             .iter()
             .find(|kind| kind.name == recorded.kind && kind.version == recorded.version);
@@ -211,10 +189,9 @@ fn asked_for(lock: &Lock, kinds: &[StageKind]) -> Vec<Asked> {
                     None => continue,
                 };
                 let Some(digest) = *digest else { continue };
-                let (dataset, path) = (request.dataset.clone(), request.path.clone());
                 all.push(Asked {
-                    dataset,
-                    path,
+                    dataset: request.dataset.clone(),
+                    path: request.path.clone(),
                     folder: request.folder(),
                     below,
                     digest,
@@ -227,13 +204,16 @@ fn asked_for(lock: &Lock, kinds: &[StageKind]) -> Vec<Asked> {
 
 /// Digests of all raw files of the stages of a lock.
 pub(super) fn digests_of(lock: &Lock) -> BTreeSet<Digest> {
-    let recorded = lock
-        .stages
-        .values()
-        .filter_map(|stage| Recorded::parse(&stage.manifest));
-    recorded
-        .flat_map(|recorded| recorded.files.into_values().flatten().collect::<Vec<_>>())
-        .collect()
+    let mut digests = BTreeSet::new();
+    for manifest in manifests(lock) {
+        digests.extend(manifest.files.into_values().flatten());
+    }
+    digests
+}
+
+fn manifests(lock: &Lock) -> impl Iterator<Item = Manifest> {
+    let stages = lock.stages.values();
+    stages.filter_map(|stage| Manifest::parse(&stage.manifest))
 }
 
 /// A raw file that came along, and where it belongs below a folder into which the pipeline of its lock is written.
@@ -271,36 +251,38 @@ pub(super) fn placed_files<T>(
             Some(below) => asked.folder.join(below),
             None => asked.path,
         };
-        let place = asked
-            .dataset
-            .is_none()
-            .then(|| staying(home, &path))
-            .flatten();
+        let place = match asked.dataset {
+            None => staying(home, &path),
+            Some(_) => None,
+        };
         let digest = asked.digest;
-        match place {
-            Some(path) if brought.contains_key(&digest) => {
-                placed.entry(path).or_insert(digest);
-            }
-            _ if brought.contains_key(&digest) => {}
-            place => {
-                let (path, data_set) = (path.to_string_lossy().into_owned(), asked.dataset);
-                // One place may have several names, such as `x` and `./x`.
-                let one = place
-                    .as_ref()
-                    .map_or_else(|| path.clone(), |place| place.as_str().to_owned());
-                absent.entry((data_set.clone(), one)).or_insert(AbsentFile {
-                    path,
-                    data_set,
-                    place,
+        if brought.contains_key(&digest) {
+            if let Some(path) = place {
+                let file = PlacedFile {
+                    path: path.clone(),
                     digest,
-                });
+                };
+                placed.entry(path).or_insert(file);
             }
+            continue;
         }
+        let (path, data_set) = (path.to_string_lossy().into_owned(), asked.dataset);
+        // One place may have several names, such as `x` and `./x`.
+        let one = match &place {
+            Some(place) => place.as_str().to_owned(),
+            None => path.clone(),
+        };
+        absent.entry((data_set.clone(), one)).or_insert(AbsentFile {
+            path,
+            data_set,
+            place,
+            digest,
+        });
     }
-    let placed = placed
-        .into_iter()
-        .map(|(path, digest)| PlacedFile { path, digest });
-    (placed.collect(), absent.into_values().collect())
+    (
+        placed.into_values().collect(),
+        absent.into_values().collect(),
+    )
 }
 
 /// A path from `home`, both from the root of a folder, if it stays in that folder and out of what is hidden.

@@ -50,23 +50,17 @@ impl Selection {
     /// For the first that it has not.
     pub fn check(&self, history: &History<'_>) -> Result<(), ReportError> {
         for name in &self.stages {
-            if !history
-                .stages
-                .iter()
-                .any(|stage| is_called(history, stage, name))
-            {
-                let names: Vec<&str> = history
-                    .stages
-                    .iter()
-                    .map(|stage| stage.record.name.as_str())
-                    .collect();
-                let hint = suggestion(name, &names);
-                let hint = hint.unwrap_or_else(|| "`runner show RUN` lists its stages".to_owned());
-                return Err(ReportError::NoSuchStage {
-                    name: name.clone(),
-                    hint,
-                });
+            let mut stages = history.stages.iter();
+            if stages.any(|stage| is_called(history, stage, name)) {
+                continue;
             }
+            let stages = history.stages.iter();
+            let names: Vec<&str> = stages.map(|stage| stage.record.name.as_str()).collect();
+            let hint = suggestion(name, &names);
+            return Err(ReportError::NoSuchStage {
+                name: name.clone(),
+                hint: hint.unwrap_or_else(|| "`runner show RUN` lists its stages".to_owned()),
+            });
         }
         Ok(())
     }
@@ -87,19 +81,14 @@ impl Selection {
             }
             Objects::All => true,
         };
-        is_meant
-            || self
-                .stages
-                .iter()
-                .any(|name| is_called(history, stage, name))
+        let mut names = self.stages.iter();
+        is_meant || names.any(|name| is_called(history, stage, name))
     }
 
     /// Whether all outputs of a stage go along.
     pub fn has_all(&self, history: &History<'_>, stage: &StageHistory) -> bool {
-        stage
-            .outputs()
-            .iter()
-            .all(|output| self.has(history, stage, output))
+        let mut outputs = stage.outputs().iter();
+        outputs.all(|output| self.has(history, stage, output))
     }
 }
 
@@ -139,29 +128,28 @@ pub(super) fn named_objects(
             bytes: record.bytes,
         }]);
     }
-    let files = match history
-        .store
-        .load(record)
-        .map_err(|error| gone(stage, error))?
-    {
-        Artifact::Files(files) => files,
-        other => return Err(gone(stage, wrong_kind(record, other.kind()))),
+    let files = match history.store.load(record) {
+        Ok(Artifact::Files(files)) => files,
+        Ok(other) => {
+            let error = CacheError::Damaged {
+                object: record.object,
+                reason: format!("it holds {}", other.kind()),
+            };
+            return Err(gone(stage, error));
+        }
+        Err(error) => return Err(gone(stage, error)),
     };
     let paths = FilePaths::of(files.entries().iter().map(|entry| entry.path.as_str()));
-    let named = |entry: &contract::artifact::FileEntry| NamedObject {
-        path: format!("{folder}/{}", paths.path(entry.path.as_str())),
-        object: entry.digest,
-        extension: "",
-        bytes: entry.size,
-    };
-    Ok(files.entries().iter().map(named).collect())
-}
-
-fn wrong_kind(record: &ObjectRecord, found: ArtifactKind) -> CacheError {
-    CacheError::Damaged {
-        object: record.object,
-        reason: format!("it holds {found}"),
+    let mut objects = Vec::with_capacity(files.entries().len());
+    for entry in files.entries() {
+        objects.push(NamedObject {
+            path: format!("{folder}/{}", paths.path(entry.path.as_str())),
+            object: entry.digest,
+            extension: "",
+            bytes: entry.size,
+        });
     }
+    Ok(objects)
 }
 
 pub(super) fn gone(stage: &StageHistory, source: CacheError) -> ReportError {
@@ -175,11 +163,13 @@ pub(super) fn gone(stage: &StageHistory, source: CacheError) -> ReportError {
 pub(super) fn all_objects<'a>(
     records: impl Iterator<Item = &'a ObjectRecord>,
 ) -> Vec<&'a ObjectRecord> {
-    let mut seen = BTreeSet::new();
-    records
-        .flat_map(ObjectRecord::all)
-        .filter(|record| seen.insert((record.object, record.kind)))
-        .collect()
+    let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
+    for record in records.flat_map(ObjectRecord::all) {
+        if seen.insert((record.object, record.kind)) {
+            all.push(record);
+        }
+    }
+    all
 }
 
 /// Copies an object out of the store and checks its bytes on the way.
@@ -194,11 +184,10 @@ pub(super) fn copy_object(
     name: &Path,
 ) -> Result<(), ReportError> {
     let from = store.layout().object_named(object, extension);
-    let file = store
-        .layout()
-        .open(&from)
-        .map_err(|_| CacheError::Missing { object: *object })?;
-    copy_checked(file, &from, object, to, name)
+    match store.layout().open(&from) {
+        Ok(file) => copy_checked(file, &from, object, to, name),
+        Err(_) => Err(CacheError::Missing { object: *object }.into()),
+    }
 }
 
 /// Copies a file, which lies at `from`, and checks its bytes on the way.
@@ -214,9 +203,8 @@ pub(super) fn copy_checked(
 ) -> Result<(), ReportError> {
     let (mut digest, mut piece) = (ByteDigest::default(), vec![0; 256 * 1024]);
     loop {
-        let read = file
-            .read(&mut piece)
-            .map_err(CacheError::io("read", from))?;
+        let read = file.read(&mut piece);
+        let read = read.map_err(CacheError::io("read", from))?;
         if read == 0 {
             break;
         }
@@ -225,15 +213,13 @@ pub(super) fn copy_checked(
             .map_err(ReportError::io("write", name))?;
     }
     let found = digest.finish();
-    if found != *object {
-        let reason = format!("its bytes have the digest {}", found.short());
-        return Err(CacheError::Damaged {
-            object: *object,
-            reason,
-        }
-        .into());
+    if found == *object {
+        return Ok(());
     }
-    Ok(())
+    Err(ReportError::Cache(CacheError::Damaged {
+        object: *object,
+        reason: format!("its bytes have the digest {}", found.short()),
+    }))
 }
 
 /// [`copy_object`] into a new file.

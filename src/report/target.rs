@@ -104,11 +104,7 @@ impl Target {
     pub fn finish(mut self) -> Result<PathBuf, ReportError> {
         // A folder cannot be renamed over a full one: the old one steps aside first, and goes when the new one is there.
         let old = self.aside.with_extension("old");
-        let stood = self.force
-            && self
-                .path
-                .symlink_metadata()
-                .is_ok_and(|there| there.is_dir());
+        let stood = self.force && is_folder(&self.path);
         if stood {
             fs::rename(&self.path, &old).map_err(ReportError::io("move aside", &self.path))?;
         }
@@ -143,11 +139,13 @@ fn is_replaceable(folder: &Path) -> bool {
     is_empty || OURS.iter().any(|name| folder.join(name).is_file())
 }
 
+/// A link to a folder is not one.
+fn is_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_dir())
+}
+
 fn remove(path: &Path) {
-    let is_folder = path
-        .symlink_metadata()
-        .is_ok_and(|metadata| metadata.is_dir());
-    let _ = if is_folder {
+    let _ = if is_folder(path) {
         fs::remove_dir_all(path)
     } else {
         fs::remove_file(path)

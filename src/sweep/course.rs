@@ -207,7 +207,10 @@ fn survivors(stopping: &Stopping, trials: &[usize], losses: &[f64]) -> Vec<usize
             .then(left.cmp(right))
     });
     let kept = match stopping.rule {
-        Rule::Halving { factor } => ((trials.len() as f64 / factor).floor() as usize).max(1),
+        Rule::Halving => {
+            let factor = stopping.factor.unwrap_or(3.0);
+            ((trials.len() as f64 / factor).floor() as usize).max(1)
+        }
         Rule::Median => {
             let median = losses[ranked[(ranked.len() - 1) / 2]];
             ranked

@@ -3,13 +3,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use contract::artifact::Direction;
+use contract::schema_of;
 use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::options::{self, JobOptions};
+use super::options::JobOptions;
 use super::space::{Dimension, Domain, Space};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean, list};
 use crate::pipeline::limits::read_text;
@@ -34,113 +37,169 @@ pub struct SweepFile {
     pub stopping: Option<Stopping>,
     /// The stages that each trial is run for; that of the objective is always among them. Empty for it alone.
     pub targets: Vec<String>,
-    pub slurm: IndexMap<String, Value>,
+    pub slurm: JobOptions,
     /// Places for messages about values of axes.
     pub axes_at: Span,
     pub seeds_at: Span,
     pub objective_at: Span,
 }
 
+/// A sweep file as it is written.
+///
+/// A sweep of runner.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// The name of the sweep.
+    #[schemars(length(min = 1))]
+    sweep: String,
+    /// What the sweep is for.
+    #[serde(default, rename = "description")]
+    #[schemars(with = "String", length(min = 1))]
+    _description: Option<String>,
+    /// The pipeline's file, relative to this one.
+    #[schemars(length(min = 1))]
+    pipeline: PathBuf,
+    /// A profile of the pipeline.
+    #[serde(default)]
+    #[schemars(with = "String", length(min = 1))]
+    profile: Option<String>,
+    /// Values for every trial, named as for `--set`.
+    set: Option<IndexMap<String, Value>>,
+    /// What varies, named as for `--set`: a list of values, `{choice: [...]}`, `{uniform: [low, high]}`,
+    /// `{log_uniform: [low, high]}`, `{int: [low, high]}`, `{log_int: [low, high]}` (with `points: N` for a grid), or
+    /// `{by: EARLIER_AXIS, VALUE: ..., default: ...}`.
+    #[serde(rename = "axes")]
+    _axes: Option<IndexMap<String, Value>>,
+    /// Axes that go together: lists of one length.
+    #[serde(rename = "zip")]
+    _zip: Option<IndexMap<String, Value>>,
+    /// Every trial runs with each of these seeds; tables show mean and deviation.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    seeds: Vec<u64>,
+    /// How points are chosen; by default all combinations.
+    #[serde(default)]
+    sampler: Sampler,
+    objective: Objective,
+    #[serde(default)]
+    #[schemars(with = "Stopping")]
+    stopping: Option<Stopping>,
+    /// The stages to run in every trial besides the objective's and what it needs.
+    #[serde(default)]
+    targets: Vec<String>,
+    #[serde(default)]
+    slurm: JobOptions,
+}
+
 /// How the points are chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Sampler {
     /// All combinations.
+    #[default]
     Grid,
     /// Independent draws. More trials continue the same sequence.
-    Random { trials: usize, seed: u64 },
-    /// Tree-structured Parzen estimator: the first `startup` points are drawn at random, then `batch` at a time by what
-    /// all earlier batches came to.
-    Tpe {
+    Random {
+        /// How many points.
+        #[schemars(range(min = 1))]
         trials: usize,
+        /// Of the sampler; the seeds of trials are `seeds`.
+        #[serde(default)]
         seed: u64,
+    },
+    /// Tree-structured Parzen estimator: the first `startup` points are drawn at random, then `batch` at a time by the
+    /// results of all earlier batches.
+    Tpe {
+        /// How many points.
+        #[schemars(range(min = 1))]
+        trials: usize,
+        /// Of the sampler; the seeds of trials are `seeds`.
+        #[serde(default)]
+        seed: u64,
+        /// Points that are drawn at random before it learns.
+        #[serde(default = "startup")]
+        #[schemars(range(min = 1))]
         startup: usize,
+        /// Points that it asks for at a time.
+        #[serde(default = "batch")]
+        #[schemars(range(min = 1))]
         batch: usize,
     },
 }
 
-/// The figure that is sought.
-#[derive(Clone, Debug, PartialEq, Eq)]
+fn startup() -> usize {
+    10
+}
+
+fn batch() -> usize {
+    4
+}
+
+/// The metric that is optimised.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Objective {
+    /// The stage that measures it.
+    #[schemars(length(min = 1))]
     pub stage: String,
+    /// The metric's name.
+    #[schemars(length(min = 1))]
     pub metric: String,
-    /// `None` to take the metric's own.
+    /// By default the metric's own.
+    #[serde(default, deserialize_with = "direction")]
+    #[schemars(with = "Goal")]
     pub direction: Option<Direction>,
 }
 
+/// A direction in the words of a sweep file.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum Goal {
+    Maximize,
+    Minimize,
+}
+
+fn direction<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Direction>, D::Error> {
+    Ok(Some(match Goal::deserialize(from)? {
+        Goal::Maximize => Direction::Higher,
+        Goal::Minimize => Direction::Lower,
+    }))
+}
+
 /// When trials end early. Each trial runs with `over` (a parameter such as `epochs`) at the first level, those that are
-/// kept at the next, and so on; training goes on from the checkpoint of the level before.
-#[derive(Clone, Debug, PartialEq)]
+/// kept at the next, and so on; training continues from the checkpoint of the level before.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Stopping {
-    /// The parameter that is raised from level to level.
-    pub over: String,
-    pub levels: Vec<u64>,
+    /// Which trials continue.
     pub rule: Rule,
+    /// The parameter that is raised from level to level, such as `epochs`.
+    #[schemars(length(min = 1))]
+    pub over: String,
+    /// Its values, rising.
+    #[schemars(length(min = 2), inner(range(min = 1)))]
+    pub levels: Vec<u64>,
+    /// With `halving`, one in this many continues; 3 by default.
+    #[serde(default)]
+    #[schemars(with = "f64", extend("exclusiveMinimum" = 1.0))]
+    pub factor: Option<f64>,
 }
 
 /// Which trials go on to the next level.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// Those that are not worse than the median of all at the level.
     Median,
-    /// The best `1/factor` of all at the level (successive halving: Jamieson and Talwalkar, AISTATS 2016).
-    Halving { factor: f64 },
+    /// The best one in `factor` of all at the level (successive halving: Jamieson and Talwalkar, AISTATS 2016).
+    Halving,
 }
-
-/// What a sweep file may hold, as JSON Schema.
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
-    let text = |doc: &str| json!({"type": "string", "minLength": 1, "description": doc});
-    let count = |doc: &str| json!({"type": "integer", "minimum": 1, "description": doc});
-    let seed = json!({"type": "integer", "minimum": 0, "description": "Of the sampler; the seeds of trials are `seeds`."});
-    let object = |properties: Value, required: &[&str], doc: &str| {
-        json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false,
-               "description": doc})
-    };
-    object(
-        json!({
-            "sweep": text("The name of the sweep."),
-            "description": text("What the sweep is for."),
-            "pipeline": text("The pipeline's file, relative to this one."),
-            "profile": text("A profile of the pipeline."),
-            "set": {"type": ["object", "null"], "description": "Values for every trial, named as for `--set`."},
-            "axes": {"type": ["object", "null"], "description":
-                "What varies, named as for `--set`: a list of values, `{choice: [...]}`, `{uniform: [low, high]}`, \
-                 `{log_uniform: [low, high]}`, `{int: [low, high]}`, `{log_int: [low, high]}` (with `points: N` for a \
-                 grid), or `{by: EARLIER_AXIS, VALUE: ..., default: ...}`."},
-            "zip": {"type": ["object", "null"], "description": "Axes that go together: lists of one length."},
-            "seeds": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1,
-                "description": "Every trial runs with each of these seeds; tables show mean and deviation."},
-            "sampler": object(json!({
-                "kind": {"enum": ["grid", "random", "tpe"], "description": "How points are chosen."},
-                "trials": count("How many points; for `random` and `tpe`."),
-                "seed": seed,
-                "startup": count("Points of `tpe` that are drawn at random before it learns; 10 by default."),
-                "batch": count("Points that `tpe` asks for at a time; 4 by default."),
-            }), &["kind"], "How points are chosen; by default all combinations."),
-            "objective": object(json!({
-                "stage": text("The stage that makes the figure."),
-                "metric": text("The figure's name."),
-                "direction": {"enum": ["maximize", "minimize"], "description": "By default the metric's own."},
-            }), &["stage", "metric"], "The figure that is sought."),
-            "stopping": object(json!({
-                "rule": {"enum": ["median", "halving"], "description": "Which trials continue."},
-                "over": text("The parameter that is raised, such as `epochs`."),
-                "levels": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2,
-                    "description": "Its values, rising."},
-                "factor": {"type": "number", "exclusiveMinimum": 1, "description":
-                    "With `halving`, one in this many continues; 3 by default."},
-            }), &["rule", "over", "levels"], "When trials end early."),
-            "targets": {"type": "array", "items": {"type": "string"}, "description":
-                "The stages to run in every trial besides the objective's and what it needs."},
-            "slurm": options::schema(),
-        }),
-        &["sweep", "pipeline", "objective"],
-        "A sweep of runner.",
-    )
-});
 
 /// The JSON Schema of sweep files, for editors.
 pub fn sweep_schema() -> Value {
-    let mut schema = SCHEMA.clone();
+    let mut schema = schema_of::<Written>().clone();
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("Sweep of runner");
     schema
@@ -175,14 +234,22 @@ impl SweepFile {
             diagnostics.push(diagnostic);
             return (None, diagnostics);
         }
-        diagnostics.extend(validate(&node, &SCHEMA, "the sweep"));
+        diagnostics.extend(validate(&node, schema_of::<Written>(), "the sweep"));
         if diagnostics.has_errors() {
             return (None, diagnostics);
         }
-        let sweep = Reader {
+        let written = match serde_json::from_value(node.to_json()) {
+            Ok(written) => written,
+            Err(error) => {
+                let problem = Diagnostic::error("bad-value", error.to_string());
+                diagnostics.push(problem.at(node.span()));
+                return (None, diagnostics);
+            }
+        };
+        let mut reader = Reader {
             diagnostics: &mut diagnostics,
-        }
-        .sweep(path, &node);
+        };
+        let sweep = reader.sweep(path, &node, written);
         if diagnostics.has_errors() {
             (None, diagnostics)
         } else {
@@ -221,69 +288,38 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn sweep(&mut self, path: &Path, node: &Node) -> SweepFile {
-        let text = |key: &str| node.get(key).and_then(Node::as_str).map(str::to_owned);
+    fn sweep(&mut self, path: &Path, node: &Node, written: Written) -> SweepFile {
         let folder = path.parent().unwrap_or(Path::new(""));
         let space = self.space(node);
-        let sampler = self.sampler(node.get("sampler"), &space, node);
-        let seeds: Vec<u64> = node
-            .get("seeds")
-            .and_then(Node::items)
-            .unwrap_or(&[])
-            .iter()
-            .filter_map(integer)
-            .collect();
-        let fixed = node.get("set").and_then(Node::entries).unwrap_or(&[]);
+        let place_of = |key: &str| node.entry(key).map_or(node.span(), |(key, _)| key.span);
+        let mut fixed = Vec::new();
+        for (name, value) in written.set.unwrap_or_default() {
+            fixed.push((name, as_text(&value)));
+        }
         let sweep = SweepFile {
-            name: text("sweep").unwrap_or_default(),
+            name: written.sweep,
             path: path.to_owned(),
-            pipeline: folder.join(text("pipeline").unwrap_or_default()),
-            profile: text("profile"),
-            fixed: fixed
-                .iter()
-                .map(|(key, value)| (key.text.to_string(), written(&value.to_json())))
-                .collect(),
-            seeds,
-            sampler,
-            objective: objective(node.get("objective")),
-            stopping: node.get("stopping").map(|node| self.stopping(node)),
-            targets: texts(node.get("targets")),
-            slurm: match node.get("slurm").map(Node::to_json) {
-                Some(Value::Object(map)) => map.into_iter().collect(),
-                _ => IndexMap::new(),
-            },
-            axes_at: node
-                .entry("axes")
-                .or(node.entry("zip"))
-                .map_or(node.span(), |(key, _)| key.span),
-            seeds_at: node.entry("seeds").map_or(node.span(), |(key, _)| key.span),
-            objective_at: node.get("objective").map_or(node.span(), Node::span),
+            pipeline: folder.join(written.pipeline),
+            profile: written.profile,
+            fixed,
             space,
+            seeds: written.seeds,
+            sampler: written.sampler,
+            objective: written.objective,
+            stopping: written.stopping,
+            targets: written.targets,
+            slurm: written.slurm,
+            axes_at: match node.get("axes") {
+                Some(_) => place_of("axes"),
+                None => place_of("zip"),
+            },
+            seeds_at: place_of("seeds"),
+            objective_at: node.locate("objective"),
         };
         self.check_names(&sweep, node);
-        let members = sweep.space.grid_size() * sweep.seeds.len().max(1) as f64;
-        if sweep.sampler == Sampler::Grid
-            && members > MOST_TRIALS as f64
-            && !self.diagnostics.has_errors()
-        {
-            let message = format!("with its seeds the grid has more than {MOST_TRIALS} runs");
-            self.error(
-                "too-many",
-                message,
-                sweep.seeds_at,
-                "list fewer seeds or fewer values",
-            );
-        }
-        if let Err((name, hint)) = JobOptions::of(&sweep) {
-            let at = node
-                .get("slurm")
-                .map_or(node.span(), |slurm| slurm.locate(&name));
-            self.error(
-                "bad-unit",
-                format!("`{name}` of `slurm` cannot be read"),
-                at,
-                hint,
-            );
+        self.check_size(&sweep, node);
+        if let Some(stopping) = &sweep.stopping {
+            self.check_stopping(stopping, node);
         }
         sweep
     }
@@ -636,147 +672,97 @@ impl Reader<'_> {
         })
     }
 
-    fn sampler(&mut self, node: Option<&Node>, space: &Space, root: &Node) -> Sampler {
-        let kind = node
-            .and_then(|node| node.get("kind"))
-            .and_then(Node::as_str)
-            .unwrap_or("grid");
-        let number = |key: &str| node.and_then(|node| node.get(key)).and_then(integer);
-        let at = node.map_or(root.span(), Node::span);
-        if kind == "grid" && space.grid_size() > MOST_TRIALS as f64 {
-            let message = format!("the grid has more than {MOST_TRIALS} trials");
-            let hint = "list fewer values, or choose `sampler: {kind: random, trials: N}`";
-            self.error(
-                "too-many",
-                message,
-                root.entry("axes").map_or(at, |(_, axes)| axes.span()),
-                hint,
-            );
-            return Sampler::Grid;
-        }
-        if kind == "grid" {
-            for dimension in &space.dimensions {
-                if let Dimension::Axis { name, domain } = dimension
-                    && has_open_range(domain)
-                {
-                    let message = format!(
-                        "axis `{name}` is a range, of which a grid cannot take every value"
-                    );
-                    let hint = "say how many with `points: N`, or choose `sampler: {kind: random, trials: N}`";
-                    self.error(
-                        "bad-axes",
-                        message,
-                        root.entry("axes").map_or(at, |(_, axes)| axes.locate(name)),
-                        hint,
-                    );
-                }
-            }
-            if let Some((name, value)) = space.without_case() {
-                let message = format!(
-                    "axis `{name}` has no case for `{}`, nor a `default`",
-                    super::leaderboard::shown(&value)
-                );
-                let hint = "add the case; `default` stands for all others";
-                self.error(
-                    "bad-axes",
-                    message,
-                    root.entry("axes").map_or(at, |(_, axes)| axes.locate(name)),
-                    hint,
-                );
-            }
-            if let Some((key, _)) = node.and_then(|node| node.entry("trials")) {
-                self.error(
-                    "bad-value",
-                    "a grid has as many trials as combinations",
-                    key.span,
-                    "remove `trials`",
-                );
-            }
-            return Sampler::Grid;
-        }
-        let Some(trials) = number("trials") else {
-            self.error(
-                "missing-key",
-                format!("the sampler `{kind}` needs `trials`"),
-                at,
-                "say how many points to try",
-            );
-            return Sampler::Grid;
+    /// The sampler can choose points in the space, and not too many of them.
+    fn check_size(&mut self, sweep: &SweepFile, node: &Node) {
+        let (Sampler::Random { trials, .. } | Sampler::Tpe { trials, .. }) = sweep.sampler else {
+            return self.check_grid(sweep, node);
         };
-        if trials > MOST_TRIALS as u64 {
-            let at = node.map_or(at, |node| node.locate("trials"));
+        if trials > MOST_TRIALS {
             self.error(
                 "too-many",
                 format!("`trials` is more than {MOST_TRIALS}"),
-                at,
+                node.locate("sampler.trials"),
                 "try fewer points",
             );
-            return Sampler::Grid;
         }
-        let (trials, seed) = (trials as usize, number("seed").unwrap_or(0));
-        if space.dimensions.is_empty() {
+        if sweep.space.dimensions.is_empty() {
             self.error(
                 "bad-axes",
-                format!("the sampler `{kind}` has no axis to draw from"),
-                at,
+                "the sampler has no axis to draw from",
+                node.locate("sampler"),
                 "give `axes` or `zip`",
             );
         }
-        match kind {
-            "random" => Sampler::Random { trials, seed },
-            _ => {
-                let count = |key, default| number(key).map_or(default, |count| count as usize);
-                Sampler::Tpe {
-                    trials,
-                    seed,
-                    startup: count("startup", 10),
-                    batch: count("batch", 4),
-                }
+    }
+
+    fn check_grid(&mut self, sweep: &SweepFile, node: &Node) {
+        let space = &sweep.space;
+        let points = space.grid_size();
+        if points > MOST_TRIALS as f64 {
+            self.error(
+                "too-many",
+                format!("the grid has more than {MOST_TRIALS} trials"),
+                node.locate("axes"),
+                "list fewer values, or choose `sampler: {kind: random, trials: N}`",
+            );
+            return;
+        }
+        for dimension in &space.dimensions {
+            if let Dimension::Axis { name, domain } = dimension
+                && has_open_range(domain)
+            {
+                self.error(
+                    "bad-axes",
+                    format!("axis `{name}` is a range, of which a grid cannot take every value"),
+                    place_of_axis(node, name),
+                    "say how many with `points: N`, or choose `sampler: {kind: random, trials: N}`",
+                );
             }
+        }
+        if let Some((name, value)) = space.without_case() {
+            let value = super::leaderboard::shown(&value);
+            self.error(
+                "bad-axes",
+                format!("axis `{name}` has no case for `{value}`, nor a `default`"),
+                place_of_axis(node, &name),
+                "add the case; `default` stands for all others",
+            );
+        }
+        let runs = points * sweep.seeds.len().max(1) as f64;
+        if runs > MOST_TRIALS as f64 && !self.diagnostics.has_errors() {
+            self.error(
+                "too-many",
+                format!("with its seeds the grid has more than {MOST_TRIALS} runs"),
+                sweep.seeds_at,
+                "list fewer seeds or fewer values",
+            );
         }
     }
 
-    fn stopping(&mut self, node: &Node) -> Stopping {
-        let levels: Vec<u64> = node
-            .get("levels")
-            .and_then(Node::items)
-            .unwrap_or(&[])
-            .iter()
-            .filter_map(integer)
-            .collect();
-        if levels.windows(2).any(|pair| pair[0] >= pair[1]) {
-            let at = node.get("levels").map_or(node.span(), Node::span);
+    fn check_stopping(&mut self, stopping: &Stopping, node: &Node) {
+        if stopping.levels.windows(2).any(|pair| pair[0] >= pair[1]) {
             self.error(
                 "bad-value",
                 "`levels` must rise",
-                at,
+                node.locate("stopping.levels"),
                 "for example `[1, 3, 9]`",
             );
         }
-        let factor = node.get("factor").and_then(|node| node.to_json().as_f64());
-        let rule = match node.get("rule").and_then(Node::as_str) {
-            Some("median") => {
-                if let Some((key, _)) = node.entry("factor") {
-                    self.error(
-                        "bad-value",
-                        "`factor` is for the rule `halving`",
-                        key.span,
-                        "remove it",
-                    );
-                }
-                Rule::Median
-            }
-            _ => Rule::Halving {
-                factor: factor.unwrap_or(3.0),
-            },
-        };
-        let over = node
-            .get("over")
-            .and_then(Node::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        Stopping { over, levels, rule }
+        if stopping.rule == Rule::Median && stopping.factor.is_some() {
+            self.error(
+                "bad-value",
+                "`factor` is for the rule `halving`",
+                node.locate("stopping.factor"),
+                "remove it",
+            );
+        }
     }
+}
+
+/// Names of axes have dots, which [`Node::locate`] would take for steps.
+fn place_of_axis(node: &Node, name: &str) -> Span {
+    let axis = node.get("axes").and_then(|axes| axes.get(name));
+    axis.map_or_else(|| node.locate("axes"), Node::span)
 }
 
 fn has_open_range(domain: &Domain) -> bool {
@@ -791,38 +777,11 @@ fn has_open_range(domain: &Domain) -> bool {
     }
 }
 
-fn objective(node: Option<&Node>) -> Objective {
-    let text = |key: &str| {
-        node.and_then(|node| node.get(key))
-            .and_then(Node::as_str)
-            .unwrap_or_default()
-    };
-    let direction = match text("direction") {
-        "maximize" => Some(Direction::Higher),
-        "minimize" => Some(Direction::Lower),
-        _ => None,
-    };
-    Objective {
-        stage: text("stage").to_owned(),
-        metric: text("metric").to_owned(),
-        direction,
-    }
-}
-
-fn texts(node: Option<&Node>) -> Vec<String> {
-    let items = node.and_then(Node::items).unwrap_or(&[]);
-    items
-        .iter()
-        .filter_map(Node::as_str)
-        .map(str::to_owned)
-        .collect()
-}
-
 fn integer(node: &Node) -> Option<u64> {
     node.to_json().as_u64()
 }
 
 /// A value as the command line would have it: JSON, which is YAML.
-pub(super) fn written(value: &Value) -> String {
+pub(super) fn as_text(value: &Value) -> String {
     value.to_string()
 }

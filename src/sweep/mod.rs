@@ -22,7 +22,7 @@ mod trials;
 mod work;
 
 pub use backend::{
-    Backend, Job, JobId, JobNeeds, TASK, Task, TaskState, backend, backends, shell_line,
+    BACKENDS, Backend, ChosenBackend, Job, JobId, JobNeeds, TASK, Task, TaskState, shell_line,
 };
 pub use course::{Course, Member, Outcome, Progress};
 pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, sweep_schema};

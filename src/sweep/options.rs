@@ -1,123 +1,115 @@
 //! The options of a sweep for the engine that runs its jobs: the file's key `slurm`.
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::backend::JobNeeds;
-use super::file::SweepFile;
-use super::submission::{Part, text_of};
+use super::submission::Part;
 use crate::graph::{Graph, Needs, StageId};
-use crate::pipeline::units;
+use crate::pipeline::units::{self, DurationText, SizeText};
+
+/// Options of the jobs of `--on slurm`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+pub struct JobOptions {
+    #[serde(flatten)]
+    pub task: TaskOptions,
+    /// Tasks that may run at the same time.
+    #[serde(default)]
+    #[schemars(with = "usize", range(min = 1))]
+    pub cap: Option<usize>,
+    /// Trials that one task runs; by default as many as keep a sweep to 200 tasks.
+    #[serde(default)]
+    #[schemars(with = "usize", range(min = 1))]
+    pub trials_per_job: Option<usize>,
+    /// Lines of shell before the program, such as `module load cuda`.
+    #[serde(default)]
+    pub setup: Vec<String>,
+    /// Further flags of sbatch, such as `--exclusive`.
+    #[serde(default)]
+    pub extra: Vec<String>,
+    /// Options of jobs that run a stage, by its name; the larger need and the later text win.
+    #[serde(default)]
+    pub stages: IndexMap<String, TaskOptions>,
+}
+
+/// What a task needs, and where it may run.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+pub struct TaskOptions {
+    /// Processors of a task; more if a stage asks for more.
+    #[serde(default)]
+    #[schemars(with = "usize", range(min = 1))]
+    cpus: Option<usize>,
+    /// Memory of a task, such as `8 GiB`.
+    #[serde(default, deserialize_with = "units::read_size")]
+    #[schemars(with = "SizeText")]
+    memory: Option<u64>,
+    /// Graphics cards of a task.
+    #[serde(default)]
+    gpus: usize,
+    /// Time limit of a task, such as `2h`. Shortly before it ends, training keeps its state and the task goes back into
+    /// the queue.
+    #[serde(default, deserialize_with = "units::read_duration")]
+    #[schemars(with = "DurationText")]
+    time: Option<Duration>,
+    #[serde(flatten)]
+    passed_on: PassedOn,
+}
 
 /// Options that are sbatch's own and are passed on under their name.
-const PASSED_ON: [&str; 6] = [
-    "partition",
-    "account",
-    "qos",
-    "constraint",
-    "reservation",
-    "exclude",
-];
-
-/// What the file says about jobs.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct JobOptions {
-    pub needs: JobNeeds,
-    /// Tasks that may run at the same time.
-    pub cap: Option<usize>,
-    pub trials_per_job: Option<usize>,
-    pub setup: Vec<String>,
-    pub passed_on: IndexMap<String, String>,
-    pub extra: Vec<String>,
-    /// Options of jobs that run these stages.
-    pub stages: IndexMap<String, Self>,
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct PassedOn {
+    /// As sbatch's `--partition`.
+    #[schemars(with = "String")]
+    partition: Option<String>,
+    /// As sbatch's `--account`.
+    #[schemars(with = "String")]
+    account: Option<String>,
+    /// As sbatch's `--qos`.
+    #[schemars(with = "String")]
+    qos: Option<String>,
+    /// As sbatch's `--constraint`.
+    #[schemars(with = "String")]
+    constraint: Option<String>,
+    /// As sbatch's `--reservation`.
+    #[schemars(with = "String")]
+    reservation: Option<String>,
+    /// As sbatch's `--exclude`.
+    #[schemars(with = "String")]
+    exclude: Option<String>,
 }
 
-/// The JSON Schema of the key `slurm`.
-pub(super) fn schema() -> Value {
-    let mut properties = needs_properties();
-    let list =
-        |doc: &str| json!({"type": "array", "items": {"type": "string"}, "description": doc});
-    let count = |doc: &str| json!({"type": "integer", "minimum": 1, "description": doc});
-    properties["cap"] = count("Tasks that may run at the same time.");
-    properties["trials_per_job"] =
-        count("Trials that one task runs; by default as many as keep a sweep to 200 tasks.");
-    properties["setup"] = list("Lines of shell before the program, such as `module load cuda`.");
-    properties["extra"] = list("Further flags of sbatch, such as `--exclusive`.");
-    properties["stages"] = json!({
-        "type": "object",
-        "additionalProperties":
-            {"type": "object", "properties": needs_properties(), "additionalProperties": false},
-        "description": "Options of jobs that run a stage, by its name; the larger need and the later text win.",
-    });
-    json!({"type": "object", "properties": properties, "additionalProperties": false,
-           "description": "Options of the jobs of `--on slurm`."})
-}
-
-fn needs_properties() -> Value {
-    let text = |doc: &str| json!({"type": "string", "description": doc});
-    let mut properties = json!({
-        "cpus": {"type": "integer", "minimum": 1, "description": "Processors of a task; more if a stage asks for more."},
-        "memory": text("Memory of a task, such as `8 GiB`."),
-        "gpus": {"type": "integer", "minimum": 0, "description": "Graphics cards of a task."},
-        "time": text("Time limit of a task, such as `2h`. Shortly before it ends, training keeps its state and the task goes back into the queue."),
-    });
-    for name in PASSED_ON {
-        properties[name] = text(&format!("As sbatch's `--{name}`."));
+impl TaskOptions {
+    fn needs(&self) -> JobNeeds {
+        JobNeeds {
+            cpus: self.cpus.unwrap_or(0),
+            memory: self.memory,
+            gpus: self.gpus,
+            time: self.time,
+        }
     }
-    properties
+
+    /// The options that are passed on, by their names.
+    fn passed_on(&self) -> IndexMap<String, String> {
+        let mut given = IndexMap::new();
+        if let Ok(Value::Object(options)) = serde_json::to_value(&self.passed_on) {
+            for (name, value) in options {
+                if let Value::String(text) = value {
+                    given.insert(name, text);
+                }
+            }
+        }
+        given
+    }
 }
 
 impl JobOptions {
-    /// Reads what the file says.
-    ///
-    /// # Errors
-    /// The option with a value that cannot be read, and what is expected.
-    pub fn of(file: &SweepFile) -> Result<Self, (String, &'static str)> {
-        Self::read(&file.slurm)
-    }
-
-    fn read<'a>(
-        map: impl IntoIterator<Item = (&'a String, &'a Value)>,
-    ) -> Result<Self, (String, &'static str)> {
-        let mut options = Self::default();
-        for (name, value) in map {
-            let count = || value.as_u64().map(|count| count as usize);
-            let texts = || {
-                value
-                    .as_array()
-                    .map(|items| items.iter().map(text_of).collect::<Vec<_>>())
-                    .unwrap_or_default()
-            };
-            match name.as_str() {
-                "cpus" => options.needs.cpus = count().unwrap_or(0),
-                "gpus" => options.needs.gpus = count().unwrap_or(0),
-                "memory" => {
-                    let size = units::size(&text_of(value));
-                    options.needs.memory =
-                        Some(size.ok_or_else(|| (name.clone(), "write a size such as `8 GiB`"))?);
-                }
-                "time" => {
-                    let time = units::duration(&text_of(value));
-                    options.needs.time =
-                        Some(time.ok_or_else(|| (name.clone(), "write a duration such as `2h`"))?);
-                }
-                "cap" => options.cap = count(),
-                "trials_per_job" => options.trials_per_job = count(),
-                "setup" => options.setup = texts(),
-                "extra" => options.extra = texts(),
-                "stages" => {
-                    for (stage, own) in value.as_object().into_iter().flatten() {
-                        let own = Self::read(own.as_object().into_iter().flatten())?;
-                        options.stages.insert(stage.clone(), own);
-                    }
-                }
-                _ => drop(options.passed_on.insert(name.clone(), text_of(value))),
-            }
-        }
-        Ok(options)
-    }
-
     /// What a job with these stages needs, and the options that are passed on for it. Each stage's declared resources count,
     /// and the largest wins; `declared` holds them by the stage's number.
     pub fn for_job(
@@ -127,7 +119,7 @@ impl JobOptions {
         graph: &Graph,
         declared: &[Needs],
     ) -> (JobNeeds, IndexMap<String, String>) {
-        let (mut needs, mut passed_on) = (self.needs, self.passed_on.clone());
+        let (mut needs, mut passed_on) = (self.task.needs(), self.task.passed_on());
         if part == Part::Next {
             return (
                 JobNeeds {
@@ -145,11 +137,12 @@ impl JobOptions {
             needs.gpus = needs.gpus.max(own.gpus);
             needs.memory = needs.memory.max((own.memory > 0).then_some(own.memory));
             if let Some(options) = self.stages.get(&graph.stage(stage).stage) {
-                needs.cpus = needs.cpus.max(options.needs.cpus);
-                needs.gpus = needs.gpus.max(options.needs.gpus);
-                needs.memory = needs.memory.max(options.needs.memory);
-                needs.time = needs.time.max(options.needs.time);
-                passed_on.extend(options.passed_on.clone());
+                let wanted = options.needs();
+                needs.cpus = needs.cpus.max(wanted.cpus);
+                needs.gpus = needs.gpus.max(wanted.gpus);
+                needs.memory = needs.memory.max(wanted.memory);
+                needs.time = needs.time.max(wanted.time);
+                passed_on.extend(options.passed_on());
             }
         }
         (needs, passed_on)

@@ -4,7 +4,7 @@
 
 use contract::artifact::Direction;
 use plot::{
-    Anchor, Canvas, Color, Rect, Stroke, TextStyle, figure, font, linear, logarithmic, palette,
+    Anchor, Canvas, Color, Rect, Stroke, TextStyle, font, linear, logarithmic, palette, rounded,
 };
 use serde_json::Value;
 
@@ -556,7 +556,7 @@ fn number_ruler(
     };
     let mut marks: Vec<(f32, String)> = match bounds {
         None => Vec::new(),
-        Some(_) if width <= 0.0 => vec![(0.5, figure(low))],
+        Some(_) if width <= 0.0 => vec![(0.5, rounded(low))],
         Some(_) => {
             let ticks = if log {
                 logarithmic(low, high, 8)
@@ -570,7 +570,7 @@ fn number_ruler(
         }
     };
     if width > 0.0 && marks.len() < 2 {
-        marks = vec![(0.0, figure(low)), (1.0, figure(high))];
+        marks = vec![(0.0, rounded(low)), (1.0, rounded(high))];
     }
     let height = |value: &Option<f64>| value.filter(|value| value.is_finite()).map(share);
     Ruler {

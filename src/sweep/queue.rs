@@ -3,21 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use contract::Trouble;
+
 use super::opened::Sweep;
 use super::{
-    Backend, Part, Submission, Task, TaskState, UnitMember, backend, backends, read_comment,
+    BACKENDS, ChosenBackend, Part, Submission, Task, TaskState, UnitMember, read_comment,
     sweep_folder, sweep_id,
 };
-use crate::engine::Failure;
 use crate::project::Error;
 
 /// The backend of a name.
 ///
 /// # Errors
 /// If there is none; the hint lists those that there are.
-pub fn find_backend(name: &str) -> Result<Box<dyn Backend>, Error> {
-    backend(name).ok_or_else(|| {
-        let known: Vec<&str> = backends().iter().map(|backend| backend.name()).collect();
+pub fn find_backend(name: &str) -> Result<ChosenBackend, Error> {
+    ChosenBackend::plain(name).map_err(|_| {
+        let known: Vec<&str> = BACKENDS.entries().map(|entry| entry.name).collect();
         Error::wrong(format!("there is no backend `{name}`"))
             .hint(format!("there are {}", known.join(" and ")))
     })
@@ -38,7 +39,7 @@ impl Queue {
     /// Asks every backend to which something of the sweep was handed; one that cannot be asked is told of and left out.
     pub fn of(sweep: &Sweep) -> Self {
         let asked: Result<Self, std::convert::Infallible> = Self::ask(sweep, |backend, failure| {
-            tracing::warn!("{backend} cannot be asked: {}", failure.message);
+            tracing::warn!("{backend} cannot be asked: {}", failure.message());
             Ok(())
         });
         asked.unwrap_or_else(|never| match never {})
@@ -52,13 +53,13 @@ impl Queue {
         Self::ask(sweep, |backend, failure| {
             let message = format!(
                 "{backend} cannot be asked what is queued or running: {}",
-                failure.message
+                failure.message()
             );
             Err(Error::failed(message).hint("nothing was submitted; try again when it answers"))
         })
     }
 
-    fn ask<E>(sweep: &Sweep, troubled: impl Fn(&str, Failure) -> Result<(), E>) -> Result<Self, E> {
+    fn ask<E>(sweep: &Sweep, troubled: impl Fn(&str, Trouble) -> Result<(), E>) -> Result<Self, E> {
         let folder = submissions_of(sweep);
         let submissions = Submission::all(sweep.store.layout(), &folder);
         let scripts: Vec<PathBuf> = submissions
@@ -70,10 +71,14 @@ impl Queue {
             .map(|submission| submission.backend.as_str())
             .collect();
         let mut tasks = Vec::new();
-        for backend in names.into_iter().filter_map(backend) {
+        for name in names {
+            // A submission of a program that knew another backend: nobody here can ask for it.
+            let Ok(backend) = find_backend(name) else {
+                continue;
+            };
             match backend.tasks(&job_name(sweep), &scripts) {
                 Ok(found) => tasks.extend(found),
-                Err(failure) => troubled(backend.name(), failure)?,
+                Err(failure) => troubled(name, failure)?,
             }
         }
         // Names of submissions begin with their time.
@@ -174,7 +179,11 @@ impl Queue {
             names.insert(submission.backend.as_str());
         }
         let mut ended = 0;
-        for backend in names.into_iter().filter_map(backend) {
+        for name in names {
+            // A submission of a program that knew another backend: nobody here can ask for it.
+            let Ok(backend) = find_backend(name) else {
+                continue;
+            };
             ended += backend.cancel(&job_name(sweep), &self.scripts())?;
         }
         Ok(ended)

@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use contract::artifact::Digest;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::backend::JobNeeds;
 use super::course::Member;
@@ -528,11 +527,4 @@ pub fn task_count(members: usize, options: &JobOptions, largest_array: usize) ->
         None => members.min(USUAL),
     };
     wanted.clamp(1, largest_array.max(1))
-}
-
-/// Values of a submission's options as text.
-pub(super) fn text_of(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::opened::{Sweep, View};
 use super::queue::{Queue, job_name, submissions_of};
 use super::{
-    Backend, Job, JobId, JobNeeds, JobOptions, Leaderboard, Part, Sampler, Stand, Submission, TASK,
-    TaskState, Wave, label, overrides, plain_name, shared_waves, task_count,
+    ChosenBackend, Job, JobId, JobNeeds, JobOptions, Leaderboard, Part, Sampler, Stand, Submission,
+    TASK, TaskState, Wave, label, overrides, plain_name, shared_waves, task_count,
 };
 use crate::graph::StageId;
 use crate::project::{Choice, Error, Project};
@@ -49,7 +49,7 @@ pub fn submit(
     project: &Project,
     sweep: &mut Sweep,
     order: &Order,
-    backend: &dyn Backend,
+    backend: &ChosenBackend,
     before: &[Submission],
 ) -> Result<Submitted, Error> {
     // One at a time: two who see the same queue would both hand in what is missing in it.
@@ -78,8 +78,7 @@ pub fn submit(
     if open.is_empty() {
         return Ok(Submitted::UnderWay(view.progress.open.len()));
     }
-    let options =
-        JobOptions::of(&sweep.file).map_err(|(name, hint)| Error::wrong(name).hint(hint))?;
+    let options = sweep.file.slurm.clone();
     let tasks = task_count(open.len(), &options, backend.largest_array());
     let graph = &view.session.graph;
     let waves = shared_waves(&view.roster, graph, &view.plan, &open);
@@ -112,7 +111,7 @@ pub fn submit(
     if !order.rehearse {
         checked?;
     } else if let Err(failure) = checked {
-        tracing::warn!("it would be refused: {}", failure.message);
+        tracing::warn!("it would be refused: {}", failure.message());
     }
     if order.rehearse {
         return Ok(Submitted::Rehearsed(jobs));
@@ -130,7 +129,7 @@ pub fn submit(
                 if let Err(failure) = backend.withdraw(&jobs) {
                     tracing::warn!(
                         "jobs that were submitted could not be withdrawn: {}",
-                        failure.message
+                        failure.message()
                     );
                 }
                 let _ = layout.remove(&submission.folder(&queue.folder));

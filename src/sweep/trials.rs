@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use super::course::{Member, Outcome, Progress};
-use super::file::{SweepFile, written};
+use super::file::{SweepFile, as_text};
 use super::space::Point;
 use crate::cache::{Action, Store};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, did_you_mean, list};
@@ -60,7 +60,7 @@ pub fn overrides(file: &SweepFile, point: &Point, member: &Member) -> Vec<(Strin
     values.extend(
         point
             .iter()
-            .map(|(name, value)| (name.clone(), written(value))),
+            .map(|(name, value)| (name.clone(), as_text(value))),
     );
     if let (Some(stopping), Some(level)) = (&file.stopping, member.level) {
         values.push((stopping.over.clone(), level.to_string()));

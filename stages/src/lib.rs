@@ -3,11 +3,8 @@
 use contract::artifact::Direction;
 use contract::{Catalogue, StageKind};
 
-use data::{fold, generate, generate_shapes, ingest, normalize, readers, window};
-use drawing::{render_images, render_plots};
-use judging::{collect, ensemble, evaluate, metrics};
-use learning::{classify, forecast, impute, score, sensor_graph, train};
-use programs::command;
+use data::readers;
+use judging::metrics;
 
 /// Everything that the engine knows of the stages.
 pub fn catalogue() -> Catalogue {
@@ -33,31 +30,52 @@ fn directions() -> Vec<(&'static str, Direction)> {
     directions
 }
 
-/// All stage kinds, in the order of the catalogue: a line each.
+/// All stage kinds, in the order of the documentation: each crate lists its own.
 fn kinds() -> Vec<StageKind> {
-    vec![
-        StageKind::of::<ingest::Ingest>(),
-        StageKind::of::<generate::Generate>(),
-        StageKind::of::<generate_shapes::GenerateShapes>(),
-        StageKind::of::<normalize::Normalize>(),
-        StageKind::of::<fold::Fold>(),
-        StageKind::of::<window::Window>(),
-        StageKind::of::<train::Train>(),
-        StageKind::of::<score::Score>(),
-        StageKind::of::<forecast::Forecast>(),
-        StageKind::of::<impute::Impute>(),
-        StageKind::of::<classify::Classify>(),
-        StageKind::of::<evaluate::Evaluate>(),
-        StageKind::of::<sensor_graph::SensorGraph>(),
-        StageKind::of::<render_plots::RenderPlots>(),
-        StageKind::of::<render_images::RenderImages>(),
-        StageKind::of::<collect::Collect>(),
-        StageKind::of::<ensemble::Ensemble>(),
-        StageKind::of::<command::Command>(),
+    [
+        data::kinds(),
+        learning::kinds(),
+        judging::kinds(),
+        drawing::kinds(),
+        programs::kinds(),
     ]
+    .concat()
 }
 
-/// The examples of CONTRIBUTING.md: `cargo test` compiles them.
-#[cfg(doctest)]
-#[doc = include_str!("../../CONTRIBUTING.md")]
-struct Examples;
+#[cfg(test)]
+mod tests {
+    use contract::KEYWORDS;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Every keyword of a schema and of the schemas in it.
+    fn keywords<'a>(schema: &'a Value, found: &mut Vec<&'a str>) {
+        for (keyword, value) in schema.as_object().into_iter().flatten() {
+            found.push(keyword);
+            match (keyword.as_str(), value) {
+                ("properties", Value::Object(parts)) => {
+                    parts.values().for_each(|part| keywords(part, found));
+                }
+                ("oneOf" | "anyOf" | "allOf" | "prefixItems", Value::Array(parts)) => {
+                    parts.iter().for_each(|part| keywords(part, found));
+                }
+                ("items" | "additionalProperties", part) => keywords(part, found),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn no_schema_has_a_limit_that_nobody_checks() {
+        for kind in kinds() {
+            let schema = kind.schema().to_value();
+            let mut found = Vec::new();
+            keywords(&schema, &mut found);
+            assert!(found.contains(&"properties"), "{}", kind.name);
+            for keyword in found {
+                assert!(KEYWORDS.contains(&keyword), "{}: {keyword}", kind.name);
+            }
+        }
+    }
+}

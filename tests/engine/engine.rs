@@ -5,12 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use contract::artifact::Digest;
-use contract::{Device, FileRequest};
+use contract::{Device, FileRequest, Trouble};
 use runner::cache::{Ledger, RunId, StageState, Store};
 use runner::diagnostic::SourceMap;
 use runner::engine::{
-    CancelToken, Event, Failure, FileFinder, FoundFile, Outcome, Planner, Reporter, RunOptions,
-    execute,
+    CancelToken, Event, FileFinder, FoundFile, Outcome, Planner, Reporter, RunOptions, execute,
 };
 use runner::graph::{Graph, Machine, build};
 use runner::pipeline::{LoadOptions, load_text};
@@ -31,9 +30,9 @@ pub struct Engine {
 struct AnyFile;
 
 impl FileFinder for AnyFile {
-    fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure> {
+    fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Trouble> {
         let bytes =
-            std::fs::read(&request.path).map_err(|error| Failure::new(error.to_string()))?;
+            std::fs::read(&request.path).map_err(|error| Trouble::new(error.to_string()))?;
         Ok(Some(FoundFile {
             path: request.path.clone(),
             digest: Digest::of_bytes(&bytes),

@@ -184,7 +184,7 @@ fn a_changed_parameter_and_a_changed_list_of_stages_are_input() {
     assert_eq!(stage(&report, "model")["verdict"], "bitwise");
     assert_eq!(
         stage(&report, "size")["reason"],
-        "the pipeline has it no more"
+        "the pipeline no longer has it"
     );
 }
 

@@ -125,7 +125,7 @@ fn a_locked_run_refuses_whatever_would_change_results() {
     environment
         .run(&["run", "pipeline.yaml", "--locked"])
         .expect(3)
-        .says("size: the pipeline has it no more");
+        .says("size: the pipeline no longer has it");
     assert_eq!(environment.files("cache"), before, "nothing ran");
     let json = environment
         .run(&["run", "pipeline.yaml", "--locked", "--json"])

@@ -452,7 +452,7 @@ fn wrong_sweeps_are_told_at_their_place() {
         ("axes: {lr: [1]}\nset: {lr: 2}", "`lr` is given twice"),
         (
             "axes: {lr: [1]}\nsampler: {kind: tpe}",
-            "the sampler `tpe` needs `trials`",
+            "`sampler` lacks `trials`",
         ),
         (
             "axes: {lr: [1]}\nstopping: {rule: median, over: epochs, levels: [3, 2]}",
@@ -460,7 +460,7 @@ fn wrong_sweeps_are_told_at_their_place() {
         ),
         (
             "axes: {lr: [1]}\nslurm: {time: soon}",
-            "`time` of `slurm` cannot be read",
+            "`slurm.time` must be a duration, found `soon`",
         ),
         ("axis: {lr: [1]}", "did you mean `axes`?"),
         ("axes: {lr: [x]}", "trial 1 of sweep.yaml:1:4"),

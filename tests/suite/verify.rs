@@ -567,7 +567,7 @@ fn a_signed_lock_holds_for_its_key_and_its_content() {
         .prints("made with another key");
     verify("key.pem")
         .expect(2)
-        .says("holds no public")
+        .says("does not hold a public")
         .says("pubout");
     verify("no.pub").expect(2).says("no.pub");
     environment.succeed(&[

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ClientConfigKey::{AllowHttp, ConnectTimeout, Timeout};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig};
 use reqwest::Url;
 
 use super::files::{FileConnector, Files};
@@ -49,7 +50,6 @@ impl Address {
     /// # Errors
     /// If it is no such URL.
     pub fn parse(text: &str) -> Result<Self, RemoteError> {
-        let wrong = |reason: String| RemoteError::new(RemoteFault::Address, reason);
         let form = "a remote is a URL such as s3://bucket/prefix, gs://bucket, az://container, https://host/path \
                     or file:///folder";
         let url = Url::parse(text).map_err(|_| {
@@ -59,21 +59,21 @@ impl Address {
                 }
                 _ => form.to_owned(),
             };
-            wrong(format!("`{}` is not a URL", discreet(text))).hint(hint)
+            wrong(format!("`{}` is not a URL", discreet(text))).with_hint(hint)
         })?;
         if url.username() != "" || url.password().is_some() {
             return Err(wrong(format!(
                 "the address of a remote must not hold credentials: {}",
                 shown(&url)
             ))
-            .hint("set them in the environment"));
+            .with_hint("set them in the environment"));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(wrong(format!(
                 "the address of a remote ends with its path: {}",
                 shown(&url)
             ))
-            .hint(
+            .with_hint(
                 "what a query would say is set in the environment, such as AZURE_STORAGE_SAS_KEY",
             ));
         }
@@ -91,16 +91,19 @@ impl Address {
                 "`{}` is not the address of a remote",
                 discreet(text)
             ))
-            .hint(hint)
+            .with_hint(hint)
         })?;
         let provider = match scheme {
             ObjectStoreScheme::Local => {
-                let folder = url
-                    .to_file_path()
-                    .map_err(|()| wrong(format!("`{text}` names no folder")).hint(form))?;
+                let folder = url.to_file_path().map_err(|()| {
+                    wrong(format!("`{text}` does not name a folder")).with_hint(form)
+                })?;
                 // Variables that are not set, and relative paths, would end up there.
                 if folder.parent().is_none() || !text.starts_with("file:///") {
-                    return Err(wrong(format!("`{text}` names no folder for a remote")).hint(form));
+                    return Err(
+                        wrong(format!("`{text}` does not name a folder for a remote"))
+                            .with_hint(form),
+                    );
                 }
                 return Ok(Self {
                     url,
@@ -117,7 +120,7 @@ impl Address {
                     "`{}` is not a remote that others can reach",
                     discreet(text)
                 ))
-                .hint(form));
+                .with_hint(form));
             }
         };
         Ok(Self {
@@ -177,75 +180,57 @@ impl Address {
             .timeout
             .clamp(Duration::from_millis(100), Duration::from_secs(10));
         let connect_timeout = format!("{} ms", to_connect.as_millis());
-        let client = [
-            (ClientConfigKey::Timeout, NO_TIMEOUT),
-            (ClientConfigKey::ConnectTimeout, &connect_timeout),
-        ];
+        // Client options by name, so that what the environment says of others stays.
         let made = match &self.provider {
             Provider::Folder(folder) => return self.open_folder(folder, options),
             Provider::Amazon => {
                 refuse_plain_http()?;
-                let builder = AmazonS3Builder::from_env()
+                AmazonS3Builder::from_env()
                     .with_url(self.url.as_str())
-                    .with_retry(retry);
-                let with = |builder: AmazonS3Builder, (key, value): (ClientConfigKey, &str)| {
-                    builder.with_config(AmazonS3ConfigKey::Client(key), value)
-                };
-                client
-                    .into_iter()
-                    .fold(builder, with)
+                    .with_retry(retry)
+                    .with_config(AmazonS3ConfigKey::Client(Timeout), NO_TIMEOUT)
+                    .with_config(AmazonS3ConfigKey::Client(ConnectTimeout), connect_timeout)
                     .build()
                     .map(|store| Arc::new(store) as _)
             }
-            Provider::Google => {
-                let builder = GoogleCloudStorageBuilder::from_env()
-                    .with_url(self.url.as_str())
-                    .with_retry(retry);
-                let with = |builder: GoogleCloudStorageBuilder,
-                            (key, value): (ClientConfigKey, &str)| {
-                    builder.with_config(GoogleConfigKey::Client(key), value)
-                };
-                client
-                    .into_iter()
-                    .fold(builder, with)
-                    .build()
-                    .map(|store| Arc::new(store) as _)
-            }
-            Provider::Azure => {
-                let builder = MicrosoftAzureBuilder::from_env()
-                    .with_url(self.url.as_str())
-                    .with_retry(retry);
-                let with = |builder: MicrosoftAzureBuilder,
-                            (key, value): (ClientConfigKey, &str)| {
-                    builder.with_config(AzureConfigKey::Client(key), value)
-                };
-                client
-                    .into_iter()
-                    .fold(builder, with)
-                    .build()
-                    .map(|store| Arc::new(store) as _)
-            }
+            Provider::Google => GoogleCloudStorageBuilder::from_env()
+                .with_url(self.url.as_str())
+                .with_retry(retry)
+                .with_config(GoogleConfigKey::Client(Timeout), NO_TIMEOUT)
+                .with_config(GoogleConfigKey::Client(ConnectTimeout), connect_timeout)
+                .build()
+                .map(|store| Arc::new(store) as _),
+            Provider::Azure => MicrosoftAzureBuilder::from_env()
+                .with_url(self.url.as_str())
+                .with_retry(retry)
+                .with_config(AzureConfigKey::Client(Timeout), NO_TIMEOUT)
+                .with_config(AzureConfigKey::Client(ConnectTimeout), connect_timeout)
+                .build()
+                .map(|store| Arc::new(store) as _),
             Provider::Http => {
                 let mut root = self.url.clone();
                 root.set_path("");
                 root.set_query(None);
-                let builder = HttpBuilder::new().with_url(root).with_retry(retry);
-                let builder = builder.with_config(ClientConfigKey::AllowHttp, "true");
-                let builder = builder.with_http_connector(self.sending(files, to_connect)?);
-                let with = |builder: HttpBuilder, (key, value)| builder.with_config(key, value);
-                client
-                    .into_iter()
-                    .fold(builder, with)
+                HttpBuilder::new()
+                    .with_url(root)
+                    .with_retry(retry)
+                    .with_config(AllowHttp, "true")
+                    .with_http_connector(self.sending(files, to_connect)?)
+                    .with_config(Timeout, NO_TIMEOUT)
+                    .with_config(ConnectTimeout, connect_timeout)
                     .build()
                     .map(|store| Arc::new(store) as _)
             }
         };
         made.map_err(|error| {
-            let mut wrong = RemoteError::of(&error, self);
-            wrong.fault = RemoteFault::Address;
-            wrong.message = format!("{self} cannot be used as it is set up");
-            wrong.hint(self.credentials_hint())
+            RemoteError::of(&error, self)
+                .reworded(RemoteFault::Address, self.wrongly_set_up())
+                .with_hint(self.credentials_hint())
         })
+    }
+
+    fn wrongly_set_up(&self) -> String {
+        format!("{self} cannot be used as it is set up")
     }
 
     fn sending(
@@ -257,13 +242,7 @@ impl Address {
             .http1_only()
             .connect_timeout(to_connect)
             .build()
-            .map_err(|error| {
-                RemoteError::new(
-                    RemoteFault::Address,
-                    format!("{self} cannot be used as it is set up"),
-                )
-                .because(error.to_string())
-            })?;
+            .map_err(|error| wrong(self.wrongly_set_up()).because(error.to_string()))?;
         Ok(FileConnector {
             files: Arc::clone(files),
             client,
@@ -275,21 +254,21 @@ impl Address {
         folder: &std::path::Path,
         options: &RemoteOptions,
     ) -> Result<Arc<dyn ObjectStore>, RemoteError> {
-        let trouble = |verb: &str, error: &std::io::Error| {
-            let mut trouble =
-                RemoteError::new(RemoteFault::Unusable, format!("{self} cannot be {verb}"));
-            trouble.causes.push(error.to_string());
-            trouble.hint("is the disk or the share mounted, and may you use it?")
+        let (verb, found) = if options.mode == super::RemoteMode::ReadWrite {
+            ("made", std::fs::create_dir_all(folder))
+        } else {
+            ("read", std::fs::metadata(folder).map(drop))
         };
-        if options.mode == super::RemoteMode::ReadWrite {
-            std::fs::create_dir_all(folder).map_err(|error| trouble("made", &error))?;
-        } else if let Err(error) = std::fs::metadata(folder) {
-            return Err(trouble("read", &error));
+        if let Err(error) = found {
+            let message = format!("{self} cannot be {verb}");
+            return Err(RemoteError::new(RemoteFault::Unusable, message)
+                .because(error.to_string())
+                .with_hint("is the disk or the share mounted, and may you use it?"));
         }
-        let opened = LocalFileSystem::new_with_prefix(folder);
-        opened
-            .map(|store| Arc::new(store) as _)
-            .map_err(|error| RemoteError::of(&error, self))
+        match LocalFileSystem::new_with_prefix(folder) {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => Err(RemoteError::of(&error, self)),
+        }
     }
 
     /// How to give credentials.
@@ -307,7 +286,7 @@ impl Address {
         }
     }
 
-    /// What whoever is refused should look at.
+    /// What to look at when access is refused.
     pub(super) fn permissions_hint(&self) -> &'static str {
         match self.provider {
             Provider::Amazon => {
@@ -327,23 +306,25 @@ impl Address {
     }
 }
 
+/// An address that cannot be right.
+fn wrong(reason: String) -> RemoteError {
+    RemoteError::new(RemoteFault::Address, reason)
+}
+
 /// A server without encryption must be asked for.
 fn refuse_plain_http() -> Result<(), RemoteError> {
-    let variable =
-        |name: &&str| std::env::var(name).is_ok_and(|value| value.starts_with("http://"));
-    let plain = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
-        .into_iter()
-        .find(variable);
-    let allowed = std::env::var("AWS_ALLOW_HTTP")
-        .is_ok_and(|value| ["true", "1", "yes"].contains(&value.as_str()));
-    match plain {
-        Some(name) if !allowed => Err(RemoteError::new(
-            RemoteFault::Address,
-            format!("{name} is not encrypted, and that must be allowed"),
-        )
-        .hint("set AWS_ALLOW_HTTP=true if the network can be trusted, or use https")),
-        _ => Ok(()),
+    let allowed = std::env::var("AWS_ALLOW_HTTP").unwrap_or_default();
+    if ["true", "1", "yes"].contains(&allowed.as_str()) {
+        return Ok(());
     }
+    for name in ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
+        if std::env::var(name).is_ok_and(|endpoint| endpoint.starts_with("http://")) {
+            let message = format!("{name} is not encrypted, and that must be allowed");
+            let hint = "set AWS_ALLOW_HTTP=true if the network can be trusted, or use https";
+            return Err(wrong(message).with_hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// A URL without what may be secret.
@@ -359,18 +340,14 @@ fn shown(url: &Url) -> String {
 /// What was written for an address, without what may be a secret in it: all before an `@`, and all behind a `?`.
 fn discreet(text: &str) -> String {
     let plain = text.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = plain
-        .split_once("://")
-        .map_or(("", plain), |(scheme, rest)| (scheme, rest));
-    let scheme = if scheme.is_empty() {
-        String::new()
-    } else {
-        format!("{scheme}://")
+    let (scheme, rest) = match plain.find("://") {
+        Some(position) => plain.split_at(position + "://".len()),
+        None => ("", plain),
     };
-    let rest = rest
-        .rsplit_once('@')
-        .map_or_else(|| rest.to_owned(), |(_, host)| format!("...@{host}"));
-    scheme + &rest
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}...@{host}"),
+        None => plain.to_owned(),
+    }
 }
 
 impl fmt::Display for Address {
@@ -382,6 +359,7 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostic::AsTrouble;
 
     #[test]
     fn addresses_are_understood() {
@@ -416,14 +394,11 @@ mod tests {
         ] {
             let error = Address::parse(text).unwrap_err();
             assert_eq!(error.fault, RemoteFault::Address, "{text}");
-            assert!(
-                error.hint.as_ref().unwrap().contains(part),
-                "{text}: {error:?}"
-            );
+            assert!(error.hint().unwrap().contains(part), "{text}: {error:?}");
         }
         let error = Address::parse("https://me:secret@host/x").unwrap_err();
         assert!(
-            !error.message.contains("secret") && !error.message.contains("me@"),
+            !error.to_string().contains("secret") && !error.to_string().contains("me@"),
             "{error}"
         );
     }

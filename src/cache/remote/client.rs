@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use object_store::path::Path as ObjectPath;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Runtime;
 
 use super::backoff::Backoff;
@@ -22,16 +22,16 @@ use super::{Address, RemoteError, RemoteFault, RemoteOptions};
 /// Bytes a second below which a remote is as good as silent.
 pub(super) const SLOWEST: u64 = 64 * 1024;
 
-/// A record that is longer than this is none.
+/// A record is never longer than this.
 const LONGEST_RECORD: u64 = 64 * 1024 * 1024;
 
 /// Retries of a remote that has not answered yet.
 const UNKNOWN: u32 = 4;
 
-/// How often who waits looks whether the user wants it to end.
+/// How often a wait is broken off to see whether the user wants an end.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What is said in farewell to a remote may take so long.
+/// How long the last requests may take when the program ends.
 pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Which way a request goes: reading and writing are given up apart.
@@ -49,6 +49,12 @@ pub(super) struct Listed {
     pub bytes: u64,
     /// Seconds since 1970.
     pub modified: i64,
+}
+
+impl Listed {
+    pub fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(Duration::from_secs(self.modified.try_into().unwrap_or(0)))
+    }
 }
 
 /// Where a file from there goes.
@@ -83,11 +89,11 @@ pub(super) struct Client {
 pub(super) struct Connection {
     runtime: Runtime,
     pub store: Arc<dyn ObjectStore>,
-    /// Tries the pieces of large objects again by itself.
+    /// Tries the pieces of large objects again on its own.
     pub patient: Arc<dyn ObjectStore>,
 }
 
-/// How far a request may go on failing.
+/// How often a request may still fail.
 pub(super) struct Attempts<'a> {
     client: &'a Client,
     direction: Direction,
@@ -190,46 +196,39 @@ impl Client {
         } else {
             "nothing is sent there from now on"
         };
-        let causes: String = error
-            .causes
-            .iter()
-            .map(|cause| format!("\n  because: {cause}"))
-            .collect();
-        let hint = error
-            .hint
-            .as_ref()
-            .map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+        let mut text = format!("{error}; {rest}");
+        for cause in error.causes() {
+            text += &format!("\n  because: {cause}");
+        }
+        // Those who asked for the copying read the hint in the report.
         if self.options.by_request {
-            // Who copies by request is told in the report.
-            tracing::debug!("{error}; {rest}{causes}");
+            tracing::debug!("{text}");
         } else {
-            tracing::warn!("{error}; {rest}{causes}{hint}");
+            tracing::warn!("{text}{}", error.hint_line());
         }
     }
 
     fn connection(&self) -> Result<&Connection, RemoteError> {
-        let made = self.connection.get_or_init(|| {
-            let mut runtime = tokio::runtime::Builder::new_multi_thread();
-            let runtime = runtime
-                .worker_threads(2)
-                .thread_name("remote")
-                .enable_all()
-                .build();
-            let runtime = runtime.map_err(|error| {
+        let made = self.connection.get_or_init(|| self.connect());
+        made.as_ref().map_err(RemoteError::clone)
+    }
+
+    fn connect(&self) -> Result<Connection, RemoteError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("remote")
+            .enable_all()
+            .build()
+            .map_err(|error| {
                 RemoteError::new(RemoteFault::Trouble, "no threads for the remote")
                     .because(error.to_string())
             })?;
-            let store = self.address.connect(&self.options, 0, &self.files)?;
-            let patient = self
-                .address
-                .connect(&self.options, self.options.retries, &self.files)?;
-            Ok(Connection {
-                runtime,
-                store,
-                patient,
-            })
-        });
-        made.as_ref().map_err(RemoteError::clone)
+        let retries = self.options.retries;
+        Ok(Connection {
+            runtime,
+            store: self.address.connect(&self.options, 0, &self.files)?,
+            patient: self.address.connect(&self.options, retries, &self.files)?,
+        })
     }
 
     pub(super) fn place(&self, name: &str) -> ObjectPath {
@@ -243,27 +242,24 @@ impl Client {
             return Ok(());
         };
         let path = folder.join(name);
-        let foreign = path
-            .ancestors()
-            .take_while(|above| *above != folder)
-            .find(|above| {
-                let is_right = |found: std::fs::Metadata| {
-                    if *above == path {
-                        found.is_file()
-                    } else {
-                        found.is_dir()
-                    }
-                };
-                above.symlink_metadata().is_ok_and(|found| !is_right(found))
-            });
-        let Some(foreign) = foreign else {
-            return Ok(());
-        };
-        let message = format!(
-            "{} is neither a file nor a folder, and nothing in a store is followed",
-            foreign.display()
-        );
-        Err(RemoteError::new(RemoteFault::Damaged, message).hint("remove it"))
+        for above in path.ancestors().take_while(|above| *above != folder) {
+            let Ok(found) = above.symlink_metadata() else {
+                continue;
+            };
+            let is_right = if above == path {
+                found.is_file()
+            } else {
+                found.is_dir()
+            };
+            if !is_right {
+                let message = format!(
+                    "{} is neither a file nor a folder, and nothing in a store is followed",
+                    above.display()
+                );
+                return Err(RemoteError::new(RemoteFault::Damaged, message).with_hint("remove it"));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn attempts(
@@ -278,23 +274,31 @@ impl Client {
             self.blame(direction, &error);
             return Err(error);
         }
-        let started = Instant::now();
         Ok(Attempts {
             client: self,
             direction,
             backoff: Backoff::new(),
             failures: 0,
             most,
-            started,
+            started: Instant::now(),
             limit,
         })
     }
 
+    /// For requests that carry nothing large and belong to writing.
+    fn few_attempts(&self) -> Result<Attempts<'_>, RemoteError> {
+        self.attempts(
+            Direction::Writing,
+            self.options.retries,
+            self.patience_for(0),
+        )
+    }
+
     /// One request, as often as it takes within limits.
-    pub(super) fn request<T, F: Future<Output = Result<T, RemoteError>>>(
-        &self,
+    pub(super) fn request<'c, T, F: Future<Output = Result<T, RemoteError>>>(
+        &'c self,
         mut attempts: Attempts<'_>,
-        operation: impl Fn(&Connection) -> F,
+        operation: impl Fn(&'c Connection) -> F,
     ) -> Result<T, RemoteError> {
         let connection = self.connection()?;
         loop {
@@ -311,36 +315,31 @@ impl Client {
     /// A small record; `None` if there is none. A lookup is not worth a long wait: what it would save may be short.
     pub fn record(&self, name: &str) -> Result<Option<Vec<u8>>, RemoteError> {
         self.check_way(name)?;
-        let place = self.place(name);
+        let place = &self.place(name);
         let attempts = self.attempts(
             Direction::Reading,
             self.options.retries.min(3),
             self.options.timeout * 2,
         )?;
-        let operation = |connection: &Connection| {
-            let (store, place) = (Arc::clone(&connection.store), place.clone());
-            async move {
-                let begun = Instant::now();
-                let answer = self.in_time(store.get(&place)).await?;
-                let mut bytes = Vec::new();
-                let mut stream = answer.into_stream();
-                while let Some(piece) = self.next(&mut stream).await? {
-                    bytes.extend_from_slice(&piece);
-                    self.check_pace(begun, bytes.len() as u64)?;
-                    if bytes.len() as u64 > LONGEST_RECORD {
-                        return Err(RemoteError::new(
-                            RemoteFault::Damaged,
-                            format!("{name} has no end"),
-                        ));
-                    }
+        let read = self.request(attempts, |connection| async move {
+            let begun = Instant::now();
+            let answer = self.in_time(connection.store.get(place)).await?;
+            let mut bytes = Vec::new();
+            let mut stream = answer.into_stream();
+            while let Some(piece) = self.next(&mut stream).await? {
+                bytes.extend_from_slice(&piece);
+                self.check_pace(begun, bytes.len() as u64)?;
+                if bytes.len() as u64 > LONGEST_RECORD {
+                    let message = format!("{name} has no end");
+                    return Err(RemoteError::new(RemoteFault::Damaged, message));
                 }
-                Ok(bytes)
             }
-        };
-        absent_is_none(self.request(attempts, operation))
+            Ok(bytes)
+        });
+        absent_is_none(read)
     }
 
-    /// Streams a file into a sink. What was taken stays taken: a stream that breaks goes on where it ended, unless the
+    /// Streams a file into a sink. What was taken stays taken: a stream that breaks continues where it ended, unless the
     /// server only sends whole files.
     pub fn stream(&self, name: &str, sink: &mut dyn Sink) -> Result<(), RemoteError> {
         self.check_way(name)?;
@@ -380,7 +379,7 @@ impl Client {
                     sends_rests = false
                 }
                 Err(error) => {
-                    // A trickle is no progress: going on like this would never end.
+                    // A trickle is not progress: it would never end.
                     let came = sink.length().saturating_sub(before);
                     if sends_rests && came > 0 && self.check_pace(begun, came).is_ok() {
                         attempts.moved();
@@ -393,86 +392,60 @@ impl Client {
 
     /// The size of a file there; `None` if there is none.
     pub fn size(&self, name: &str) -> Result<Option<u64>, RemoteError> {
-        self.check_way(name)?;
-        let place = self.place(name);
-        let attempts = self.attempts(
-            Direction::Writing,
-            self.options.retries,
-            self.patience_for(0),
-        )?;
-        let operation = |connection: &Connection| {
-            let (store, place) = (Arc::clone(&connection.store), place.clone());
-            async move { Ok(self.in_time(store.head(&place)).await?.size) }
-        };
-        absent_is_none(self.request(attempts, operation))
+        Ok(self.head(name)?.map(|found| found.size))
     }
 
     /// When a file there was last changed, in seconds since 1970; `None` if there is none.
     pub fn modified(&self, name: &str) -> Result<Option<i64>, RemoteError> {
-        let place = self.place(name);
-        let attempts = self.attempts(
-            Direction::Writing,
-            self.options.retries,
-            self.patience_for(0),
-        )?;
-        let operation = |connection: &Connection| {
-            let (store, place) = (Arc::clone(&connection.store), place.clone());
-            async move {
-                Ok(self
-                    .in_time(store.head(&place))
-                    .await?
-                    .last_modified
-                    .timestamp())
-            }
-        };
-        absent_is_none(self.request(attempts, operation))
+        Ok(self
+            .head(name)?
+            .map(|found| found.last_modified.timestamp()))
+    }
+
+    fn head(&self, name: &str) -> Result<Option<ObjectMeta>, RemoteError> {
+        self.check_way(name)?;
+        let place = &self.place(name);
+        let found = self.request(self.few_attempts()?, |connection| {
+            self.in_time(connection.store.head(place))
+        });
+        absent_is_none(found)
     }
 
     /// All files whose names begin with a folder, in the order of their names.
     pub fn list(&self, folder: &str) -> Result<Vec<Listed>, RemoteError> {
-        let place = self.place(folder);
+        let place = &self.place(folder);
         let attempts = self.attempts(Direction::Reading, self.options.retries, Duration::MAX)?;
-        let operation = |connection: &Connection| {
-            let (store, place) = (Arc::clone(&connection.store), place.clone());
-            async move {
-                let mut stream = store.list(Some(&place));
-                let mut listed = Vec::new();
-                while let Some(entry) = self.next(&mut stream).await? {
-                    let Some(name) = self.address.name(&entry.location) else {
-                        continue;
-                    };
-                    // In a folder, links lead to what is not the remote's.
-                    if self.check_way(name).is_err() {
-                        continue;
-                    }
-                    let modified = entry.last_modified.timestamp();
-                    listed.push(Listed {
-                        name: name.to_owned(),
-                        bytes: entry.size,
-                        modified,
-                    });
+        let listed = self.request(attempts, |connection| async move {
+            let mut stream = connection.store.list(Some(place));
+            let mut listed = Vec::new();
+            while let Some(entry) = self.next(&mut stream).await? {
+                let Some(name) = self.address.name(&entry.location) else {
+                    continue;
+                };
+                // In a folder, links lead to what is not the remote's.
+                if self.check_way(name).is_err() {
+                    continue;
                 }
-                listed.sort_by(|left, right| left.name.cmp(&right.name));
-                Ok(listed)
+                listed.push(Listed {
+                    name: name.to_owned(),
+                    bytes: entry.size,
+                    modified: entry.last_modified.timestamp(),
+                });
             }
-        };
-        absent_is_none(self.request(attempts, operation)).map(Option::unwrap_or_default)
+            listed.sort_by(|left, right| left.name.cmp(&right.name));
+            Ok(listed)
+        });
+        Ok(absent_is_none(listed)?.unwrap_or_default())
     }
 
     /// Removes a file; one that is not there is as good as removed.
     pub fn remove(&self, name: &str) -> Result<(), RemoteError> {
         self.check_way(name)?;
-        let place = self.place(name);
-        let attempts = self.attempts(
-            Direction::Writing,
-            self.options.retries,
-            self.patience_for(0),
-        )?;
-        let operation = |connection: &Connection| {
-            let (store, place) = (Arc::clone(&connection.store), place.clone());
-            async move { self.in_time(store.delete(&place)).await }
-        };
-        absent_is_none(self.request(attempts, operation)).map(drop)
+        let place = &self.place(name);
+        let removed = self.request(self.few_attempts()?, |connection| {
+            self.in_time(connection.store.delete(place))
+        });
+        absent_is_none(removed).map(drop)
     }
 
     /// How long a request with so many bytes is tried again and again.
@@ -507,17 +480,13 @@ impl Client {
         limit: Duration,
         operation: impl Future<Output = T>,
     ) -> Result<Option<T>, RemoteError> {
-        let interrupted = async {
+        let interrupted = pin!(async {
             while !self.is_interrupted() {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
-        };
-        match select(
-            pin!(tokio::time::timeout(limit, operation)),
-            pin!(interrupted),
-        )
-        .await
-        {
+        });
+        let answered = pin!(tokio::time::timeout(limit, operation));
+        match select(answered, interrupted).await {
             Either::Left((ended, _)) => Ok(ended.ok()),
             Either::Right(_) => Err(RemoteError::interrupted(&self.address)),
         }
@@ -533,11 +502,8 @@ impl Client {
 
     /// Whether so many bytes since then are more than a trickle.
     pub(super) fn check_pace(&self, begun: Instant, bytes: u64) -> Result<(), RemoteError> {
-        let (taken, limit) = (
-            begun.elapsed(),
-            self.options.timeout + Duration::from_secs(bytes / SLOWEST),
-        );
-        if taken > limit {
+        let taken = begun.elapsed();
+        if taken > self.options.timeout + Duration::from_secs(bytes / SLOWEST) {
             return Err(RemoteError::slow(&self.address, bytes, taken.as_secs_f64()));
         }
         Ok(())
@@ -548,14 +514,12 @@ impl Client {
         &self,
         stream: &mut (impl StreamExt<Item = object_store::Result<T>> + Unpin),
     ) -> Result<Option<T>, RemoteError> {
-        match self.within(self.options.timeout, stream.next()).await? {
+        let limit = self.options.timeout;
+        match self.within(limit, stream.next()).await? {
             Some(Some(Ok(piece))) => Ok(Some(piece)),
             Some(Some(Err(error))) => Err(RemoteError::of(&error, &self.address)),
             Some(None) => Ok(None),
-            None => Err(RemoteError::silent(
-                &self.address,
-                self.options.timeout.as_secs_f64(),
-            )),
+            None => Err(RemoteError::silent(&self.address, limit.as_secs_f64())),
         }
     }
 }
@@ -577,8 +541,7 @@ impl Attempts<'_> {
 
     /// Retries that are due to a remote that was there, or may never have been.
     fn most(&self) -> u32 {
-        let known = self.client.answered.load(Ordering::Relaxed);
-        if known {
+        if self.client.answered.load(Ordering::Relaxed) {
             self.most
         } else {
             self.most.min(UNKNOWN)
@@ -617,7 +580,7 @@ impl Attempts<'_> {
             self.client.blame(self.direction, &error);
             return Err(error);
         }
-        tracing::debug!("{error}, {}; again in {pause:?}", error.causes.join(": "));
+        tracing::debug!("{error}, {}; again in {pause:?}", error.causes().join(": "));
         self.client.pause(pause);
         self.client.check_interrupt()?;
         // Others may have given it up meanwhile.
@@ -639,10 +602,7 @@ pub(super) fn missing_place(error: RemoteError, address: &Address) -> RemoteErro
         return error;
     }
     let message = format!("there is no such bucket, container or folder as {address} names");
-    RemoteError {
-        fault: RemoteFault::Unusable,
-        message,
-        ..error
-    }
-    .hint("make it first, or mend the address")
+    error
+        .reworded(RemoteFault::Unusable, message)
+        .with_hint("make it first, or mend the address")
 }

@@ -1,7 +1,7 @@
 //! Garbage at a remote. Others whom this machine does not know of may use it, so age decides as well: only what is older
 //! than asked for goes, and of that only what nothing known here needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -55,11 +55,6 @@ impl Remote {
     /// If the remote cannot be listed, or an action that stays cannot be read: then its objects are not known.
     pub fn gc(&self, options: &RemoteGcOptions) -> Result<RemoteGcReport, RemoteError> {
         let now = self.clock(options.dry_run);
-        let age = |file: &Listed| {
-            now.saturating_sub(Duration::from_secs(
-                u64::try_from(file.modified).unwrap_or(0),
-            ))
-        };
         let client = &self.shared.client;
         self.refuse_a_store()?;
         // Objects are listed first: what comes later is not among them, and so cannot be taken for garbage.
@@ -67,54 +62,50 @@ impl Remote {
         let (old_runs, runs): (Vec<Listed>, Vec<Listed>) = client
             .list(Names::RUNS)?
             .into_iter()
-            .partition(|file| age(file) > options.older_than);
+            .partition(|file| file.age(now) > options.older_than);
         let mut roots = options.roots.clone();
         for run in runs.iter().filter_map(|file| Names::run_of(&file.name)) {
-            let record = self.run(&run)?;
-            roots.extend(
-                record
-                    .iter()
-                    .flat_map(|record| &record.stages)
-                    .filter_map(|stage| stage.key),
-            );
+            if let Some(record) = self.run(&run)? {
+                roots.extend(record.stages.iter().filter_map(|stage| stage.key));
+            }
         }
-        let needed = |file: &Listed| {
-            Names::digest(&file.name).is_some_and(|digest| roots.contains(&Key(digest)))
-        };
-        let (kept, old): (Vec<Listed>, Vec<Listed>) = client
-            .list(Names::ACTIONS)?
-            .into_iter()
-            .partition(|file| age(file) <= options.older_than || needed(file));
-        let actions = self.read_all(&kept)?;
-        let named: BTreeMap<String, u64> = actions
-            .iter()
-            .flat_map(Action::objects)
-            .map(|record| (Names::object(record), record.bytes))
-            .collect();
+        let (mut kept, mut old) = (Vec::new(), Vec::new());
+        for file in client.list(Names::ACTIONS)? {
+            let key = Names::digest(&file.name).map(Key);
+            if file.age(now) <= options.older_than || key.is_some_and(|key| roots.contains(&key)) {
+                kept.push(file);
+            } else {
+                old.push(file);
+            }
+        }
+        let mut named = BTreeSet::new();
+        for action in self.read_all(&kept)? {
+            named.extend(action.objects().map(Names::object));
+        }
         let grace = options.older_than.min(GRACE);
         let (kept_objects, orphans): (Vec<Listed>, Vec<Listed>) = objects
             .into_iter()
-            .partition(|file| named.contains_key(&file.name) || age(file) <= grace);
+            .partition(|file| named.contains(&file.name) || file.age(now) <= grace);
         let mut report = RemoteGcReport {
             kept_actions: kept.len(),
             kept_objects: kept_objects.len(),
             kept_bytes: kept_objects.iter().map(|file| file.bytes).sum(),
             ..RemoteGcReport::default()
         };
-        // Actions first: in no moment does one name what is gone.
+        // Actions before objects: in no moment does one name what is gone.
+        let unneeded = "older than the limit, and no run, lock or sweep here needs it";
         let groups = [
             (old_runs, "the record of a run older than the limit"),
-            (
-                old,
-                "older than the limit, and no run, lock or sweep here needs it",
-            ),
+            (old, unneeded),
             (orphans, "no action there needs it"),
         ];
         for (files, reason) in groups {
             self.remove_all(&files, reason, options.dry_run, &mut report)?;
         }
-        let old = |file: &Listed| age(file) > grace;
-        for (path, file) in self.leftovers()?.into_iter().filter(|(_, file)| old(file)) {
+        for (path, file) in self.leftovers()? {
+            if file.age(now) <= grace {
+                continue;
+            }
             if !options.dry_run {
                 self.clear(&path)?;
             }
@@ -134,16 +125,15 @@ impl Remote {
         if !is_store {
             return Ok(());
         }
-        let message = format!(
-            "{} is the store of somebody who works there, not only a remote",
-            self.address()
-        );
+        let address = self.address();
+        let message =
+            format!("{address} is the store of somebody who works there, not only a remote");
         let hint = format!(
             "`runner cache gc --store {} --dry-run` says what goes when it is collected as a store: also what others sent \
              and no run there needs",
             folder.display()
         );
-        Err(RemoteError::new(RemoteFault::Address, message).hint(hint))
+        Err(RemoteError::new(RemoteFault::Address, message).with_hint(hint))
     }
 
     /// What uploads to a folder that were killed left there. Such files have no name that a listing would show.
@@ -156,27 +146,15 @@ impl Remote {
             let files = walk(folder, &folder.join(part))
                 .map_err(|error| self.unusable("listed", &error))?;
             for file in files.into_iter().filter(|file| is_unfinished(&file.path)) {
-                let name = file
-                    .path
-                    .strip_prefix(folder)
-                    .unwrap_or(&file.path)
-                    .display()
-                    .to_string();
-                let modified = file
-                    .seen
-                    .modified
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default()
-                    .as_secs();
-                let modified = i64::try_from(modified).unwrap_or(i64::MAX);
-                found.push((
-                    file.path,
-                    Listed {
-                        name,
-                        bytes: file.seen.bytes,
-                        modified,
-                    },
-                ));
+                let name = file.path.strip_prefix(folder).unwrap_or(&file.path);
+                let modified = file.seen.modified.duration_since(UNIX_EPOCH);
+                let seconds = modified.unwrap_or_default().as_secs();
+                let listed = Listed {
+                    name: name.display().to_string(),
+                    bytes: file.seen.bytes,
+                    modified: i64::try_from(seconds).unwrap_or(i64::MAX),
+                };
+                found.push((file.path, listed));
             }
         }
         Ok(found)
@@ -196,15 +174,13 @@ impl Remote {
         removed.map_err(|error| self.unusable("cleared", &error))
     }
 
-    /// The time by the clock of whoever keeps the remote, which dates its files: that of this host may be wrong.
+    /// The time by the remote's own clock, which dates its files: that of this host may be wrong.
     fn clock(&self, dry_run: bool) -> Duration {
         let here = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let (client, name) = (
-            &self.shared.client,
-            format!("{}/clock-{:x}", Names::CLOCKS, here.as_nanos()),
-        );
+        let client = &self.shared.client;
+        let name = format!("{}/clock-{:x}", Names::CLOCKS, here.as_nanos());
         if dry_run || client.put(&name, Vec::new()).is_err() {
             return here;
         }
@@ -217,35 +193,33 @@ impl Remote {
     }
 
     fn unusable(&self, verb: &str, error: &dyn std::error::Error) -> RemoteError {
-        RemoteError::new(
-            RemoteFault::Unusable,
-            format!("{} cannot be {verb}", self.address()),
-        )
-        .because(error.to_string())
+        let message = format!("{} cannot be {verb}", self.address());
+        RemoteError::new(RemoteFault::Unusable, message).because(error.to_string())
     }
 
     /// The actions in these files.
     fn read_all(&self, files: &[Listed]) -> Result<Vec<Action>, RemoteError> {
-        let read = |file: &Listed| {
-            let digest = Names::digest(&file.name);
-            let Some(key) = digest.map(Key) else {
-                return Ok(None);
-            };
-            self.shared.look_up(&key)
-        };
-        let read = in_parallel(files, self.options().parallel, read);
-        let actions: Vec<Option<Action>> = read.into_iter().collect::<Result<_, _>>()?;
-        let damaged = actions.iter().filter(|action| action.is_none()).count();
+        let read = in_parallel(files, self.options().parallel, |file| {
+            match Names::digest(&file.name) {
+                Some(digest) => self.shared.look_up(&Key(digest)),
+                None => Ok(None),
+            }
+        });
+        let mut actions = Vec::with_capacity(files.len());
+        for action in read {
+            actions.extend(action?);
+        }
+        let damaged = files.len() - actions.len();
         if damaged > 0 {
             let message = format!(
                 "{damaged} actions at {} cannot be read, so nothing is removed",
                 self.address()
             );
-            return Err(RemoteError::new(RemoteFault::Damaged, message).hint(
+            return Err(RemoteError::new(RemoteFault::Damaged, message).with_hint(
                 "`runner cache push --all --verify` from a store that has them puts them right",
             ));
         }
-        Ok(actions.into_iter().flatten().collect())
+        Ok(actions)
     }
 
     fn remove_all(
@@ -256,12 +230,15 @@ impl Remote {
         report: &mut RemoteGcReport,
     ) -> Result<(), RemoteError> {
         if !dry_run {
-            let removed = in_parallel(files, self.options().parallel, |file| {
+            for removed in in_parallel(files, self.options().parallel, |file| {
                 self.shared.client.remove(&file.name)
-            });
-            removed.into_iter().collect::<Result<(), RemoteError>>()?;
+            }) {
+                removed?;
+            }
         }
-        files.iter().for_each(|file| report.note(file, reason));
+        for file in files {
+            report.note(file, reason);
+        }
         Ok(())
     }
 }
@@ -269,9 +246,8 @@ impl Remote {
 impl RemoteGcReport {
     fn note(&mut self, file: &Listed, reason: &str) {
         self.freed += file.bytes;
-        let path = file.name.clone().into();
         self.removed.push(Removal {
-            path,
+            path: file.name.clone().into(),
             bytes: file.bytes,
             reason: reason.to_owned(),
         });

@@ -3,9 +3,11 @@
 
 use std::error::Error;
 
+use contract::{Trouble, TroubleKind};
 use thiserror::Error;
 
 use super::Address;
+use crate::diagnostic::AsTrouble;
 
 /// What kind of fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,34 +30,79 @@ pub enum RemoteFault {
     Interrupted,
 }
 
-/// A failure of a remote.
+/// A failure of a remote: what it means for further requests, and what the user gets to read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{message}")]
+#[error("{trouble}")]
 pub struct RemoteError {
     pub fault: RemoteFault,
-    pub message: String,
-    pub causes: Vec<String>,
-    pub hint: Option<String>,
+    trouble: Trouble,
+}
+
+impl AsTrouble for RemoteError {
+    fn kind(&self) -> TroubleKind {
+        match self.fault {
+            RemoteFault::Address => TroubleKind::Wrong,
+            RemoteFault::Interrupted => TroubleKind::Interrupted,
+            _ => TroubleKind::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.trouble.hint_text().map(str::to_owned)
+    }
+
+    fn to_trouble(&self) -> Trouble {
+        self.trouble.clone().of_kind(self.kind())
+    }
 }
 
 impl RemoteError {
     pub(super) fn new(fault: RemoteFault, message: impl Into<String>) -> Self {
-        Self {
-            fault,
-            message: message.into(),
-            causes: Vec::new(),
-            hint: None,
+        let trouble = Trouble::new(message);
+        Self { fault, trouble }
+    }
+
+    #[must_use]
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        let trouble = self.trouble.hint(hint);
+        Self { trouble, ..self }
+    }
+
+    #[must_use]
+    pub(super) fn because(self, cause: impl Into<String>) -> Self {
+        let trouble = self.trouble.with_causes(vec![cause.into()]);
+        Self { trouble, ..self }
+    }
+
+    /// What the caller knows better than the client that failed; the causes stay.
+    pub(super) fn reworded(self, fault: RemoteFault, message: String) -> Self {
+        let causes = self.trouble.causes().to_vec();
+        let trouble = Trouble::new(message).with_causes(causes);
+        Self { fault, trouble }
+    }
+
+    /// The hint as a further line of a message, if there is one.
+    pub(super) fn hint_line(&self) -> String {
+        match self.trouble.hint_text() {
+            Some(hint) => format!("\n  hint: {hint}"),
+            None => String::new(),
         }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
+    /// Message, causes and hint in one line.
+    pub(super) fn in_one_line(&self) -> String {
+        let mut text = self.to_string();
+        for cause in self.causes() {
+            text += &format!(": {cause}");
+        }
+        match self.trouble.hint_text() {
+            Some(hint) => format!("{text} ({hint})"),
+            None => text,
+        }
     }
 
-    pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
-        self.causes.push(cause.into());
-        self
+    pub(super) fn causes(&self) -> &[String] {
+        self.trouble.causes()
     }
 
     /// The user wanted an end while this was under way.
@@ -64,7 +111,7 @@ impl RemoteError {
             RemoteFault::Interrupted,
             format!("interrupted while {address} was being asked"),
         )
-        .hint("the same command continues where it stopped")
+        .with_hint("the same command continues where it stopped")
     }
 
     /// The server was silent for too long.
@@ -73,7 +120,7 @@ impl RemoteError {
             RemoteFault::Trouble,
             format!("{address} did not answer within {seconds:.0} s"),
         )
-        .hint("is it overloaded? `timeout` in `runner.toml` says how long it may be silent")
+        .with_hint("is it overloaded? `timeout` in `runner.toml` says how long it may be silent")
     }
 
     /// The server sends, but so slowly that nothing would come of it.
@@ -82,118 +129,112 @@ impl RemoteError {
             RemoteFault::Trouble,
             format!("{address} sent no more than {bytes} B within {seconds:.0} s"),
         )
-        .hint("is it overloaded? a longer `timeout` in `runner.toml` puts up with more")
+        .with_hint("is it overloaded? a longer `timeout` in `runner.toml` puts up with more")
     }
 
     /// Sorts an error of `object_store`.
     pub(super) fn of(error: &object_store::Error, address: &Address) -> Self {
-        use object_store::Error as Source;
         let chain = chain(error);
         let text = chain.join(": ");
-        let said = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        // Without any credentials the clients ask the machine whether it is one of the provider's own.
-        if said(&[
-            "/latest/api/token",
-            "/latest/meta-data",
-            "169.254.169.254",
-            "metadata.google.internal",
-        ]) {
-            return Self::new(
-                RemoteFault::Unusable,
-                format!("there are no credentials for {address}"),
-            )
-            .because("the environment has none, and this machine has no role")
-            .hint(address.credentials_hint());
+        if says(&text, &ASKED_THE_MACHINE) {
+            let message = format!("there are no credentials for {address}");
+            return Self::new(RemoteFault::Unusable, message)
+                .because("the environment has none, and this machine has no role")
+                .with_hint(address.credentials_hint());
         }
-        if said(&[
-            "NoSuchBucket",
-            "BucketNotFound",
-            "ContainerNotFound",
-            "The specified bucket does not exist",
-        ]) {
-            return Self::new(
-                RemoteFault::Unusable,
-                format!("there is no bucket or container as {address} names it"),
-            )
-            .hint("make it first, or mend the address: `runner` makes objects, not buckets");
+        if says(&text, &NO_BUCKET) {
+            let message = format!("there is no bucket or container as {address} names it");
+            let hint = "make it first, or mend the address: `runner` makes objects, not buckets";
+            return Self::new(RemoteFault::Unusable, message).with_hint(hint);
         }
-        let fault = match error {
-            Source::NotFound { .. } => RemoteFault::Absent,
-            _ if said(&NO_REST) => RemoteFault::Whole,
-            Source::PermissionDenied { .. } | Source::Unauthenticated { .. } => {
-                RemoteFault::Refused
-            }
-            Source::NotImplemented { .. }
-            | Source::NotSupported { .. }
-            | Source::UnknownConfigurationKey { .. } => RemoteFault::Refused,
-            _ if said(&[
-                "403 Forbidden",
-                "401 Unauthorized",
-                "405 Method Not Allowed",
-                "501 Not Implemented",
-            ]) =>
-            {
-                RemoteFault::Refused
-            }
-            _ if said(&FULL) => RemoteFault::Refused,
-            _ => RemoteFault::Trouble,
-        };
-        let (message, hint) = match fault {
-            RemoteFault::Absent => (format!("{address} has no such object"), None),
-            RemoteFault::Refused
-                if said(&[
-                    "405 Method",
-                    "501 Not",
-                    "not yet implemented",
-                    "not supported",
-                ]) =>
-            {
-                (
-                    format!("{address} cannot do what was asked"),
-                    Some("use it with `mode = \"read\"`".to_owned()),
-                )
-            }
-            RemoteFault::Refused if !said(&FULL) => (
-                format!("{address} refuses these credentials"),
-                Some(address.permissions_hint().to_owned()),
-            ),
-            _ if said(&[
-                "onnection refused",
-                "dns error",
-                "error trying to connect",
-                "tcp connect",
-                "failed to lookup",
-            ]) =>
-            {
-                (
-                    format!("{address} cannot be reached"),
-                    Some("is the server up, and is the address right?".to_owned()),
-                )
-            }
-            _ if said(&FULL) => (
-                format!("{address} is full"),
-                Some(
-                    "free space there: `runner cache gc --on-remote --older-than \"30 d\"`"
-                        .to_owned(),
-                ),
-            ),
-            _ => (format!("{address} fails"), None),
-        };
-        let unreachable = message.ends_with("cannot be reached");
-        // Nothing was answered: only the last cause says something.
-        let causes = if unreachable {
-            &chain[chain.len() - 1..]
+        let fault = fault_of(error, &text);
+        let (refused, full) = (fault == RemoteFault::Refused, says(&text, &FULL));
+        let mut causes = &chain[..];
+        let (message, hint) = if fault == RemoteFault::Absent {
+            ("has no such object", None)
+        } else if refused && says(&text, &NOT_OFFERED) {
+            let hint = "use it with `mode = \"read\"`";
+            ("cannot do what was asked", Some(hint))
+        } else if refused && !full {
+            (
+                "refuses these credentials",
+                Some(address.permissions_hint()),
+            )
+        } else if says(&text, &UNREACHABLE) {
+            // Nothing was answered: only the last cause says something.
+            causes = &chain[chain.len() - 1..];
+            let hint = "is the server up, and is the address right?";
+            ("cannot be reached", Some(hint))
+        } else if full {
+            let hint = "free space there: `runner cache gc --on-remote --older-than \"30 d\"`";
+            ("is full", Some(hint))
         } else {
-            &chain[..]
+            ("fails", None)
         };
-        Self {
-            fault,
-            message,
-            causes: causes.iter().map(|cause| shortened(cause)).collect(),
-            hint,
-        }
+        let causes = causes.iter().map(|cause| shortened(cause)).collect();
+        let trouble = Trouble::new(format!("{address} {message}"))
+            .with_causes(causes)
+            .maybe_hint(hint.map(str::to_owned));
+        Self { fault, trouble }
     }
 }
+
+fn fault_of(error: &object_store::Error, text: &str) -> RemoteFault {
+    use object_store::Error as Source;
+    match error {
+        Source::NotFound { .. } => RemoteFault::Absent,
+        _ if says(text, &NO_REST) => RemoteFault::Whole,
+        Source::PermissionDenied { .. }
+        | Source::Unauthenticated { .. }
+        | Source::NotImplemented { .. }
+        | Source::NotSupported { .. }
+        | Source::UnknownConfigurationKey { .. } => RemoteFault::Refused,
+        _ if says(text, &FORBIDDEN) || says(text, &FULL) => RemoteFault::Refused,
+        _ => RemoteFault::Trouble,
+    }
+}
+
+fn says(text: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| text.contains(word))
+}
+
+/// Without any credentials the clients ask the machine whether it is one of the provider's own.
+const ASKED_THE_MACHINE: [&str; 4] = [
+    "/latest/api/token",
+    "/latest/meta-data",
+    "169.254.169.254",
+    "metadata.google.internal",
+];
+
+const NO_BUCKET: [&str; 4] = [
+    "NoSuchBucket",
+    "BucketNotFound",
+    "ContainerNotFound",
+    "The specified bucket does not exist",
+];
+
+const FORBIDDEN: [&str; 4] = [
+    "403 Forbidden",
+    "401 Unauthorized",
+    "405 Method Not Allowed",
+    "501 Not Implemented",
+];
+
+/// What a server says that takes nothing.
+const NOT_OFFERED: [&str; 4] = [
+    "405 Method",
+    "501 Not",
+    "not yet implemented",
+    "not supported",
+];
+
+const UNREACHABLE: [&str; 5] = [
+    "onnection refused",
+    "dns error",
+    "error trying to connect",
+    "tcp connect",
+    "failed to lookup",
+];
 
 /// What servers and disks say when nothing more fits.
 const FULL: [&str; 5] = [

@@ -88,7 +88,8 @@ impl Shared {
             failure: None,
         };
         let found = arriving.length();
-        for is_last in [false, true] {
+        // The fault may lie in what an earlier process left here: then once more from the start.
+        for _ in 0..2 {
             self.download(&mut arriving, record)?;
             if arriving.partial.digest() == record.object {
                 arriving.partial.place(layout, &place)?;
@@ -99,11 +100,7 @@ impl Shared {
                 });
                 return Ok(());
             }
-            // The fault may lie in what an earlier process left here: once more from the start.
             arriving.partial.restart()?;
-            if is_last {
-                break;
-            }
         }
         self.distrust(record.object);
         let wrong = self.wrong_bytes(record);
@@ -139,10 +136,10 @@ impl Shared {
         };
         match self.client.stream(&Names::object(record), &mut reading) {
             Ok(()) => Ok(reading.digest.finish() == record.object),
-            Err(error) if matches!(error.fault, RemoteFault::Damaged | RemoteFault::Absent) => {
-                Ok(false)
-            }
-            Err(error) => Err(error),
+            Err(error) => match error.fault {
+                RemoteFault::Damaged | RemoteFault::Absent => Ok(false),
+                _ => Err(error),
+            },
         }
     }
 
@@ -153,7 +150,7 @@ impl Shared {
             record.object.short()
         );
         RemoteError::new(RemoteFault::Damaged, message)
-            .hint("`runner cache push --verify` from a store that has it puts it right")
+            .with_hint("`runner cache push --verify` from a store that has it puts it right")
     }
 
     /// Counts something that was wrong there. The user is told once, and at the end how much it was.
@@ -163,12 +160,8 @@ impl Shared {
             is_first = traffic.wrong == 0;
             traffic.wrong += 1;
         });
-        let hint = wrong
-            .hint
-            .as_ref()
-            .map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
         if is_first && !self.client.options().by_request {
-            tracing::warn!("{wrong}; it is not used{hint}");
+            tracing::warn!("{wrong}; it is not used{}", wrong.hint_line());
         } else {
             tracing::debug!("{wrong}; it is not used");
         }

@@ -45,7 +45,7 @@ pub(super) struct Outgoing {
 pub(super) struct Announced<'a> {
     files: &'a Files,
     name: String,
-    file: Arc<Outgoing>,
+    pub file: Arc<Outgoing>,
 }
 
 impl Files {
@@ -61,16 +61,9 @@ impl Files {
 
     /// The file that a request to this path is to carry. Names hold digests: none is the end of another.
     fn of(&self, path: &str) -> Option<Arc<Outgoing>> {
-        lock(&self.0)
-            .iter()
-            .find(|(name, _)| path.ends_with(name.as_str()))
-            .map(|(_, file)| Arc::clone(file))
-    }
-}
-
-impl Announced<'_> {
-    pub fn file(&self) -> Arc<Outgoing> {
-        Arc::clone(&self.file)
+        let files = lock(&self.0);
+        let (_, file) = files.iter().find(|(name, _)| path.ends_with(*name))?;
+        Some(Arc::clone(file))
     }
 }
 
@@ -151,17 +144,15 @@ impl Reading {
             .read_to_end(&mut chunk)? as u64;
         self.digest.update(&chunk);
         self.read += count;
-        let wrong = |reason: &str| {
-            Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                reason.to_owned(),
-            ))
-        };
+        let invalid = io::ErrorKind::InvalidData;
         if count == 0 {
-            return wrong("it is shorter than it should be");
+            return Err(io::Error::new(invalid, "it is shorter than it should be"));
         }
         if self.read == self.outgoing.length && self.digest.finish() != self.outgoing.digest {
-            return wrong("its bytes are not those of its name");
+            return Err(io::Error::new(
+                invalid,
+                "its bytes are not those of its name",
+            ));
         }
         self.outgoing.taken.store(self.read, Ordering::Relaxed);
         Ok(Some(chunk))

@@ -151,8 +151,9 @@ impl Shared {
             self.client.address(),
             key.short()
         );
-        let wrong = RemoteError::new(RemoteFault::Damaged, message)
-            .hint("`runner cache push --verify` from a store that has its results puts it right");
+        let wrong = RemoteError::new(RemoteFault::Damaged, message).with_hint(
+            "`runner cache push --verify` from a store that has its results puts it right",
+        );
         self.tell_wrong(&wrong);
         Ok(None)
     }

@@ -1,15 +1,16 @@
-//! A file that is being fetched. It lies in `tmp/` under the name of its object, so that whoever fetches it next goes on
+//! A file that is being fetched. It lies in `tmp/` under the name of its object, so that whatever fetches it next continues
 //! where it ended, even after a crash. One process at a time has it; the lock goes with the process. A lock that does not
 //! hold, as on some network file systems, costs work only: what is placed is checked, and checked again when it is read.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use contract::artifact::{ByteDigest, Digest};
 
 use super::super::object::{rename_into, temporary};
+use super::super::tree::{options_for_plain, regular};
 use super::super::{CacheError, Layout};
 
 /// An object on its way from a remote.
@@ -52,34 +53,21 @@ impl Partial {
     }
 
     fn read_back(&mut self, most: u64) -> Result<(), CacheError> {
-        if self
-            .file
-            .metadata()
-            .map_err(CacheError::io("read", &self.path))?
-            .len()
-            > most
-        {
-            return self.restart();
-        }
+        let found = self.file.metadata();
+        let mut length = found.map_err(CacheError::io("read", &self.path))?.len();
         let mut buffer = vec![0; 1 << 16];
-        loop {
-            match self
-                .file
-                .read(&mut buffer)
-                .map_err(CacheError::io("read", &self.path))?
-            {
-                0 => break,
-                count => {
-                    self.digest.update(&buffer[..count]);
-                    self.length += count as u64;
-                }
+        while length <= most {
+            let read = self.file.read(&mut buffer);
+            let count = read.map_err(CacheError::io("read", &self.path))?;
+            if count == 0 {
+                return Ok(());
             }
+            self.digest.update(&buffer[..count]);
+            self.length += count as u64;
+            length = self.length;
         }
-        if self.length > most {
-            self.restart()
-        } else {
-            Ok(())
-        }
+        // More bytes than the object has are not the object's.
+        self.restart()
     }
 
     pub fn length(&self) -> u64 {
@@ -102,12 +90,8 @@ impl Partial {
 
     /// Forgets what is there.
     pub fn restart(&mut self) -> Result<(), CacheError> {
-        self.file
-            .set_len(0)
-            .map_err(CacheError::io("write", &self.path))?;
-        self.file
-            .seek(SeekFrom::Start(0))
-            .map_err(CacheError::io("write", &self.path))?;
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(CacheError::io("write", &self.path))?;
         self.digest = ByteDigest::default();
         self.length = 0;
         Ok(())
@@ -140,20 +124,9 @@ fn is_full(error: &io::Error) -> bool {
 
 /// Opens the file or makes it; a link or a pipe in its place is not followed or waited for.
 fn create(path: &Path) -> io::Result<File> {
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-    let mut options = File::options();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .custom_flags(flags.cast_signed());
-    let file = options.open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::ErrorKind::InvalidData.into())
-    }
+    let mut options = options_for_plain();
+    options.read(true).write(true).create(true).truncate(false);
+    regular(options.open(path)?)
 }
 
 /// The file, if nobody else has it.

@@ -1,5 +1,5 @@
-//! Results to a remote: the objects of an action, then the action. Sending is idempotent, so whatever is interrupted is
-//! simply begun again; the order is what lets others trust an action that they see.
+//! Results to a remote: the objects of an action, then the action. Sending is idempotent, so an interrupted transfer is
+//! simply repeated; the order is what lets others trust an action that they see.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -81,13 +81,11 @@ impl Shared {
         let sent = in_parallel(&objects, parallel, |record| {
             self.send_object(layout, record)
         });
+        // The action goes last: others trust an action that they see.
         let all: Result<Vec<Sent>, RemoteError> = sent.into_iter().collect();
-        match all.and_then(|_| self.send_action(action)) {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::debug!("the results of {} were not sent: {error}", action.kind);
-                self.count(|traffic| traffic.unsent += 1);
-            }
+        if let Err(error) = all.and_then(|_| self.send_action(action)) {
+            tracing::debug!("the results of {} were not sent: {error}", action.kind);
+            self.count(|traffic| traffic.unsent += 1);
         }
     }
 
@@ -127,20 +125,17 @@ impl Shared {
                 .client
                 .put_large(name, record.bytes, &record.object, &path);
         }
-        let damaged = |reason: String| {
-            RemoteError::new(
-                RemoteFault::Damaged,
-                format!("object {} here is damaged or gone", record.object.short()),
-            )
-            .because(reason)
-            .hint("`runner cache verify` looks at all of them")
+        let reason = match read_whole(layout, &path, record.bytes) {
+            Ok(bytes) if Digest::of_bytes(&bytes) == record.object => {
+                return self.client.put(name, bytes);
+            }
+            Ok(_) => "its bytes are not those of its name".to_owned(),
+            Err(error) => error.to_string(),
         };
-        let bytes =
-            read_whole(layout, &path, record.bytes).map_err(|error| damaged(error.to_string()))?;
-        if Digest::of_bytes(&bytes) != record.object {
-            return Err(damaged("its bytes are not those of its name".to_owned()));
-        }
-        self.client.put(name, bytes)
+        let message = format!("object {} here is damaged or gone", record.object.short());
+        Err(RemoteError::new(RemoteFault::Damaged, message)
+            .because(reason)
+            .with_hint("`runner cache verify` looks at all of them"))
     }
 
     /// Sends an action all of whose objects are there.

@@ -59,13 +59,16 @@ impl Store {
     /// Says that these keys will be asked for.
     pub fn anticipate_all(&self, keys: impl Iterator<Item = Key>) {
         if self.remote.is_some() {
-            keys.filter(|key| !self.layout().holds(&self.layout().action(key)))
-                .for_each(|key| self.prefetch(&key));
+            for key in keys {
+                if !self.layout().holds(&self.layout().action(&key)) {
+                    self.prefetch(&key);
+                }
+            }
         }
     }
 
     /// Fetches what is not here of these objects and their parts, many at a time. What the remote does not have stays
-    /// missing, which whoever loads it is told.
+    /// missing, and loading it fails.
     ///
     /// # Errors
     /// If the store here cannot take it.
@@ -93,10 +96,8 @@ impl Store {
 
     /// Hands in an action that is published here.
     pub(in super::super) fn offer(&self, action: Action) {
-        if let Some(remote) = self
-            .remote
-            .as_ref()
-            .filter(|remote| remote.options().mode == RemoteMode::ReadWrite)
+        if let Some(remote) = &self.remote
+            && remote.mode() == RemoteMode::ReadWrite
         {
             remote.uploads.offer(self.layout(), action);
         }
@@ -117,40 +118,38 @@ impl Store {
         &self,
         actions: impl Iterator<Item = &'a Action>,
     ) -> Result<usize, CacheError> {
-        let is_news = |action: &&Action| {
-            self.has_outputs(action)
-                && !matches!(self.usable_action(&action.key), Ok(Some(known)) if known.outputs == action.outputs)
-        };
-        let news: Vec<&Action> = actions.filter(is_news).collect();
+        let mut news = Vec::new();
+        for action in actions.filter(|action| self.has_outputs(action)) {
+            match self.usable_action(&action.key) {
+                Ok(Some(known)) if known.outputs == action.outputs => {}
+                _ => news.push(action),
+            }
+        }
         if news.is_empty() {
             return Ok(0);
         }
-        // Their objects have just come.
+        // Their objects have just come, and an action must not outlive a crash that its objects did not.
         let root = self.layout().root();
         let flushed = File::open(root).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?));
         flushed.map_err(CacheError::io("flush", root))?;
         self.write_actions(&news)
     }
 
-    /// Writes actions whose objects are all here and on disk. Says how many of them there are now: what a collection of garbage took
-    /// away in the meantime is left out.
+    /// Writes actions whose objects are all here and on disk. Returns how many of them there are now: what a collection of
+    /// garbage took away in the meantime is left out.
     ///
     /// # Errors
     /// If the store cannot be written.
     pub fn write_actions(&self, actions: &[&Action]) -> Result<usize, CacheError> {
         let layout = self.layout();
-        let gripped = |action: &&Action| {
+        // A second name for every object first: what a collection takes away from now on is given back when the action appears.
+        let mut held = Vec::with_capacity(actions.len());
+        for action in actions {
             let mut hold = Hold::default();
-            let all = action
-                .outputs
-                .iter()
-                .all(|output| hold.grip_all(layout, &output.record, Grip::Loose));
-            all.then_some(hold)
-        };
-        let held: Vec<(&Action, Hold)> = actions
-            .iter()
-            .filter_map(|action| Some((*action, gripped(action)?)))
-            .collect();
+            if hold.grip_action(layout, action, Grip::Loose) {
+                held.push((action, hold));
+            }
+        }
         let mut written = 0;
         for (action, hold) in held {
             let (aside, file) = write_aside(layout, &seal(action))?;

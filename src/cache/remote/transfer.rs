@@ -1,11 +1,12 @@
 //! Copying by request: actions and all that they name, to a remote or from it. Many objects at a time; what is there is
-//! not sent, what is here is not fetched, so a transfer that was interrupted goes on where it ended.
+//! not sent, what is here is not fetched, so a transfer that was interrupted continues where it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use contract::artifact::Digest;
+use contract::{Trouble, TroubleKind};
 use serde::Serialize;
 
 use super::super::chain::seal_of;
@@ -15,11 +16,12 @@ use super::fetch::FetchError;
 use super::names::Names;
 use super::pool::in_parallel;
 use super::{Remote, RemoteError, RemoteFault, lock};
+use crate::diagnostic::AsTrouble;
 
 /// For more files than this it is cheaper to list what is there than to ask for each.
 const LIST_ABOVE: usize = 300;
 
-/// How far a transfer is, for whoever shows it.
+/// How far a transfer is, to be shown.
 #[derive(Debug, Default)]
 pub struct Progress {
     pub objects: AtomicU64,
@@ -28,7 +30,7 @@ pub struct Progress {
     pub all_bytes: AtomicU64,
     /// What is there is read back.
     pub checking: AtomicBool,
-    /// Set where going on makes no sense: nothing more is begun.
+    /// Set where more would fail the same way: nothing more is begun.
     cancelled: AtomicBool,
 }
 
@@ -42,14 +44,15 @@ pub struct PushOptions {
 }
 
 impl Progress {
-    fn begin<'a>(&self, records: impl Iterator<Item = &'a ObjectRecord>) {
-        let (mut objects, mut bytes) = (0, 0);
-        for record in records {
-            objects += 1;
-            bytes += record.bytes;
-        }
+    fn begin(&self, records: &[&ObjectRecord]) {
+        let (objects, bytes) = amount(records);
         self.all_bytes.store(bytes, Ordering::Relaxed);
         self.all_objects.store(objects, Ordering::Relaxed);
+    }
+
+    fn arrived(&self, objects: u64, bytes: u64) {
+        self.objects.fetch_add(objects, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn is_cancelled(&self) -> bool {
@@ -86,9 +89,9 @@ impl TransferReport {
     }
 }
 
-/// Reasons for what did not work, each told once.
+/// Reasons for what did not work, by their messages: each is reported once.
 #[derive(Debug, Default)]
-struct Reasons(Mutex<BTreeMap<String, RemoteError>>);
+struct Reasons(Mutex<BTreeMap<String, String>>);
 
 impl Reasons {
     fn note(&self, error: &RemoteError) {
@@ -96,25 +99,20 @@ impl Reasons {
             return;
         }
         lock(&self.0)
-            .entry(error.message.clone())
-            .or_insert_with(|| error.clone());
+            .entry(error.to_string())
+            .or_insert_with(|| error.in_one_line());
     }
 
-    fn texts(&self) -> Vec<String> {
-        let text = |error: &RemoteError| {
-            let causes: String = error
-                .causes
-                .iter()
-                .map(|cause| format!(": {cause}"))
-                .collect();
-            let hint = error
-                .hint
-                .as_ref()
-                .map_or_else(String::new, |hint| format!(" ({hint})"));
-            format!("{error}{causes}{hint}")
-        };
-        lock(&self.0).values().map(text).collect()
+    fn texts(self) -> Vec<String> {
+        let texts = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        texts.into_values().collect()
     }
+}
+
+/// How many objects these are, and their bytes.
+fn amount(records: &[&ObjectRecord]) -> (u64, u64) {
+    let bytes = records.iter().map(|record| record.bytes).sum();
+    (records.len() as u64, bytes)
 }
 
 /// Every object of these actions once, in the order in which they are named.
@@ -154,58 +152,54 @@ impl Remote {
             report.objects_wrong = self.drop_wrong_objects(&objects, &mut present, progress)?;
             report.actions_wrong = self.drop_wrong_actions(&actions, &mut known)?;
         }
-        let (there, new): (Vec<&ObjectRecord>, _) = objects
+        let (there, new): (Vec<&ObjectRecord>, Vec<&ObjectRecord>) = objects
             .into_iter()
             .partition(|record| present.contains(&record.object));
-        report.objects_present = there.len() as u64;
-        report.bytes_present = there.iter().map(|record| record.bytes).sum();
+        (report.objects_present, report.bytes_present) = amount(&there);
         report.actions_present = known.len();
-        progress.begin(new.iter().copied());
-        let unsent: Vec<&Action> = actions
-            .iter()
-            .filter(|action| !known.contains(&action.key))
-            .collect();
+        progress.begin(&new);
+        let mut unsent: Vec<&Action> = actions.iter().collect();
+        unsent.retain(|action| !known.contains(&action.key));
         if options.dry_run {
-            report.objects = new.len() as u64;
-            report.bytes = new.iter().map(|record| record.bytes).sum();
+            (report.objects, report.bytes) = amount(&new);
             report.actions = unsent.len();
             return Ok(report);
         }
         let reasons = Reasons::default();
-        let send = |record: &&ObjectRecord| {
+        let sent = in_parallel(&new, self.options().parallel, |record| {
             let sent = self.shared.send_object(store.layout(), record);
-            sent.inspect_err(|error| reasons.note(error)).ok()?;
-            progress.objects.fetch_add(1, Ordering::Relaxed);
-            progress.bytes.fetch_add(record.bytes, Ordering::Relaxed);
-            Some((record.object, record.bytes))
-        };
-        let sent: Vec<(Digest, u64)> = in_parallel(&new, self.options().parallel, send)
-            .into_iter()
-            .flatten()
-            .collect();
-        report.objects = sent.len() as u64;
-        report.bytes = sent.iter().map(|(_, bytes)| bytes).sum();
-        let arrived: BTreeSet<Digest> = sent
-            .into_iter()
-            .map(|(object, _)| object)
-            .chain(present)
-            .collect();
-        // Objects that were there already may have lost their action, or not have had one yet.
-        let whole = |action: &&&Action| {
+            if sent.is_ok() {
+                progress.arrived(1, record.bytes);
+            }
+            sent
+        });
+        for (record, sent) in new.iter().zip(sent) {
+            match sent {
+                Ok(_) => {
+                    report.objects += 1;
+                    report.bytes += record.bytes;
+                    present.insert(record.object);
+                }
+                Err(error) => reasons.note(&error),
+            }
+        }
+        // Only actions of which everything is there: others trust an action that they see. Objects that were there already
+        // may have lost their action, or not have had one yet.
+        let due = unsent.len();
+        unsent.retain(|action| {
             action
                 .objects()
-                .all(|record| arrived.contains(&record.object))
-        };
-        let sendable: Vec<&Action> = unsent.iter().filter(whole).copied().collect();
-        let send = |action: &&Action| {
-            self.shared
-                .send_action(action)
-                .inspect_err(|error| reasons.note(error))
-                .is_ok()
-        };
-        let sent = in_parallel(&sendable, self.options().parallel, send);
-        report.actions = sent.iter().filter(|sent| **sent).count();
-        report.failed = unsent.len() - report.actions;
+                .all(|record| present.contains(&record.object))
+        });
+        for sent in in_parallel(&unsent, self.options().parallel, |action| {
+            self.shared.send_action(action)
+        }) {
+            match sent {
+                Ok(()) => report.actions += 1,
+                Err(error) => reasons.note(&error),
+            }
+        }
+        report.failed = due - report.actions;
         report.interrupted = self.shared.client.is_interrupted();
         report.reasons = reasons.texts();
         Ok(report)
@@ -214,44 +208,43 @@ impl Remote {
     /// Which of these objects are there with their size.
     fn objects_there(&self, objects: &[&ObjectRecord]) -> Result<BTreeSet<Digest>, RemoteError> {
         let sizes = self.sizes(Names::OBJECTS, objects, |record| Names::object(record))?;
-        let there = objects
-            .iter()
-            .zip(sizes)
-            .filter(|(record, size)| *size == Some(record.bytes));
-        Ok(there.map(|(record, _)| record.object).collect())
+        let mut there = BTreeSet::new();
+        for (record, size) in objects.iter().zip(sizes) {
+            if size == Some(record.bytes) {
+                there.insert(record.object);
+            }
+        }
+        Ok(there)
     }
 
     /// Which of these actions are there, by size.
     fn actions_there(&self, actions: &[Action]) -> Result<BTreeSet<Key>, RemoteError> {
         let sizes = self.sizes(Names::ACTIONS, actions, |action| Names::action(&action.key))?;
-        let there = actions
-            .iter()
-            .zip(sizes)
-            .filter(|(action, size)| *size == Some(seal(action).len() as u64));
-        Ok(there.map(|(action, _)| action.key).collect())
+        let mut there = BTreeSet::new();
+        for (action, size) in actions.iter().zip(sizes) {
+            if size == Some(seal(action).len() as u64) {
+                there.insert(action.key);
+            }
+        }
+        Ok(there)
     }
 
-    /// Reads back the objects that are there, and takes those with wrong bytes from the set. Says how many those were.
+    /// Reads back the objects that are there, and takes those with wrong bytes from the set. Returns how many those were.
     fn drop_wrong_objects(
         &self,
         objects: &[&ObjectRecord],
         present: &mut BTreeSet<Digest>,
         progress: &Progress,
     ) -> Result<u64, RemoteError> {
-        let there: Vec<&ObjectRecord> = objects
-            .iter()
-            .filter(|record| present.contains(&record.object))
-            .copied()
-            .collect();
+        let mut there = objects.to_vec();
+        there.retain(|record| present.contains(&record.object));
         progress.checking.store(true, Ordering::Relaxed);
-        progress.begin(there.iter().copied());
-        let is_right = |record: &&ObjectRecord| {
+        progress.begin(&there);
+        let right = in_parallel(&there, self.options().parallel, |record| {
             let right = self.shared.is_right(record);
-            progress.objects.fetch_add(1, Ordering::Relaxed);
-            progress.bytes.fetch_add(record.bytes, Ordering::Relaxed);
+            progress.arrived(1, record.bytes);
             right
-        };
-        let right = in_parallel(&there, self.options().parallel, is_right);
+        });
         let mut wrong = 0;
         for (record, right) in there.into_iter().zip(right) {
             if !right? {
@@ -266,31 +259,22 @@ impl Remote {
         Ok(wrong)
     }
 
-    /// Takes the actions from the set that are there, but cannot be read or name other outputs. Says how many those were.
+    /// Takes the actions from the set that are there, but cannot be read or name other outputs. Returns how many those were.
     fn drop_wrong_actions(
         &self,
         actions: &[Action],
         known: &mut BTreeSet<Key>,
     ) -> Result<usize, RemoteError> {
-        let there: Vec<&Action> = actions
-            .iter()
-            .filter(|action| known.contains(&action.key))
-            .collect();
-        let is_right = |action: &&Action| {
-            let text = self
-                .shared
-                .client
-                .record(&Names::action(&action.key))?
-                .unwrap_or_default();
-            let found = unseal::<Action>(&text);
-            Ok(found
-                .is_some_and(|found| found.key == action.key && found.outputs == action.outputs))
-        };
-        let right: Vec<Result<bool, RemoteError>> =
-            in_parallel(&there, self.options().parallel, is_right);
+        let mut there: Vec<&Action> = actions.iter().collect();
+        there.retain(|action| known.contains(&action.key));
+        let texts = in_parallel(&there, self.options().parallel, |action| {
+            self.shared.client.record(&Names::action(&action.key))
+        });
         let mut wrong = 0;
-        for (action, right) in there.into_iter().zip(right) {
-            if !right? {
+        for (action, text) in there.into_iter().zip(texts) {
+            let found: Option<Action> = unseal(&text?.unwrap_or_default());
+            if found.is_none_or(|found| found.key != action.key || found.outputs != action.outputs)
+            {
                 known.remove(&action.key);
                 wrong += 1;
             }
@@ -312,10 +296,8 @@ impl Remote {
                 .into_iter()
                 .map(|file| (file.name, file.bytes))
                 .collect();
-            return Ok(items
-                .iter()
-                .map(|item| listed.get(&name(item)).copied())
-                .collect());
+            let sizes = items.iter().map(|item| listed.get(&name(item)).copied());
+            return Ok(sizes.collect());
         }
         let sizes = in_parallel(items, self.options().parallel, |item| {
             self.shared.client.size(&name(item))
@@ -360,46 +342,44 @@ impl Remote {
                 }
             }
         }
-        let (here, new): (Vec<&ObjectRecord>, _) = distinct(&actions)
+        let (here, new): (Vec<&ObjectRecord>, Vec<&ObjectRecord>) = distinct(&actions)
             .into_iter()
             .partition(|record| store.is_present(record));
-        report.objects_present += here.len() as u64;
-        report.bytes_present += here.iter().map(|record| record.bytes).sum::<u64>();
-        progress.begin(new.iter().copied());
+        let (objects, bytes) = amount(&here);
+        report.objects_present += objects;
+        report.bytes_present += bytes;
+        progress.begin(&new);
         if dry_run {
-            report.objects = new.len() as u64;
-            report.bytes = new.iter().map(|record| record.bytes).sum();
+            (report.objects, report.bytes) = amount(&new);
             report.actions = actions.len();
             report.reasons = reasons.texts();
             return Ok(report);
         }
-        let told = |bytes: u64| {
-            progress.bytes.fetch_add(bytes, Ordering::Relaxed);
-        };
-        let fetch = |record: &&ObjectRecord| {
+        let fetched = in_parallel(&new, self.options().parallel, |record| {
             if progress.is_cancelled() || self.shared.client.is_interrupted() {
-                return Ok(None);
+                return None;
             }
-            match self.shared.fetch(store.layout(), record, &told) {
-                Ok(()) => {
-                    progress.objects.fetch_add(1, Ordering::Relaxed);
-                    Ok(Some(record.bytes))
-                }
-                Err(FetchError::Remote(error)) => {
-                    reasons.note(&error);
-                    Ok(None)
-                }
-                Err(FetchError::Local(error)) => {
-                    // A full disk does not get better by going on.
-                    progress.cancelled.store(true, Ordering::Relaxed);
-                    Err(error)
-                }
+            let told = |bytes| progress.arrived(0, bytes);
+            let fetched = self.shared.fetch(store.layout(), record, &told);
+            match &fetched {
+                Ok(()) => progress.arrived(1, 0),
+                Err(FetchError::Remote(_)) => {}
+                // A full disk does not get better: nothing more is begun.
+                Err(FetchError::Local(_)) => progress.cancelled.store(true, Ordering::Relaxed),
             }
-        };
-        let fetched = in_parallel(&new, self.options().parallel, fetch);
-        let fetched: Vec<Option<u64>> = fetched.into_iter().collect::<Result<_, _>>()?;
-        report.objects = fetched.iter().flatten().count() as u64;
-        report.bytes = fetched.iter().flatten().sum();
+            Some(fetched)
+        });
+        for (record, fetched) in new.iter().zip(fetched) {
+            match fetched {
+                Some(Ok(())) => {
+                    report.objects += 1;
+                    report.bytes += record.bytes;
+                }
+                Some(Err(FetchError::Remote(error))) => reasons.note(&error),
+                Some(Err(FetchError::Local(error))) => return Err(error.into()),
+                None => {}
+            }
+        }
         report.actions = store.keep(actions.iter())?;
         report.failed += actions.len() - report.actions;
         report.interrupted = self.shared.client.is_interrupted();
@@ -409,12 +389,11 @@ impl Remote {
 
     /// The keys of all actions at the remote.
     pub fn keys(&self) -> Result<BTreeSet<Key>, RemoteError> {
-        let listed = self.shared.client.list(Names::ACTIONS)?;
-        Ok(listed
-            .iter()
-            .filter_map(|file| Names::digest(&file.name))
-            .map(Key)
-            .collect())
+        let mut keys = BTreeSet::new();
+        for file in self.shared.client.list(Names::ACTIONS)? {
+            keys.extend(Names::digest(&file.name).map(Key));
+        }
+        Ok(keys)
     }
 
     /// Sends the record of a run, so that others can name it.
@@ -436,15 +415,16 @@ impl Remote {
         if let Some(record) = self.run(&exact)? {
             return Ok(Some(record));
         }
-        let listed = self.shared.client.list(Names::RUNS)?;
-        let mut runs: Vec<RunId> = listed
-            .iter()
-            .filter_map(|file| Names::run_of(&file.name))
-            .collect();
-        runs.sort();
-        let is_meant = |run: &&RunId| !name.is_empty() && run.is_called(name);
-        match runs.iter().rev().find(is_meant) {
-            Some(run) => self.run(run),
+        let mut latest: Option<RunId> = None;
+        for file in self.shared.client.list(Names::RUNS)? {
+            if let Some(run) = Names::run_of(&file.name)
+                && run.is_called(name)
+            {
+                latest = latest.max(Some(run));
+            }
+        }
+        match latest {
+            Some(run) => self.run(&run),
             None => Ok(None),
         }
     }
@@ -455,19 +435,16 @@ impl Remote {
         /// Of more, the latest is hardly to be found among those that were sent before them.
         const LOOKED_AT: usize = 200;
         let listed = self.shared.client.list(Names::RUNS)?;
-        let mut sent: Vec<(i64, RunId)> = listed
-            .iter()
-            .filter_map(|file| Some((file.modified, Names::run_of(&file.name)?)))
-            .collect();
-        sent.sort();
-        let runs: Vec<RunId> = sent
-            .into_iter()
-            .rev()
-            .take(LOOKED_AT)
-            .map(|(_, run)| run)
-            .collect();
+        let mut sent: Vec<(i64, RunId)> = Vec::new();
+        for file in listed {
+            if let Some(run) = Names::run_of(&file.name) {
+                sent.push((file.modified, run));
+            }
+        }
+        sent.sort_by(|left, right| right.cmp(left));
+        sent.truncate(LOOKED_AT);
         let (mut records, mut damaged) = (Vec::new(), None);
-        for found in in_parallel(&runs, self.options().parallel, |run| self.run(run)) {
+        for found in in_parallel(&sent, self.options().parallel, |(_, run)| self.run(run)) {
             match found {
                 Ok(record) => records.extend(record),
                 Err(error) if error.fault == RemoteFault::Damaged => {
@@ -484,35 +461,25 @@ impl Remote {
 
     /// The record of a run at the remote.
     pub(super) fn run(&self, run: &RunId) -> Result<Option<RunRecord>, RemoteError> {
-        let is_name = !run.0.is_empty()
-            && run
-                .0
-                .chars()
-                .all(|each| each.is_ascii_alphanumeric() || each == '-');
-        if !is_name {
+        // Its name becomes part of an address.
+        if !run.is_plain() {
             return Ok(None);
         }
         let Some(text) = self.shared.client.record(&Names::run(run))? else {
             return Ok(None);
         };
-        let damaged = |reason: &str| {
-            RemoteError::new(
-                RemoteFault::Damaged,
-                format!("the record of run {run} at {} is damaged", self.address()),
-            )
-            .because(reason)
-        };
-        if seal_of(&text) == RecordSeal::Broken {
-            return Err(damaged("its seal does not fit"));
-        }
-        let record: RunRecord =
-            serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
-        // Its name becomes a path.
-        if record.run == *run {
-            Ok(Some(record))
+        let reason = if seal_of(&text) == RecordSeal::Broken {
+            "its seal does not fit".to_owned()
         } else {
-            Err(damaged("it belongs to another run"))
-        }
+            match serde_json::from_slice::<RunRecord>(&text) {
+                Ok(record) if record.run == *run => return Ok(Some(record)),
+                // Its name becomes a path here.
+                Ok(_) => "it belongs to another run".to_owned(),
+                Err(error) => error.to_string(),
+            }
+        };
+        let message = format!("the record of run {run} at {} is damaged", self.address());
+        Err(RemoteError::new(RemoteFault::Damaged, message).because(reason))
     }
 }
 
@@ -528,6 +495,23 @@ fn newest(mut records: Vec<RunRecord>) -> Option<RunRecord> {
         newest = records.swap_remove(next);
     }
     Some(newest)
+}
+
+impl AsTrouble for TransferError {
+    fn kind(&self) -> TroubleKind {
+        self.to_trouble().kind()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.to_trouble().hint_text().map(str::to_owned)
+    }
+
+    fn to_trouble(&self) -> Trouble {
+        match self {
+            Self::Remote(error) => error.to_trouble(),
+            Self::Local(error) => error.to_trouble(),
+        }
+    }
 }
 
 /// Why a transfer ended early.

@@ -5,14 +5,13 @@ use std::future::Future;
 use std::io::Read;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::artifact::{ByteDigest, Digest};
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 
 use super::super::tree::open_plain;
-use super::client::{Client, Connection, Direction, SHUTDOWN_TIMEOUT, SLOWEST, missing_place};
+use super::client::{Client, Direction, SHUTDOWN_TIMEOUT, SLOWEST, missing_place};
 use super::files::Outgoing;
 use super::{RemoteError, RemoteFault};
 
@@ -29,27 +28,18 @@ impl Client {
     /// Writes a file from memory.
     pub fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), RemoteError> {
         self.check_way(name)?;
-        let place = self.place(name);
+        let place = &self.place(name);
         let length = bytes.len() as u64;
-        let payload = PutPayload::from(bytes);
+        let payload = &PutPayload::from(bytes);
         let attempts = self.attempts(
             Direction::Writing,
             self.options().retries,
             self.patience_for(length),
         )?;
-        let operation = |connection: &Connection| {
-            let (store, place, payload) = (
-                Arc::clone(&connection.store),
-                place.clone(),
-                payload.clone(),
-            );
-            async move {
-                self.in_time_for(length, store.put(&place, payload))
-                    .await
-                    .map(drop)
-            }
-        };
-        self.request(attempts, operation)
+        let sent = self.request(attempts, |connection| {
+            self.in_time_for(length, connection.store.put(place, payload.clone()))
+        });
+        sent.map(drop)
             .map_err(|error| missing_place(error, self.address()))
     }
 
@@ -82,23 +72,20 @@ impl Client {
         digest: &Digest,
         file: &Path,
     ) -> Result<(), RemoteError> {
-        let place = self.place(name);
+        let place = &self.place(name);
         let attempts = self.attempts(Direction::Writing, 2, self.patience_for(length))?;
-        let operation = |connection: &Connection| {
-            let (store, place) = (Arc::clone(&connection.patient), place.clone());
-            async move {
-                let mut upload = self.in_time(store.put_multipart(&place)).await?;
-                let sent = self
-                    .send_pieces(upload.as_mut(), length, digest, file)
-                    .await;
-                if sent.is_err() {
-                    // What would lie there for ever and cost something goes, also when the user wants an end.
-                    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, upload.abort()).await;
-                }
-                sent
+        self.request(attempts, |connection| async move {
+            let begun = connection.patient.put_multipart(place);
+            let mut upload = self.in_time(begun).await?;
+            let sent = self
+                .send_pieces(upload.as_mut(), length, digest, file)
+                .await;
+            if sent.is_err() {
+                // What would lie there for ever and cost something goes, also when the user wants an end.
+                let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, upload.abort()).await;
             }
-        };
-        self.request(attempts, operation)
+            sent
+        })
     }
 
     async fn send_pieces(
@@ -137,26 +124,18 @@ impl Client {
         digest: &Digest,
         file: &Path,
     ) -> Result<(), RemoteError> {
-        let place = self.place(name);
+        let place = &self.place(name);
         let attempts = self.attempts(Direction::Writing, 2, self.patience_for(length))?;
-        let outgoing = self
+        let outgoing = &self
             .files
             .announce(name, Outgoing::new(file, length, *digest));
-        let operation = |connection: &Connection| {
-            let (store, place, outgoing) = (
-                Arc::clone(&connection.store),
-                place.clone(),
-                outgoing.file(),
-            );
-            async move {
-                let sent = self
-                    .while_it_moves(&outgoing, store.put(&place, PutPayload::default()))
-                    .await;
-                sent.map(drop)
-                    .map_err(|error| outgoing.failure().map_or(error, unreadable))
+        self.request(attempts, |connection| async move {
+            let request = connection.store.put(place, PutPayload::default());
+            match self.while_it_moves(&outgoing.file, request).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(outgoing.file.failure().map_or(error, unreadable)),
             }
-        };
-        self.request(attempts, operation)
+        })
     }
 
     /// An answer to a request that takes a file: silence is that nothing of it is taken, not that it takes long.
@@ -193,5 +172,5 @@ fn unreadable(reason: impl Into<String>) -> RemoteError {
         "the local object is damaged or cannot be read",
     )
     .because(reason)
-    .hint("`runner cache verify` looks at all of them")
+    .with_hint("`runner cache verify` looks at all of them")
 }

@@ -81,7 +81,7 @@ fn influence_ranking(board: &Leaderboard, influences: &[Influence]) -> Ranking {
             "Share of the variance that one axis explains alone, over {trials} trials. Interplay of axes does not \
              show, and few trials flatter axes of many values."
         ),
-        figure: "share of variance".to_owned(),
+        metric: "share of variance".to_owned(),
         bars: influences
             .iter()
             .map(|one| Bar {

@@ -37,7 +37,7 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Err
         if !arguments.dry_run {
             sweep.store.prepare()?;
         }
-        return submit(global, &mut sweep, arguments, backend.as_ref());
+        return submit(global, &mut sweep, arguments, &backend);
     }
     if arguments.dry_run {
         return dry_run(global, &mut sweep);

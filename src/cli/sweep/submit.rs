@@ -7,7 +7,7 @@ use super::RunArguments;
 use crate::diagnostic::counted;
 use crate::project::Choice;
 use crate::sweep::{
-    Backend, Handed, Job, JobId, Order, Part, Submission, Submitted, Sweep, submit as hand_in,
+    ChosenBackend, Handed, Job, JobId, Order, Part, Submission, Submitted, Sweep, submit as hand_in,
 };
 use crate::ui::{Paint, out, outln, print_json};
 
@@ -16,7 +16,7 @@ pub(super) fn submit(
     global: &Global,
     sweep: &mut Sweep,
     arguments: &RunArguments,
-    backend: &dyn Backend,
+    backend: &ChosenBackend,
 ) -> Result<Exit, Error> {
     let order = order(global, sweep, &arguments.choice.choice(), arguments.dry_run)?;
     submit_as(global, sweep, &order, backend, &[])
@@ -53,7 +53,7 @@ pub(super) fn submit_as(
     global: &Global,
     sweep: &mut Sweep,
     order: &Order,
-    backend: &dyn Backend,
+    backend: &ChosenBackend,
     before: &[Submission],
 ) -> Result<Exit, Error> {
     let nothing = |under_way: usize| {
@@ -79,7 +79,7 @@ pub(super) fn submit_as(
 }
 
 /// The scripts that would be submitted.
-fn print_scripts(backend: &dyn Backend, jobs: Vec<(Part, Job)>) {
+fn print_scripts(backend: &ChosenBackend, jobs: Vec<(Part, Job)>) {
     let mut earlier = Vec::new();
     for (part, mut job) in jobs {
         job.after.clone_from(&earlier);
@@ -90,7 +90,7 @@ fn print_scripts(backend: &dyn Backend, jobs: Vec<(Part, Job)>) {
     }
 }
 
-fn tell(global: &Global, sweep: &Sweep, handed: &Handed, backend: &dyn Backend) {
+fn tell(global: &Global, sweep: &Sweep, handed: &Handed, backend: &ChosenBackend) {
     let Handed {
         submission,
         jobs,

@@ -117,5 +117,5 @@ fn next(global: &Global, arguments: &Arguments, submission: &Submission) -> Resu
     before.push(submission.clone());
     let backend = find_backend(&submission.backend)?;
     let order = order(global, &opened, &choice, false)?;
-    submit_as(global, &mut opened, &order, backend.as_ref(), &before)
+    submit_as(global, &mut opened, &order, &backend, &before)
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::pipeline::Resources;
 use crate::pipeline::Sources;
 
 const EXAMPLE: &str = r#"pipeline: smd_tvnet
@@ -263,7 +264,7 @@ fn bad_overrides_point_at_the_command_line() {
       |
       = help: write it as `90 s`, `30 min` or `1h 30m`
 
-    error[bad-unit]: `memory` must be a size, found `4`
+    error[bad-unit]: `resources.memory` must be a size, found `4`
      --> command line:1:30
       |
     1 | --set model.resources.memory=4
@@ -428,7 +429,7 @@ stages:
     19 |     resources: {cpus: 0, memory: lots, gpu: 1}
        |                       ^
 
-    error[bad-unit]: `memory` must be a size, found `lots`
+    error[bad-unit]: `resources.memory` must be a size, found `lots`
       --> p.yaml:19:34
        |
     19 |     resources: {cpus: 0, memory: lots, gpu: 1}

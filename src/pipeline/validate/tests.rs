@@ -44,7 +44,7 @@ impl Optimizer for Adam {}
 impl Optimizer for Sgd {}
 
 static OPTIMIZERS: Table<dyn Optimizer> =
-    Table::new("optimizer", &[Entry::of::<Adam>(), Entry::of::<Sgd>()]).or_bare();
+    Table::new("optimizer", &[&[Entry::of::<Adam>(), Entry::of::<Sgd>()]]).or_bare();
 
 contract::tabled!(dyn Optimizer in OPTIMIZERS);
 
@@ -73,7 +73,7 @@ impl Model for Tvnet {}
 impl Model for Moment {}
 
 static MODELS: Table<dyn Model> =
-    Table::new("model", &[Entry::of::<Tvnet>(), Entry::of::<Moment>()]);
+    Table::new("model", &[&[Entry::of::<Tvnet>(), Entry::of::<Moment>()]]);
 
 contract::tabled!(dyn Model in MODELS);
 

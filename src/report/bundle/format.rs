@@ -7,7 +7,7 @@
 //! objects/ab/cdef….parquet       artifacts and blobs, named by the blake3 of their bytes
 //! pipeline/0.yaml 1.yaml …       the pipeline and what it includes; the manifest has their paths
 //! run/events.jsonl               events of the run, if there were any
-//! run/pipeline.lock              what determined each stage, and what it came to
+//! run/pipeline.lock              what determined each stage, and its outputs
 //! run/pipeline.lock.sig          who vouches for the lock, if somebody does
 //! run/run.json                   the record, with its seal
 //! run/run.json.sig               who vouches for the record, if somebody does
@@ -102,13 +102,20 @@ impl Manifest {
         entries.iter().map(version).max().unwrap_or(1)
     }
 
+    /// The path of the pipeline's own file.
+    pub(super) fn main(&self) -> &str {
+        self.pipeline_files.first().map_or("", |(_, path)| path)
+    }
+
     /// Bytes of all objects.
     pub(super) fn object_bytes(&self) -> u64 {
-        self.entries
-            .iter()
-            .filter(|entry| entry.name.starts_with("objects/"))
-            .map(|entry| entry.bytes)
-            .sum()
+        let mut sum = 0;
+        for entry in &self.entries {
+            if entry.name.starts_with("objects/") {
+                sum += entry.bytes;
+            }
+        }
+        sum
     }
 }
 
@@ -151,27 +158,27 @@ impl Place {
             return (pipeline_entry(index) == name).then_some(Self::Pipeline);
         }
         if let Some(rest) = name.strip_prefix("actions/") {
-            let key = Key(rest
-                .strip_suffix(".json")?
-                .replacen('/', "", 1)
-                .parse()
-                .ok()?);
+            let key = Key(digest(rest.strip_suffix(".json")?)?);
             return (action_entry(&key) == name).then_some(Self::Action(key));
         }
         if let Some(rest) = name.strip_prefix("files/") {
             let plain = rest.strip_suffix(PROGRAM);
-            let digest = plain.unwrap_or(rest).replacen('/', "", 1).parse().ok()?;
-            return (raw_entry(&digest, plain.is_some()) == name)
-                .then_some(Self::Raw(digest, plain.is_some()));
+            let (digest, is_program) = (digest(plain.unwrap_or(rest))?, plain.is_some());
+            let is_right = raw_entry(&digest, is_program) == name;
+            return is_right.then_some(Self::Raw(digest, is_program));
         }
         let rest = name.strip_prefix("objects/")?;
-        let (digest, extension) = rest.split_once('.').unwrap_or((rest, ""));
-        let extension = ["", "parquet", "safetensors"]
-            .into_iter()
-            .find(|known| *known == extension)?;
-        let digest = digest.replacen('/', "", 1).parse().ok()?;
+        let (stem, extension) = rest.split_once('.').unwrap_or((rest, ""));
+        let mut known = ["", "parquet", "safetensors"].into_iter();
+        let extension = known.find(|known| *known == extension)?;
+        let digest = digest(stem)?;
         (object_entry(&digest, extension) == name).then_some(Self::Object(digest, extension))
     }
+}
+
+/// The digest in `ab/cdef…`.
+fn digest(path: &str) -> Option<Digest> {
+    path.replacen('/', "", 1).parse().ok()
 }
 
 pub(super) fn pipeline_entry(index: usize) -> String {
@@ -184,10 +191,8 @@ pub(super) fn action_entry(key: &Key) -> String {
 }
 
 pub(super) fn object_entry(object: &Digest, extension: &str) -> String {
-    let (name, dot) = (
-        object.to_string(),
-        if extension.is_empty() { "" } else { "." },
-    );
+    let name = object.to_string();
+    let dot = if extension.is_empty() { "" } else { "." };
     format!("objects/{}/{}{dot}{extension}", &name[..2], &name[2..])
 }
 
@@ -196,12 +201,8 @@ const PROGRAM: &str = ".x";
 
 pub(super) fn raw_entry(file: &Digest, executable: bool) -> String {
     let name = file.to_string();
-    format!(
-        "files/{}/{}{}",
-        &name[..2],
-        &name[2..],
-        if executable { PROGRAM } else { "" }
-    )
+    let ending = if executable { PROGRAM } else { "" };
+    format!("files/{}/{}{ending}", &name[..2], &name[2..])
 }
 
 /// The one header that an entry of this name and size can have.

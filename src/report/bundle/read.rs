@@ -18,10 +18,10 @@ use crate::pipeline::limits::{MOST_RAW_FILES, open_regular};
 use crate::report::raw_files::{AbsentFile, PlacedFile, digests_of, placed_files};
 use crate::report::{ReportError, pipeline_files};
 
-/// A manifest that is longer is none.
+/// No manifest is longer.
 const LONGEST_MANIFEST: u64 = 1 << 30;
 
-/// Records, actions and pipelines are kept in memory while the file is read; one that is longer is none.
+/// Records, actions and pipelines are kept in memory while the file is read; none of them is longer.
 const LONGEST_RECORD: u64 = 1 << 28;
 
 /// What a bundle brought.
@@ -55,7 +55,7 @@ pub struct Arrival {
 /// Reads a bundle into the store, or only rehearses that. `progress` is called with the bytes that were read and their total.
 ///
 /// # Errors
-/// If it is no bundle, of another version, damaged or altered, or the store cannot be written. Nothing is different then.
+/// If it is not a bundle, of another version, damaged or altered, or the store cannot be written. Nothing is different then.
 pub fn import(
     path: &Path,
     store: &Store,
@@ -73,31 +73,9 @@ pub fn import(
         store.prepare()?;
         Intake::new(store)
     };
-    let mut small: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
-    let mut new_objects = 0;
-    for (entry, place) in manifest.entries.iter().zip(&places) {
-        bundle.header(&entry.name, entry.bytes)?;
-        if let Place::Raw(digest, executable) = place {
-            let folder = raw_folder(store, &manifest.run);
-            let mut content = (&mut bundle.file).take(entry.bytes);
-            let taken = intake.raw(&folder, digest, *executable, entry.bytes, &mut content);
-            taken.map_err(|error| bundle.blame(error))?;
-        } else if let Place::Object(digest, extension) = place {
-            let mut content = (&mut bundle.file).take(entry.bytes);
-            let is_new = intake.object(digest, extension, entry.bytes, &mut content);
-            new_objects += usize::from(is_new.map_err(|error| bundle.blame(error))?);
-        } else {
-            let bytes = bundle.small(entry)?;
-            small.insert(&entry.name, bytes);
-        }
-        bundle.zeros(format::padding(entry.bytes))?;
-        bundle.passed += entry.bytes;
-        progress(
-            bundle.passed,
-            manifest.entries.iter().map(|entry| entry.bytes).sum(),
-        );
-    }
-    bundle.zeros(2 * BLOCK)?;
+    let raw = raw_folder(store, &manifest.run);
+    let (mut small, new_objects) =
+        bundle.entries(&manifest, &places, &raw, &mut intake, progress)?;
     let record = bundle.record(&manifest, small.get(format::RECORD))?;
     bundle.check_pipeline(&manifest, &small, &record)?;
     let lock = bundle.lock(&small, &record)?;
@@ -112,44 +90,36 @@ pub fn import(
     intake
         .check_contents()
         .map_err(|error| bundle.blame(error))?;
-    let files =
-        |(entry, path): &(String, String)| Some((path.clone(), small.get(entry.as_str())?.clone()));
-    let pipeline_files = manifest.pipeline_files.iter().filter_map(files).collect();
-    let count = |is: fn(&Place) -> bool| places.iter().filter(|place| is(place)).count();
-    let (objects, actions) = (
-        count(|place| matches!(place, Place::Object(..))),
-        count(|place| matches!(place, Place::Action(_))),
-    );
-    let main = manifest.pipeline_files.first().map_or("", |(_, path)| path);
-    let (laid_out, absent_files) =
-        placed_files(&lock, main, kinds, &raw_digests(&manifest, &places));
-    let lock = small[format::LOCK].clone();
-    let taken = if rehearse {
-        Taken {
+    let mut pipeline_files = Vec::with_capacity(manifest.pipeline_files.len());
+    for (entry, path) in &manifest.pipeline_files {
+        if let Some(text) = small.get(entry.as_str()) {
+            pipeline_files.push((path.clone(), text.clone()));
+        }
+    }
+    let (mut objects, mut actions, mut files) = (0, 0, 0);
+    for place in &places {
+        match place {
+            Place::Object(..) => objects += 1,
+            Place::Action(_) => actions += 1,
+            Place::Raw(..) => files += 1,
+            _ => {}
+        }
+    }
+    let brought = raw_digests(&manifest, &places);
+    let (laid_out, absent_files) = placed_files(&lock, manifest.main(), kinds, &brought);
+    let (taken, raw_files) = if rehearse {
+        let taken = Taken {
             objects: new_objects,
             actions: intake.new_actions(),
             run: !same,
-        }
+        };
+        (taken, Vec::new())
     } else {
-        let beside = [
-            format::EVENTS,
-            format::LOCK,
-            format::LOCK_SIGNATURE,
-            format::RECORD_SIGNATURE,
-        ];
-        let beside = beside
-            .into_iter()
-            .filter_map(|entry| Some((file_name(entry)?, small.get(entry)?.as_slice())));
-        let beside: Vec<(&str, &[u8])> = beside.collect();
-        intake.commit(&record.run, &small[format::RECORD], &beside)?
+        let taken = intake.commit(&record.run, &small[format::RECORD], &beside(&small))?;
+        (taken, raw_files(store, &manifest, &brought, laid_out)?)
     };
+    let lock = small[format::LOCK].clone();
     let lock_signature = small.get(format::LOCK_SIGNATURE).cloned();
-    let raw_files = if rehearse {
-        Vec::new()
-    } else {
-        raw_files(store, &manifest, &places, laid_out)?
-    };
-    let files = count(|place| matches!(place, Place::Raw(..)));
     Ok(Arrival {
         record,
         taken,
@@ -168,32 +138,44 @@ pub fn import(
     })
 }
 
+/// What stands beside a run's record, by the names of the files.
+fn beside<'s>(small: &'s BTreeMap<&str, Vec<u8>>) -> Vec<(&'static str, &'s [u8])> {
+    let mut beside = Vec::new();
+    for entry in [
+        format::EVENTS,
+        format::LOCK,
+        format::LOCK_SIGNATURE,
+        format::RECORD_SIGNATURE,
+    ] {
+        if let (Some(name), Some(bytes)) = (file_name(entry), small.get(entry)) {
+            beside.push((name, bytes.as_slice()));
+        }
+    }
+    beside
+}
+
 fn raw_folder(store: &Store, run: &str) -> PathBuf {
     store.run_folder(&RunId(run.to_owned())).join("raw")
 }
 
 /// The raw files that came along by their digests: their size, and whether it is a program.
 fn raw_digests(manifest: &Manifest, places: &[Place]) -> BTreeMap<Digest, (u64, bool)> {
-    let raw = |(entry, place): (&Entry, &Place)| match place {
-        Place::Raw(digest, executable) => Some((*digest, (entry.bytes, *executable))),
-        _ => None,
-    };
-    manifest
-        .entries
-        .iter()
-        .zip(places)
-        .filter_map(raw)
-        .collect()
+    let mut raw = BTreeMap::new();
+    for (entry, place) in manifest.entries.iter().zip(places) {
+        if let Place::Raw(digest, executable) = place {
+            raw.insert(*digest, (entry.bytes, *executable));
+        }
+    }
+    raw
 }
 
 /// Raw files with their places. However many places one has, its content is there once, in the store.
 fn raw_files(
     store: &Store,
     manifest: &Manifest,
-    places: &[Place],
+    brought: &BTreeMap<Digest, (u64, bool)>,
     laid_out: Vec<PlacedFile>,
 ) -> Result<Vec<FileEntry>, ReportError> {
-    let brought = raw_digests(manifest, places);
     let folder = raw_folder(store, &manifest.run);
     let (mut checked, mut entries) = (BTreeSet::new(), Vec::with_capacity(laid_out.len()));
     for PlacedFile { path, digest } in laid_out {
@@ -219,10 +201,7 @@ fn raw_files(
 pub fn is_bundle(path: &Path) -> bool {
     let mut name = [0; format::MANIFEST.len() + 1];
     let read = open_regular(path).and_then(|mut file| file.read_exact(&mut name));
-    read.is_ok()
-        && name
-            .strip_suffix(&[0])
-            .is_some_and(|name| name == format::MANIFEST.as_bytes())
+    read.is_ok() && name.strip_suffix(&[0]) == Some(format::MANIFEST.as_bytes())
 }
 
 /// Whether the store has this very record already.
@@ -249,14 +228,14 @@ struct Bundle {
 
 impl Bundle {
     fn open(path: &Path) -> Result<Self, ReportError> {
-        let no_bundle = |reason: String| ReportError::NoBundle {
-            path: path.to_owned(),
-            reason,
-        };
-        let file = open_regular(path).map_err(|error| match error.kind() {
-            ErrorKind::Other => no_bundle(error.to_string()),
-            ErrorKind::NotFound => no_bundle("there is no such file".to_owned()),
-            _ => ReportError::io("read", path)(error),
+        let file = open_regular(path).map_err(|error| {
+            let reason = match error.kind() {
+                ErrorKind::Other => error.to_string(),
+                ErrorKind::NotFound => "there is no such file".to_owned(),
+                _ => return ReportError::io("read", path)(error),
+            };
+            let path = path.to_owned();
+            ReportError::NoBundle { path, reason }
         })?;
         let metadata = file.metadata().map_err(ReportError::io("read", path))?;
         let file = BufReader::with_capacity(1 << 18, file);
@@ -297,10 +276,8 @@ impl Bundle {
 
     fn read(&mut self, bytes: u64) -> Result<Vec<u8>, ReportError> {
         let mut content = Vec::new();
-        (&mut self.file)
-            .take(bytes)
-            .read_to_end(&mut content)
-            .map_err(ReportError::io("read", &self.path))?;
+        let read = (&mut self.file).take(bytes).read_to_end(&mut content);
+        read.map_err(ReportError::io("read", &self.path))?;
         if content.len() as u64 == bytes {
             Ok(content)
         } else {
@@ -336,36 +313,67 @@ impl Bundle {
         )))
     }
 
+    /// Reads all entries. Objects and raw files, which may be large, go to the intake at once; returns what the others hold, and
+    /// how many objects are new.
+    fn entries<'m>(
+        &mut self,
+        manifest: &'m Manifest,
+        places: &[Place],
+        raw: &Path,
+        intake: &mut Intake<'_>,
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<(BTreeMap<&'m str, Vec<u8>>, usize), ReportError> {
+        let (mut small, mut new_objects) = (BTreeMap::new(), 0);
+        let total = manifest.entries.iter().map(|entry| entry.bytes).sum();
+        for (entry, place) in manifest.entries.iter().zip(places) {
+            self.header(&entry.name, entry.bytes)?;
+            if let Place::Raw(digest, executable) = place {
+                let mut content = (&mut self.file).take(entry.bytes);
+                let taken = intake.raw(raw, digest, *executable, entry.bytes, &mut content);
+                taken.map_err(|error| self.blame(error))?;
+            } else if let Place::Object(digest, extension) = place {
+                let mut content = (&mut self.file).take(entry.bytes);
+                let is_new = intake.object(digest, extension, entry.bytes, &mut content);
+                new_objects += usize::from(is_new.map_err(|error| self.blame(error))?);
+            } else {
+                small.insert(entry.name.as_str(), self.small(entry)?);
+            }
+            self.zeros(format::padding(entry.bytes))?;
+            self.passed += entry.bytes;
+            progress(self.passed, total);
+        }
+        self.zeros(2 * BLOCK)?;
+        Ok((small, new_objects))
+    }
+
     fn manifest(&mut self) -> Result<Manifest, ReportError> {
         let mut block = [0; BLOCK];
-        self.file
-            .read_exact(&mut block)
-            .map_err(|_| self.no_bundle("it is too short"))?;
+        if self.file.read_exact(&mut block).is_err() {
+            return Err(self.no_bundle("it is too short"));
+        }
         let header = tar::Header::from_byte_slice(&block);
         let begins = header.path_bytes().as_ref() == format::MANIFEST.as_bytes();
-        let size = header.entry_size().ok().filter(|_| begins);
-        let size = size.ok_or_else(|| self.no_bundle("it does not begin with a manifest"))?;
-        if header.as_bytes() != format::header(format::MANIFEST, size).as_bytes()
-            || size > LONGEST_MANIFEST
-        {
+        let Some(size) = header.entry_size().ok().filter(|_| begins) else {
+            return Err(self.no_bundle("it does not begin with a manifest"));
+        };
+        let expected = format::header(format::MANIFEST, size);
+        if header.as_bytes() != expected.as_bytes() || size > LONGEST_MANIFEST {
             return Err(self.damaged("the header of its manifest is not what a bundle has"));
         }
         let bytes = self.read(size)?;
-        let line = format::manifest_line(&bytes);
-        let line = line.ok_or_else(|| {
-            self.damaged("the bytes of its manifest are not those that were written")
-        })?;
+        let Some(line) = format::manifest_line(&bytes) else {
+            return Err(self.damaged("the bytes of its manifest are not those that were written"));
+        };
         let head: Header =
             serde_json::from_slice(line).map_err(|error| self.no_bundle(&error.to_string()))?;
         if head.format != format::NAME {
             return Err(self.no_bundle(&format!("its format is `{}`", head.format)));
         }
         if !(1..=format::VERSION).contains(&head.version) {
-            let (found, known) = (head.version, format::VERSION);
             return Err(ReportError::Version {
                 path: self.path.clone(),
-                found,
-                known,
+                found: head.version,
+                known: format::VERSION,
             });
         }
         let manifest = serde_json::from_slice(line);
@@ -379,15 +387,17 @@ impl Bundle {
     /// Raw files are those that stages of the run asked for.
     fn check_raw(&self, places: &[Place], lock: &Lock) -> Result<(), ReportError> {
         let asked = digests_of(lock);
-        let is_foreign =
-            |place: &&Place| matches!(place, Place::Raw(digest, _) if !asked.contains(digest));
-        match places.iter().find(is_foreign) {
-            Some(Place::Raw(digest, _)) => Err(self.damaged(format!(
-                "no stage of the run asked for its file {}",
-                digest.short()
-            ))),
-            _ => Ok(()),
+        for place in places {
+            if let Place::Raw(digest, _) = place
+                && !asked.contains(digest)
+            {
+                let digest = digest.short();
+                return Err(
+                    self.damaged(format!("no stage of the run asked for its file {digest}"))
+                );
+            }
         }
+        Ok(())
     }
 
     /// What each entry is. None may lead elsewhere, come twice, or claim what no record has.
@@ -403,35 +413,11 @@ impl Bundle {
         if !is_sorted {
             return Err(self.damaged("its entries are not in order"));
         }
-        if ![
-            Manifest::version_of(&manifest.entries),
-            format::WITH_COMMON_LOCK,
-        ]
-        .contains(&manifest.version)
+        if manifest.version != Manifest::version_of(&manifest.entries)
+            && manifest.version != format::WITH_COMMON_LOCK
         {
             return Err(self.damaged("its version is not that of its entries"));
         }
-        let place = |entry: &Entry| {
-            let place = Place::of(&entry.name).ok_or_else(|| {
-                self.damaged(format!(
-                    "it has an entry `{}`, which no bundle has",
-                    entry.name
-                ))
-            })?;
-            match &place {
-                Place::Object(digest, _) if *digest != entry.blake3 => {
-                    Err(self.damaged(format!("{} has another digest than its name", entry.name)))
-                }
-                Place::Raw(digest, _) if *digest != entry.blake3 => {
-                    Err(self.damaged(format!("{} has another digest than its name", entry.name)))
-                }
-                Place::Object(..) | Place::Raw(..) => Ok(place),
-                _ if entry.bytes > LONGEST_RECORD => {
-                    Err(self.damaged(format!("{} is larger than any such record", entry.name)))
-                }
-                _ => Ok(place),
-            }
-        };
         self.check_amount(manifest)?;
         for (entry, path) in &manifest.pipeline_files {
             let is_there = manifest.entries.iter().any(|other| other.name == *entry);
@@ -441,16 +427,34 @@ impl Bundle {
                 )));
             }
         }
-        manifest.entries.iter().map(place).collect()
+        let entries = manifest.entries.iter();
+        entries.map(|entry| self.place(entry)).collect()
+    }
+
+    fn place(&self, entry: &Entry) -> Result<Place, ReportError> {
+        let name = &entry.name;
+        let wrong = match Place::of(name) {
+            None => format!("it has an entry `{name}`, which no bundle has"),
+            Some(Place::Object(digest, _) | Place::Raw(digest, _)) if digest != entry.blake3 => {
+                format!("{name} has another digest than its name")
+            }
+            Some(place @ (Place::Object(..) | Place::Raw(..))) => return Ok(place),
+            Some(_) if entry.bytes > LONGEST_RECORD => {
+                format!("{name} is larger than any such record")
+            }
+            Some(place) => return Ok(place),
+        };
+        Err(self.damaged(wrong))
     }
 
     /// The raw files are no more than a bundle may have.
     fn check_amount(&self, manifest: &Manifest) -> Result<(), ReportError> {
-        let raw = manifest
-            .entries
-            .iter()
-            .filter(|entry| matches!(Place::of(&entry.name), Some(Place::Raw(..))));
-        let sum = raw.fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
+        let mut sum = 0_u64;
+        for entry in &manifest.entries {
+            if let Some(Place::Raw(..)) = Place::of(&entry.name) {
+                sum = sum.saturating_add(entry.bytes);
+            }
+        }
         if sum <= MOST_RAW_FILES {
             return Ok(());
         }
@@ -461,27 +465,25 @@ impl Bundle {
 
     /// The file is as long as its entries say, so that nothing large can hide in it and nothing is missing.
     fn expect_length(&self, manifest: &Manifest) -> Result<(), ReportError> {
-        let of_entry = |bytes: u64| {
-            bytes
-                .checked_next_multiple_of(BLOCK as u64)?
-                .checked_add(BLOCK as u64)
-        };
-        let sizes = manifest
-            .entries
-            .iter()
-            .map(|entry| entry.bytes)
-            .chain([self.first]);
-        let expected = sizes
-            .map(of_entry)
-            .try_fold(2 * BLOCK as u64, |sum, bytes| sum.checked_add(bytes?));
+        let (length, expected) = (self.length, self.expected_length(manifest));
         match expected {
-            Some(expected) if expected == self.length => Ok(()),
-            Some(expected) => Err(self.damaged(format!(
-                "it has {} bytes instead of {expected}",
-                self.length
-            ))),
+            Some(expected) if expected == length => Ok(()),
+            Some(expected) => {
+                Err(self.damaged(format!("it has {length} bytes instead of {expected}")))
+            }
             None => Err(self.damaged("its entries are larger than any file")),
         }
+    }
+
+    /// A header and whole blocks for each entry, and two blocks behind the last; `None` if that is no number of bytes.
+    fn expected_length(&self, manifest: &Manifest) -> Option<u64> {
+        const HEADER: u64 = BLOCK as u64;
+        let mut sum = HEADER + self.first.checked_next_multiple_of(HEADER)? + 2 * HEADER;
+        for entry in &manifest.entries {
+            let content = entry.bytes.checked_next_multiple_of(HEADER)?;
+            sum = sum.checked_add(HEADER)?.checked_add(content)?;
+        }
+        Some(sum)
     }
 
     fn record(
@@ -513,17 +515,12 @@ impl Bundle {
             return Ok(());
         }
         let recorded = pipeline_files(record)?;
-        let brought = manifest.pipeline_files.iter();
-        let brought = brought.map(|(entry, path)| {
-            (
-                path.as_str(),
-                small.get(entry.as_str()).map_or(&[][..], Vec::as_slice),
-            )
-        });
-        if brought.eq(recorded
-            .iter()
-            .map(|(path, text)| (path.as_str(), text.as_bytes())))
-        {
+        let mut is_same = recorded.len() == manifest.pipeline_files.len();
+        for ((path, text), (entry, other)) in recorded.iter().zip(&manifest.pipeline_files) {
+            let brought = small.get(entry.as_str()).map_or(&[][..], Vec::as_slice);
+            is_same &= path == other && text.as_bytes() == brought;
+        }
+        if is_same {
             return Ok(());
         }
         Err(self.damaged("its pipeline is not that of its record"))
@@ -551,7 +548,7 @@ impl Bundle {
 
     /// Where a lock belongs that names its pipeline in this way: in the folder that all files share, or beside the pipeline.
     fn lock_path(&self, manifest: &Manifest, lock: &Lock) -> Result<String, ReportError> {
-        let main = manifest.pipeline_files.first().map_or("", |(_, path)| path);
+        let main = manifest.main();
         let stem = main.rsplit_once('.').map_or(main, |(stem, _)| stem);
         if lock.file == main {
             return Ok(format!("{}.lock", file_name(stem).unwrap_or_default()));
@@ -573,19 +570,11 @@ impl Bundle {
             _ => None,
         };
         let mut signed = Vec::new();
-        for (what, name, entry, seal) in [
-            (
-                Signed::Run,
-                "record",
-                format::RECORD_SIGNATURE,
-                seal_of_record,
-            ),
-            (
-                Signed::Lock,
-                "lock",
-                format::LOCK_SIGNATURE,
-                Some(lock.seal()),
-            ),
+        let record = (Signed::Run, "record", seal_of_record);
+        let lock = (Signed::Lock, "lock", Some(lock.seal()));
+        for ((what, name, seal), entry) in [
+            (record, format::RECORD_SIGNATURE),
+            (lock, format::LOCK_SIGNATURE),
         ] {
             let Some(signature) = small.get(entry) else {
                 continue;
@@ -611,13 +600,20 @@ impl Bundle {
         for (entry, place) in manifest.entries.iter().zip(places) {
             let Place::Action(key) = place else { continue };
             let bytes = small.remove(entry.name.as_str()).unwrap_or_default();
-            let action = Intake::read_action(&bytes).filter(|action| action.key == *key);
-            let action = action.ok_or_else(|| {
-                self.damaged(format!("{} is not an action of that key", entry.name))
-            })?;
-            if !intake.action(action, bytes)? {
-                let stages = record.stages.iter().filter(|stage| stage.key == Some(*key));
-                without.extend(stages.map(|stage| stage.name.clone()));
+            let action = match Intake::read_action(&bytes) {
+                Some(action) if action.key == *key => action,
+                _ => {
+                    let reason = format!("{} is not an action of that key", entry.name);
+                    return Err(self.damaged(reason));
+                }
+            };
+            if intake.action(action, bytes)? {
+                continue;
+            }
+            for stage in &record.stages {
+                if stage.key == Some(*key) {
+                    without.push(stage.name.clone());
+                }
             }
         }
         Ok(without)
@@ -633,8 +629,6 @@ fn is_pipeline(path: &str) -> bool {
 
 /// A name such as runs have.
 fn is_run(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_digit())
-        && name
-            .chars()
-            .all(|character| character.is_ascii_alphanumeric() || character == '-')
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    name.starts_with(|first: char| first.is_ascii_digit()) && name.bytes().all(is_plain)
 }

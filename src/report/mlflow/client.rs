@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, RequestBuilder};
 
 use crate::report::ReportError;
 use crate::report::names::encoded;
@@ -15,7 +15,7 @@ use crate::report::names::encoded;
 /// Tries of a request that may be sent twice.
 const ATTEMPTS: u32 = 3;
 
-/// An answer that is longer is none of MLflow's.
+/// No answer of MLflow is longer than this.
 const LONGEST_ANSWER: u64 = 64 << 20;
 
 /// How the client says who it is.
@@ -27,7 +27,21 @@ pub enum Credentials {
     User(String, String),
 }
 
-/// Says of which sort they are and nothing else.
+impl Credentials {
+    /// What the header `Authorization` says.
+    fn header(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Token(token) => Some(format!("Bearer {token}")),
+            Self::User(user, password) => {
+                let both = format!("{user}:{password}");
+                Some(format!("Basic {}", base64(both.as_bytes())))
+            }
+        }
+    }
+}
+
+/// Shows of which sort they are and nothing else.
 impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -48,7 +62,7 @@ pub struct Tracking {
 
 impl Tracking {
     /// The server at an address, which may have a user and a password in it. Otherwise `variable` is asked, for the variables
-    /// that MLflow's own clients heed: `MLFLOW_TRACKING_USERNAME` and `_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`.
+    /// that MLflow's own clients read: `MLFLOW_TRACKING_USERNAME` and `_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`.
     ///
     /// # Errors
     /// If the text is not the address of a server.
@@ -59,12 +73,11 @@ impl Tracking {
         let wrong = || ReportError::BadAddress(without_credentials(address));
         let (scheme, rest) = address.split_once("://").ok_or_else(wrong)?;
         let is_known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-        let (authority, path) = rest
-            .split_once('/')
-            .map_or((rest, ""), |(authority, path)| (authority, path));
-        let (user, host) = authority
-            .rsplit_once('@')
-            .map_or((None, authority), |(user, host)| (Some(user), host));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
         if !is_known || host.is_empty() || path.contains(['?', '#']) || host.contains(['?', '#']) {
             return Err(wrong());
         }
@@ -170,21 +183,13 @@ impl<'a> Client<'a> {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<Result<Value, Refusal>, ReportError> {
-        let query: Vec<String> = query
-            .iter()
-            .map(|(name, value)| format!("{name}={}", encoded(value)))
-            .collect();
-        let address = format!(
-            "{}/api/2.0/mlflow/{path}?{}",
-            self.tracking.address,
-            query.join("&")
-        );
+        let mut address = format!("{}/api/2.0/mlflow/{path}", self.tracking.address);
+        for (place, (name, value)) in query.iter().enumerate() {
+            address.push(if place == 0 { '?' } else { '&' });
+            address += &format!("{name}={}", encoded(value));
+        }
         self.answer(Again::Yes, || {
-            let mut request = self.agent.get(&address);
-            if let Some(authorization) = self.authorization() {
-                request = request.header("Authorization", authorization);
-            }
-            request.call()
+            self.authorized(self.agent.get(&address)).call()
         })
     }
 
@@ -197,14 +202,9 @@ impl<'a> Client<'a> {
         let address = format!("{}/api/2.0/mlflow/{path}", self.tracking.address);
         let text = body.to_string();
         self.answer(again, || {
-            let mut request = self
-                .agent
-                .post(&address)
-                .header("Content-Type", "application/json");
-            if let Some(authorization) = self.authorization() {
-                request = request.header("Authorization", authorization);
-            }
-            request.send(text.as_str())
+            self.authorized(self.agent.post(&address))
+                .header("Content-Type", "application/json")
+                .send(text.as_str())
         })
     }
 
@@ -223,13 +223,9 @@ impl<'a> Client<'a> {
             path.join("/")
         );
         let answer = self.answer(Again::Yes, || {
-            let mut request = self
-                .agent
-                .put(&address)
+            let request = self
+                .authorized(self.agent.put(&address))
                 .header("Content-Type", "application/octet-stream");
-            if let Some(authorization) = self.authorization() {
-                request = request.header("Authorization", authorization);
-            }
             match &content {
                 Content::Bytes(bytes) => request.send(*bytes),
                 Content::File(path) => request.send(File::open(path).map_err(ureq::Error::Io)?),
@@ -240,14 +236,10 @@ impl<'a> Client<'a> {
             .map_err(|refusal| self.refused("artifacts", refusal))
     }
 
-    fn authorization(&self) -> Option<String> {
-        match &self.tracking.credentials {
-            Credentials::None => None,
-            Credentials::Token(token) => Some(format!("Bearer {token}")),
-            Credentials::User(user, password) => Some(format!(
-                "Basic {}",
-                base64(format!("{user}:{password}").as_bytes())
-            )),
+    fn authorized<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match self.tracking.credentials.header() {
+            Some(header) => request.header("Authorization", header),
+            None => request,
         }
     }
 
@@ -302,17 +294,12 @@ impl<'a> Client<'a> {
     }
 
     pub fn refused(&self, what: &str, refusal: Refusal) -> ReportError {
-        let Refusal {
-            status,
-            code,
-            message,
-        } = refusal;
         ReportError::Refused {
             server: self.tracking.address.clone(),
             what: what.to_owned(),
-            status,
-            code,
-            message,
+            status: refusal.status,
+            code: refusal.code,
+            message: refusal.message,
         }
     }
 }
@@ -331,21 +318,11 @@ fn value_of(text: &[u8]) -> Value {
 fn refusal(status: u16, text: &[u8]) -> Refusal {
     const LONGEST: usize = 500;
     let value = value_of(text);
-    let part = |name: &str| {
-        value
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let part = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
     let mut message = part("message");
-    if message.is_empty() {
-        let plain = String::from_utf8_lossy(text);
-        message = if plain.trim_start().starts_with('<') {
-            String::new()
-        } else {
-            plain.trim().to_owned()
-        };
+    let plain = String::from_utf8_lossy(text);
+    if message.is_empty() && !plain.trim_start().starts_with('<') {
+        message = plain.trim().to_owned();
     }
     if message.chars().nth(LONGEST).is_some() {
         message = message.chars().take(LONGEST).chain(['…']).collect();
@@ -362,10 +339,10 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for piece in bytes.chunks(3) {
-        let number = piece
-            .iter()
-            .fold(0_usize, |number, byte| number << 8 | usize::from(*byte))
-            << (8 * (3 - piece.len()));
+        let mut number = 0;
+        for place in 0..3 {
+            number = number << 8 | usize::from(*piece.get(place).unwrap_or(&0));
+        }
         for place in 0..4 {
             let letter = LETTERS[number >> (18 - 6 * place) & 63];
             text.push(if place <= piece.len() {
@@ -391,8 +368,7 @@ mod tests {
                     .map(|(_, value)| (*value).to_owned())
             };
             let tracking = Tracking::new(address, variable).unwrap();
-            let client = Client::new(&tracking);
-            (tracking.address().to_owned(), client.authorization())
+            (tracking.address().to_owned(), tracking.credentials.header())
         };
         let token = ("MLFLOW_TRACKING_TOKEN", "t0");
         let user = [

@@ -44,10 +44,11 @@ pub fn write_mlflow(
             .file(experiment_meta(history, &folder, &experiment).as_bytes())?;
     }
     // The run of the whole comes last: where it is, all is.
-    targets
-        .into_iter()
-        .rev()
-        .try_fold(PathBuf::new(), |_, target| target.finish())
+    let mut whole = PathBuf::new();
+    for target in targets.into_iter().rev() {
+        whole = target.finish()?;
+    }
+    Ok(whole)
 }
 
 fn write_run(
@@ -60,26 +61,25 @@ fn write_run(
     for part in ["metrics", "params", "tags", "artifacts"] {
         target.folder(part)?;
     }
-    target.write(
-        "meta.yaml",
-        run_meta(run, &folder.join(&run.id), experiment).as_bytes(),
-    )?;
+    let meta = run_meta(run, &folder.join(&run.id), experiment);
+    target.write("meta.yaml", meta.as_bytes())?;
     for (name, value) in &run.params {
         target.write(&format!("params/{name}"), value.as_bytes())?;
     }
     for (name, points) in &run.metrics {
-        let line =
-            |point: &super::Point| format!("{} {:?} {}\n", point.time, point.value, point.step);
-        let text: String = points.iter().map(line).collect();
+        let mut text = String::new();
+        for super::Point { time, value, step } in points {
+            text += &format!("{time} {value:?} {step}\n");
+        }
         target.write(&format!("metrics/{name}"), text.as_bytes())?;
     }
-    let parent = run.is_child.then_some((PARENT, parent));
-    let tags = run
-        .tags
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()));
-    tags.chain(parent)
-        .try_for_each(|(name, value)| target.write(&format!("tags/{name}"), value.as_bytes()))
+    for (name, value) in &run.tags {
+        target.write(&format!("tags/{name}"), value.as_bytes())?;
+    }
+    if run.is_child {
+        target.write(&format!("tags/{PARENT}"), parent.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// The number of the experiment that holds runs of this pipeline: that of its name, or one that follows from the name.
@@ -88,38 +88,37 @@ fn experiment(root: &Path, pipeline: &str) -> Result<String, ReportError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         other => Some(other.map_err(ReportError::io("list", root))?),
     };
-    let mut known: Vec<(String, String)> = entries
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let text = fs::read_to_string(entry.path().join("meta.yaml")).ok()?;
-            let name = text
-                .lines()
-                .find_map(|line| line.strip_prefix("name:"))?
-                .trim();
-            // Names are written as JSON here, and plainly or in simple quotes by MLflow.
-            let plain = serde_json::from_str(name)
-                .unwrap_or_else(|_| name.trim_matches('\'').replace("''", "'"));
-            Some((entry.file_name().into_string().ok()?, plain))
-        })
-        .collect();
-    known.sort();
-    let found = known
-        .into_iter()
-        .find(|(_, name)| name == pipeline)
-        .map(|(id, _)| id);
+    let mut known: Vec<String> = Vec::new();
+    for entry in entries.into_iter().flatten().flatten() {
+        if name_of(&entry.path()).as_deref() == Some(pipeline) {
+            known.extend(entry.file_name().into_string());
+        }
+    }
+    // The order of a listing is the file system's.
+    if let Some(first) = known.into_iter().min() {
+        return Ok(first);
+    }
     let digest = Digest::of_bytes(format!("experiment {pipeline}").as_bytes());
-    let number = digest.0[..7]
-        .iter()
-        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-    Ok(found.unwrap_or_else(|| number.to_string()))
+    let mut number = 0_u64;
+    for byte in &digest.0[..7] {
+        number = number << 8 | u64::from(*byte);
+    }
+    Ok(number.to_string())
+}
+
+/// The name of the experiment in a folder, which is written as JSON here, and plainly or in simple quotes by MLflow.
+fn name_of(experiment: &Path) -> Option<String> {
+    let text = fs::read_to_string(experiment.join("meta.yaml")).ok()?;
+    let mut lines = text.lines();
+    let name = lines.find_map(|line| line.strip_prefix("name:"))?.trim();
+    let plain = || name.trim_matches('\'').replace("''", "'");
+    Some(serde_json::from_str(name).unwrap_or_else(|_| plain()))
 }
 
 /// Lines of YAML; values are JSON, which is YAML.
 fn yaml(entries: &[(&str, Value)]) -> String {
-    entries
-        .iter()
+    let lines = entries.iter();
+    lines
         .map(|(name, value)| format!("{name}: {value}\n"))
         .collect()
 }
@@ -178,9 +177,8 @@ fn artifacts(
         match attached {
             Attached::Bytes(_, bytes) => target.write(&path, &bytes)?,
             Attached::Object(place, object) => {
-                let to = target.below(&path)?;
-                extract(history, &object, &to)
-                    .map_err(|error| of_stage(&history.stages[place], error))?;
+                let extracted = extract(history, &object, &target.below(&path)?);
+                extracted.map_err(|error| of_stage(&history.stages[place], error))?;
             }
         }
     }

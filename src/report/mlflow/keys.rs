@@ -36,11 +36,7 @@ pub(super) fn key(name: &str) -> String {
             character => escape(character, &mut key),
         }
     }
-    if key.len() <= LONGEST {
-        key
-    } else {
-        cut(&key, name)
-    }
+    shortened_to(key, ":-", name)
 }
 
 fn escape(character: char, into: &mut String) {
@@ -49,27 +45,26 @@ fn escape(character: char, into: &mut String) {
     }
 }
 
-/// As much of the key as fits, and a digest of the whole name behind what no escape gives.
-fn cut(key: &str, name: &str) -> String {
-    let mut end = LONGEST - ":-".len() - DIGITS;
+/// A key if it is short enough, or else as much of it as fits, and behind a mark, which no escape gives, a digest of the
+/// whole name.
+fn shortened_to(key: String, mark: &str, name: &str) -> String {
+    if key.len() <= LONGEST {
+        return key;
+    }
+    let mut end = LONGEST - mark.len() - DIGITS;
     while !key.is_char_boundary(end) {
         end -= 1;
     }
-    format!(
-        "{}:-{}",
-        &key[..end],
-        &Digest::of_bytes(name.as_bytes()).to_string()[..DIGITS]
-    )
+    let digest = Digest::of_bytes(name.as_bytes()).to_string();
+    format!("{}{mark}{}", &key[..end], &digest[..DIGITS])
 }
 
 /// The path of an artifact as a server takes it. Servers decode percent signs again and again and read `#` and `?` as parts of an
 /// address, so that all of these are written behind `~`. The path is made of names as [`crate::cache::file_name`] writes them,
 /// which have no other escapes than behind a percent sign; different ones stay different.
 pub(super) fn artifact_path(path: &str) -> String {
-    path.split('/')
-        .map(artifact_part)
-        .collect::<Vec<_>>()
-        .join("/")
+    let parts: Vec<String> = path.split('/').map(artifact_part).collect();
+    parts.join("/")
 }
 
 fn artifact_part(part: &str) -> String {
@@ -86,18 +81,7 @@ fn artifact_part(part: &str) -> String {
             character => written.push(character),
         }
     }
-    if written.len() <= LONGEST {
-        return written;
-    }
-    let mut end = LONGEST - "~-".len() - DIGITS;
-    while !written.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!(
-        "{}~-{}",
-        &written[..end],
-        &Digest::of_bytes(part.as_bytes()).to_string()[..DIGITS]
-    )
+    shortened_to(written, "~-", part)
 }
 
 /// Characters that MLflow's pattern has: `\w` of Python, as far as it certainly goes, and some signs.

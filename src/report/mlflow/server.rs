@@ -48,7 +48,7 @@ pub struct Sent {
     pub artifacts_elsewhere: Option<String>,
 }
 
-/// Sends a run. With `anew`, what was sent of it before is deleted on the server.
+/// Sends a run. With `again`, what was sent of it before is deleted on the server.
 ///
 /// # Errors
 /// If the server cannot be reached or refuses something, or something cannot be read.
@@ -56,7 +56,7 @@ pub fn send_mlflow(
     history: &History<'_>,
     tracking: &Tracking,
     selection: &Selection,
-    anew: bool,
+    again: bool,
 ) -> Result<Sent, ReportError> {
     let runs = tracked(history)?;
     let attached = attached(history, selection)?;
@@ -68,10 +68,8 @@ pub fn send_mlflow(
     let digest = digest_of(&runs, &attached);
     let mut all_known = sender.find(&history.record.run.0)?;
     let known = all_known.remove(&runs[0].id);
-    let was_there = !anew
-        && known
-            .as_ref()
-            .is_some_and(|known| known.complete.as_deref() == Some(digest.as_str()));
+    let complete = known.as_ref().and_then(|known| known.complete.as_ref());
+    let was_there = !again && complete == Some(&digest);
     let mut sent = Sent {
         address: String::new(),
         run_id: String::new(),
@@ -84,10 +82,10 @@ pub fn send_mlflow(
     let whole = match known {
         Some(known) if was_there => known,
         known => {
-            let whole = sender.run(&runs[0], known, None, anew)?;
+            let whole = sender.run(&runs[0], known, None, again)?;
             for run in &runs[1..] {
                 let known = all_known.remove(&run.id);
-                let child = sender.run(run, known, Some(&whole.id), anew)?;
+                let child = sender.run(run, known, Some(&whole.id), again)?;
                 sender.close(run, &child, None)?;
             }
             match whole.artifacts_below() {
@@ -110,11 +108,14 @@ pub fn send_mlflow(
 
 /// A digest of all that is sent.
 fn digest_of(runs: &[Tracked], attached: &[Attached]) -> String {
-    let files = attached.iter().map(|attached| match attached {
-        Attached::Bytes(path, bytes) => (path.clone(), Digest::of_bytes(bytes)),
-        Attached::Object(_, object) => (object.path.clone(), object.object),
-    });
-    let text = format!("{runs:?} {:?}", files.collect::<Vec<_>>());
+    let mut files = Vec::with_capacity(attached.len());
+    for attached in attached {
+        files.push(match attached {
+            Attached::Bytes(path, bytes) => (path.clone(), Digest::of_bytes(bytes)),
+            Attached::Object(_, object) => (object.path.clone(), object.object),
+        });
+    }
+    let text = format!("{runs:?} {files:?}");
     Digest::of_bytes(text.as_bytes()).to_string()
 }
 
@@ -129,10 +130,9 @@ struct Known {
 impl Known {
     fn read(run: &Value) -> Option<Self> {
         let info = run.get("info")?;
-        let text = |name: &str| Some(info.get(name)?.as_str()?.to_owned());
         Some(Self {
-            id: text("run_id").or_else(|| text("run_uuid"))?,
-            artifact_uri: text("artifact_uri").unwrap_or_default(),
+            id: text_at(info, "run_id").or_else(|| text_at(info, "run_uuid"))?,
+            artifact_uri: text_at(info, "artifact_uri").unwrap_or_default(),
             complete: tag_of(run, COMPLETE),
         })
     }
@@ -150,12 +150,8 @@ impl Known {
 
 /// A tag of a run.
 fn tag_of(run: &Value, name: &str) -> Option<String> {
-    let tags = run.get("data")?.get("tags")?.as_array()?;
-    tags.iter()
-        .find(|tag| tag["key"] == name)?
-        .get("value")?
-        .as_str()
-        .map(str::to_owned)
+    let mut tags = run["data"]["tags"].as_array()?.iter();
+    text_at(tags.find(|tag| tag["key"] == name)?, "value")
 }
 
 struct Sender<'a> {
@@ -170,18 +166,21 @@ impl Sender<'_> {
         if let Some(id) = self.experiment_called(name)? {
             return Ok(id);
         }
-        match self
-            .client
-            .post("experiments/create", &json!({"name": name}), Again::No)?
+        const PATH: &str = "experiments/create";
+        let refusal = match self.client.post(PATH, &json!({"name": name}), Again::No)? {
+            Ok(answer) => {
+                let id = text_at(&answer, "experiment_id");
+                return id.ok_or_else(|| self.client.strange("experiment_id"));
+            }
+            Err(refusal) => refusal,
+        };
+        // Somebody else may have been faster.
+        if refusal.code == "RESOURCE_ALREADY_EXISTS"
+            && let Some(id) = self.experiment_called(name)?
         {
-            Ok(answer) => text_at(&answer, "experiment_id")
-                .ok_or_else(|| self.client.strange("experiment_id")),
-            // Somebody else was faster.
-            Err(refusal) if refusal.code == "RESOURCE_ALREADY_EXISTS" => self
-                .experiment_called(name)?
-                .ok_or_else(|| self.client.refused("experiments/create", refusal)),
-            Err(refusal) => Err(self.client.refused("experiments/create", refusal)),
+            return Ok(id);
         }
+        Err(self.client.refused(PATH, refusal))
     }
 
     fn experiment_called(&self, name: &str) -> Result<Option<String>, ReportError> {
@@ -236,24 +235,21 @@ impl Sender<'_> {
         }
     }
 
-    /// Makes a run, or goes on with the one that is there, and fills it.
+    /// Makes a run, or continues with the one that is there, and fills it.
     fn run(
         &self,
         run: &Tracked,
         known: Option<Known>,
         parent: Option<&str>,
-        anew: bool,
+        again: bool,
     ) -> Result<Known, ReportError> {
         let known = match known {
-            Some(known) if anew => {
-                self.client
-                    .tell("runs/delete", &json!({"run_id": known.id}), Again::Yes)?;
-                None
+            Some(known) if !again => known,
+            Some(known) => {
+                let body = json!({"run_id": known.id});
+                self.client.tell("runs/delete", &body, Again::Yes)?;
+                self.create(run, parent)?
             }
-            other => other,
-        };
-        let known = match known {
-            Some(known) => known,
             None => self.create(run, parent)?,
         };
         self.log(run, &known.id)?;
@@ -263,12 +259,12 @@ impl Sender<'_> {
     fn create(&self, run: &Tracked, parent: Option<&str>) -> Result<Known, ReportError> {
         // The tags by which it is found and placed are there from the beginning.
         let mut tags = vec![json!({"key": ID, "value": run.id})];
-        tags.extend(
-            run.tags
-                .get(RUN)
-                .map(|name| json!({"key": RUN, "value": name})),
-        );
-        tags.extend(parent.map(|parent| json!({"key": PARENT, "value": parent})));
+        if let Some(name) = run.tags.get(RUN) {
+            tags.push(json!({"key": RUN, "value": name}));
+        }
+        if let Some(parent) = parent {
+            tags.push(json!({"key": PARENT, "value": parent}));
+        }
         let body = json!({
             "experiment_id": self.experiment,
             "user_id": run.user,
@@ -283,13 +279,13 @@ impl Sender<'_> {
     /// Sends parameters, tags and metrics in as many requests as it takes.
     fn log(&self, run: &Tracked, id: &str) -> Result<(), ReportError> {
         let pair = |(name, value): (&String, &String)| json!({"key": name, "value": value});
-        let points = run
-            .metrics
-            .iter()
-            .flat_map(|(name, points)| points.iter().map(move |point| metric(name, point)));
+        let mut points = Vec::new();
+        for (name, of_metric) in &run.metrics {
+            points.extend(of_metric.iter().map(|point| metric(name, point)));
+        }
         let params = batches(run.params.iter().map(pair).collect(), MOST_PARAMS);
         let tags = batches(run.tags.iter().map(pair).collect(), MOST_TAGS);
-        let metrics = batches(points.collect(), MOST_METRICS);
+        let metrics = batches(points, MOST_METRICS);
         for number in 0..params.len().max(tags.len()).max(metrics.len()) {
             let batch = |all: &[Vec<Value>]| all.get(number).cloned().unwrap_or_default();
             let (params, tags, metrics) = (batch(&params), batch(&tags), batch(&metrics));
@@ -331,24 +327,14 @@ impl Sender<'_> {
             match attached {
                 Attached::Bytes(_, bytes) => self.client.put(&path, Content::Bytes(bytes))?,
                 Attached::Object(place, object) => {
-                    let file = history
-                        .store
-                        .layout()
-                        .object_named(&object.object, object.extension);
+                    let (store, name) = (history.store, &object.object);
+                    let file = store.layout().object_named(name, object.extension);
                     // What is damaged goes nowhere.
-                    copy_object(
-                        history.store,
-                        &object.object,
-                        object.extension,
-                        &mut std::io::sink(),
-                        &file,
-                    )
-                    .map_err(|error| of_stage(&history.stages[*place], error))?;
+                    let nowhere = &mut std::io::sink();
+                    copy_object(store, name, object.extension, nowhere, &file)
+                        .map_err(|error| of_stage(&history.stages[*place], error))?;
                     if !file.exists() {
-                        return Err(CacheError::Missing {
-                            object: object.object,
-                        }
-                        .into());
+                        return Err(CacheError::Missing { object: *name }.into());
                     }
                     self.client.put(&path, Content::File(&file))?;
                 }

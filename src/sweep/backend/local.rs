@@ -7,15 +7,18 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{
-    Backend, Job, JobId, TASK, Task, TaskState, command_line, failure_of, keep_script, quoted,
-};
+use contract::{Named, Trouble};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Backend, Job, JobId, TASK, Task, TaskState, command_line, keep_script, quoted};
 use crate::cache::{Layout, append_plain, is_gone, process_start, read_plain};
-use crate::engine::Failure;
+use crate::diagnostic::AsTrouble;
 
 /// Jobs are processes of this machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Local;
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Local {}
 
 /// What lies beside a script.
 struct Traces {
@@ -54,12 +57,13 @@ impl Traces {
     }
 }
 
-impl Backend for Local {
-    fn name(&self) -> &'static str {
-        "local"
-    }
+impl Named for Local {
+    const NAME: &'static str = "local";
+    const DOC: &'static str = "Processes of this machine that outlive the command.";
+}
 
-    fn check(&self, _: &Job) -> Result<(), Failure> {
+impl Backend for Local {
+    fn check(&self, _: &Job) -> Result<(), Trouble> {
         Ok(())
     }
 
@@ -114,7 +118,7 @@ impl Backend for Local {
         lines.join("\n") + "\n"
     }
 
-    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Failure> {
+    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Trouble> {
         keep_script(job, &self.script(job), layout)?;
         let traces = Traces::of(&job.script);
         let mut shell = Command::new("bash");
@@ -126,7 +130,7 @@ impl Backend for Local {
             .process_group(0);
         let child = shell
             .spawn()
-            .map_err(|error| Failure::new(format!("bash could not be started: {error}")))?;
+            .map_err(|error| Trouble::new(format!("bash could not be started: {error}")))?;
         let note = format!(
             "{} {} {} {} {}\n",
             child.id(),
@@ -137,12 +141,12 @@ impl Backend for Local {
         );
         layout
             .write(&traces.job(), note.as_bytes())
-            .map_err(|error| failure_of(&error))?;
+            .map_err(|error| error.to_trouble())?;
         // Whoever waits for it is the system, once this process is gone; until then nobody minds a zombie.
         Ok(JobId(child.id().to_string()))
     }
 
-    fn tasks(&self, name: &str, scripts: &[PathBuf]) -> Result<Vec<Task>, Failure> {
+    fn tasks(&self, name: &str, scripts: &[PathBuf]) -> Result<Vec<Task>, Trouble> {
         let mut tasks = Vec::new();
         for (traces, noted) in noted(scripts)
             .into_iter()
@@ -178,7 +182,7 @@ impl Backend for Local {
         Ok(tasks)
     }
 
-    fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Failure> {
+    fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Trouble> {
         let mut ended = 0;
         let jobs = noted(scripts).into_iter();
         for (traces, noted) in jobs.filter(|(_, noted)| noted.name == name && noted.is_alive()) {
@@ -192,7 +196,7 @@ impl Backend for Local {
         Ok(ended)
     }
 
-    fn withdraw(&self, jobs: &[JobId]) -> Result<(), Failure> {
+    fn withdraw(&self, jobs: &[JobId]) -> Result<(), Trouble> {
         let groups = jobs
             .iter()
             .filter_map(|JobId(job)| rustix::process::Pid::from_raw(job.parse().ok()?));
@@ -206,8 +210,8 @@ impl Backend for Local {
         false
     }
 
-    fn requeue_own_task(&self) -> Result<(), Failure> {
-        Err(Failure::new(
+    fn requeue_own_task(&self) -> Result<(), Trouble> {
+        Err(Trouble::new(
             "processes of this machine have no queue to go back to",
         ))
     }
@@ -267,6 +271,6 @@ mod tests {
 
     #[test]
     fn keeps_what_a_backend_promises() {
-        conforms(&Local);
+        conforms(&Local {});
     }
 }

@@ -1,37 +1,35 @@
 //! Where the jobs of a sweep run. A backend submits a job (a script, once or as an array of tasks), says what has become
 //! of its tasks, and cancels them. It knows nothing of trials: what a task does is in its command.
 //!
-//! Another engine is one file and one line in [`backends`]; [`conformance`] says what it must keep.
+//! Another engine is one file and one line in [`BACKENDS`]; [`conformance`] says what it must keep.
 
 #[cfg(test)]
 pub(crate) mod conformance;
-mod local;
-mod slurm;
+
+contract::entries! {
+    /// All backends.
+    const ENTRIES: Entry<dyn Backend>;
+    mod slurm: Slurm;
+    mod local: Local;
+}
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use contract::{Choice, Table, Trouble};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use local::Local;
-pub use slurm::Slurm;
+use crate::cache::Layout;
+use crate::diagnostic::{AsTrouble, visible};
 
-use crate::cache::{CacheError, Layout};
-use crate::diagnostic::visible;
-use crate::engine::Failure;
+/// All backends; the name is that of `--on NAME`.
+pub static BACKENDS: Table<dyn Backend> = Table::new("backend", &[ENTRIES]);
 
-/// All backends, by name.
-pub fn backends() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(Slurm::default()), Box::new(Local)]
-}
+contract::tabled!(dyn Backend in BACKENDS);
 
-/// The backend of a name.
-pub fn backend(name: &str) -> Option<Box<dyn Backend>> {
-    backends()
-        .into_iter()
-        .find(|backend| backend.name() == name)
-}
+/// A backend with its name.
+pub type ChosenBackend = Choice<dyn Backend>;
 
 /// The text that stands for the number of the task in a command.
 pub const TASK: &str = "{task}";
@@ -121,15 +119,12 @@ pub struct Task {
 }
 
 /// A place where jobs run.
-pub trait Backend {
-    /// As in `--on NAME`.
-    fn name(&self) -> &'static str;
-
+pub trait Backend: Send + Sync {
     /// Whether it is there, and would take this job.
     ///
     /// # Errors
     /// What is missing, and what to do.
-    fn check(&self, job: &Job) -> Result<(), Failure>;
+    fn check(&self, job: &Job) -> Result<(), Trouble>;
 
     /// The script that is submitted.
     fn script(&self, job: &Job) -> String;
@@ -138,26 +133,26 @@ pub trait Backend {
     ///
     /// # Errors
     /// What the backend answers.
-    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Failure>;
+    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Trouble>;
 
     /// The tasks of all jobs of this name that the backend still knows of. `scripts` are the folders in which scripts of
     /// such jobs were kept.
     ///
     /// # Errors
     /// If the backend cannot be asked.
-    fn tasks(&self, name: &str, scripts: &[PathBuf]) -> Result<Vec<Task>, Failure>;
+    fn tasks(&self, name: &str, scripts: &[PathBuf]) -> Result<Vec<Task>, Trouble>;
 
     /// Ends all jobs of this name. Says how many there were.
     ///
     /// # Errors
     /// If the backend cannot be asked.
-    fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Failure>;
+    fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Trouble>;
 
     /// Ends these jobs, which were just submitted.
     ///
     /// # Errors
     /// If the backend cannot be asked.
-    fn withdraw(&self, jobs: &[JobId]) -> Result<(), Failure>;
+    fn withdraw(&self, jobs: &[JobId]) -> Result<(), Trouble>;
 
     /// Whether the task that this process belongs to is still wanted. One that was cancelled is not; one that was told to
     /// make room for others, or whose node goes down, is.
@@ -167,7 +162,7 @@ pub trait Backend {
     ///
     /// # Errors
     /// If there is no such task.
-    fn requeue_own_task(&self) -> Result<(), Failure>;
+    fn requeue_own_task(&self) -> Result<(), Trouble>;
 
     /// The most tasks that one array may have.
     fn largest_array(&self) -> usize;
@@ -213,7 +208,7 @@ fn maybe_quoted(part: &str) -> String {
 
 /// Refuses what would become a line of its own in a script, such as the name of a folder with a line break: what
 /// stands on that line would be obeyed.
-pub(super) fn check_lines(job: &Job) -> Result<(), Failure> {
+pub(super) fn check_lines(job: &Job) -> Result<(), Trouble> {
     let directory = job.directory.to_string_lossy();
     let told = [
         ("folder", directory.as_ref()),
@@ -232,7 +227,7 @@ pub(super) fn check_lines(job: &Job) -> Result<(), Failure> {
                 "the {what} `{}` of the job has a control character",
                 visible(text)
             );
-            return Err(Failure::new(message)
+            return Err(Trouble::new(message)
                 .hint("a script has one line for it: rename the folder, or mend the option"));
         }
     }
@@ -240,25 +235,13 @@ pub(super) fn check_lines(job: &Job) -> Result<(), Failure> {
 }
 
 /// Writes a script, whole or not at all, and makes the folder of the logs.
-fn keep_script(job: &Job, text: &str, layout: &Layout) -> Result<(), Failure> {
+fn keep_script(job: &Job, text: &str, layout: &Layout) -> Result<(), Trouble> {
     check_lines(job)?;
     let logs = Path::new(&job.log).parent().unwrap_or(Path::new(""));
     let kept = layout
         .write(&job.script, text.as_bytes())
         .and_then(|()| layout.make(logs));
-    kept.map_err(|error| failure_of(&error))
-}
-
-/// A failure of the store as one of a backend.
-fn failure_of(error: &CacheError) -> Failure {
-    let mut failure = Failure::new(error.to_string());
-    failure
-        .causes
-        .extend(std::error::Error::source(error).map(ToString::to_string));
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    kept.map_err(|error| error.to_trouble())
 }
 
 #[cfg(test)]
@@ -274,7 +257,7 @@ mod tests {
         assert!(check_lines(&job("/a b/ü")).is_ok());
         let refused = check_lines(&job("/a\n#SBATCH --uid=0")).unwrap_err();
         assert_eq!(
-            refused.message,
+            refused.message(),
             "the folder `/a\\n#SBATCH --uid=0` of the job has a control character"
         );
         let option = |value: &str| Job {

@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use contract::{Named, Trouble};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{Backend, Job, JobId, Task, TaskState, command_line, keep_script};
 use crate::cache::Layout;
-use crate::engine::Failure;
 
 /// Jobs go to a Slurm cluster.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct Slurm {
     /// The cluster's configuration file; `None` for the one that Slurm finds by itself.
     pub config: Option<PathBuf>,
@@ -28,16 +32,17 @@ const SEPARATOR: &str = "\u{1f}";
 /// Seconds before the end of its time at which a task is told.
 const WARNING: u64 = 120;
 
-impl Backend for Slurm {
-    fn name(&self) -> &'static str {
-        "slurm"
-    }
+impl Named for Slurm {
+    const NAME: &'static str = "slurm";
+    const DOC: &'static str = "Jobs of a Slurm cluster; run it on a login node.";
+}
 
-    fn check(&self, job: &Job) -> Result<(), Failure> {
+impl Backend for Slurm {
+    fn check(&self, job: &Job) -> Result<(), Trouble> {
         for program in ["sbatch", "squeue", "scancel", "scontrol"] {
             if !is_on_path(program) {
                 let hint = "run this on a login node of the cluster, or without `--on slurm` to use this machine";
-                return Err(Failure::new(format!(
+                return Err(Trouble::new(format!(
                     "there is no Slurm here: `{program}` is not on the path"
                 ))
                 .hint(hint));
@@ -54,7 +59,7 @@ impl Backend for Slurm {
         {
             if !names.contains(&partition) {
                 let message = format!("Slurm has no partition `{partition}`");
-                return Err(Failure::new(message).hint(format!("there are {}", names.join(", "))));
+                return Err(Trouble::new(message).hint(format!("there are {}", names.join(", "))));
             }
         }
         Ok(())
@@ -110,12 +115,12 @@ impl Backend for Slurm {
         lines.join("\n") + "\n"
     }
 
-    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Failure> {
+    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Trouble> {
         keep_script(job, &self.script(job), layout)?;
         let told = answer(self.command("sbatch").arg("--parsable").arg(&job.script))?;
         let id = told.trim().split(';').next().unwrap_or_default().to_owned();
         if id.parse::<u64>().is_err() {
-            return Err(Failure::new(format!(
+            return Err(Trouble::new(format!(
                 "sbatch answered `{}`, which is not a job",
                 told.trim()
             )));
@@ -123,7 +128,7 @@ impl Backend for Slurm {
         Ok(JobId(id))
     }
 
-    fn tasks(&self, name: &str, _: &[PathBuf]) -> Result<Vec<Task>, Failure> {
+    fn tasks(&self, name: &str, _: &[PathBuf]) -> Result<Vec<Task>, Trouble> {
         let format = ["%F", "%K", "%T", "%k", "%R"].join(SEPARATOR);
         let states = "PENDING,RUNNING,SUSPENDED,COMPLETING,COMPLETED,CONFIGURING,FAILED,TIMEOUT,CANCELLED,NODE_FAIL,\
                       PREEMPTED,OUT_OF_MEMORY,BOOT_FAIL,DEADLINE,REQUEUED,SPECIAL_EXIT";
@@ -141,7 +146,7 @@ impl Backend for Slurm {
         Ok(answer(&mut command)?.lines().filter_map(task).collect())
     }
 
-    fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Failure> {
+    fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Trouble> {
         let tasks = self.tasks(name, scripts)?;
         let open = tasks
             .iter()
@@ -153,7 +158,7 @@ impl Backend for Slurm {
         Ok(jobs.len())
     }
 
-    fn withdraw(&self, jobs: &[JobId]) -> Result<(), Failure> {
+    fn withdraw(&self, jobs: &[JobId]) -> Result<(), Trouble> {
         if jobs.is_empty() {
             return Ok(());
         }
@@ -177,9 +182,9 @@ impl Backend for Slurm {
         state.is_ok_and(|state| state.trim() == "RUNNING")
     }
 
-    fn requeue_own_task(&self) -> Result<(), Failure> {
+    fn requeue_own_task(&self) -> Result<(), Trouble> {
         let job = std::env::var("SLURM_JOB_ID")
-            .map_err(|_| Failure::new("this process is not a Slurm task"))?;
+            .map_err(|_| Trouble::new("this process is not a Slurm task"))?;
         answer(self.command("scontrol").args(["requeue", &job])).map(drop)
     }
 
@@ -256,22 +261,21 @@ fn is_on_path(program: &str) -> bool {
 }
 
 /// What a command prints.
-fn answer(command: &mut Command) -> Result<String, Failure> {
+fn answer(command: &mut Command) -> Result<String, Trouble> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output();
     let Output {
         status,
         stdout,
         stderr,
-    } = output.map_err(|error| Failure::new(format!("`{name}` could not be run: {error}")))?;
+    } = output.map_err(|error| Trouble::new(format!("`{name}` could not be run: {error}")))?;
     if status.success() {
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }
-    let mut failure = Failure::new(format!("`{name}` refused"));
-    failure
-        .causes
-        .extend(String::from_utf8_lossy(&stderr).lines().map(str::to_owned));
-    Err(failure.hint("is the cluster up, and may you use it? `sinfo` and `squeue` tell"))
+    let said = String::from_utf8_lossy(&stderr);
+    Err(Trouble::new(format!("`{name}` refused"))
+        .with_causes(said.lines().map(str::to_owned).collect())
+        .hint("is the cluster up, and may you use it? `sinfo` and `squeue` tell"))
 }
 
 #[cfg(test)]
@@ -395,8 +399,8 @@ mod tests {
             ..Job::default()
         };
         let failure = slurm.check(&job).unwrap_err();
-        assert_eq!(failure.message, "Slurm has no partition `gpu`");
-        assert_eq!(failure.hint.unwrap(), "there are main");
+        assert_eq!(failure.message(), "Slurm has no partition `gpu`");
+        assert_eq!(failure.hint_text().unwrap(), "there are main");
         assert_eq!(slurm.largest_array(), 1000);
     }
 

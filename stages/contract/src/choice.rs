@@ -154,7 +154,7 @@ mod tests {
     }
 
     static SHAPES: Table<dyn Shape> =
-        Table::new("shape", &[Entry::of::<Square>(), Entry::of::<Ring>()]).or_bare();
+        Table::new("shape", &[&[Entry::of::<Square>(), Entry::of::<Ring>()]]).or_bare();
 
     crate::tabled!(dyn Shape in SHAPES);
 

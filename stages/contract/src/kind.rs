@@ -513,3 +513,22 @@ impl StageKind {
         (self.parse)(parameters)
     }
 }
+/// Declares the modules of a crate's stages and `kinds`, which lists them, a line each.
+///
+/// ```ignore
+/// contract::stage_kinds! {
+///     pub mod ingest: Ingest;
+///     pub mod normalize: Normalize;
+/// }
+/// ```
+#[macro_export]
+macro_rules! stage_kinds {
+    ($($open:vis mod $module:ident: $type:ident;)+) => {
+        $($open mod $module;)+
+
+        /// The stage kinds of this crate.
+        pub fn kinds() -> Vec<$crate::StageKind> {
+            vec![$($crate::StageKind::of::<$module::$type>()),+]
+        }
+    };
+}

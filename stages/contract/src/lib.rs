@@ -8,6 +8,7 @@ mod context;
 mod fault;
 mod kind;
 mod limits;
+mod parameters;
 mod port;
 mod random;
 mod table;
@@ -23,6 +24,7 @@ pub use kind::{
     Configured, FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind,
     Surroundings, Threads,
 };
+pub use limits::{KEYWORDS, schema_of};
 pub use port::{Inputs, Outputs, Port, PortType};
 pub use random::Random;
 pub use table::{Entry, Holds, Named, Table, Tabled};

@@ -13,6 +13,36 @@ use serde_json::{Map, Number, Value};
 
 use crate::Fault;
 
+/// The keywords that a schema of parameters may use: those by which values are held against it, here and where a pipeline is
+/// read, and those that only describe. A limit under any other keyword would be shown to editors and never checked.
+pub const KEYWORDS: [&str; 25] = [
+    "type",
+    "const",
+    "enum",
+    "oneOf",
+    "anyOf",
+    "allOf",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "prefixItems",
+    "minItems",
+    "maxItems",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "format",
+    "title",
+    "description",
+    "default",
+    "x-as-written",
+    "x-command-line",
+];
+
 /// What writes schemas here: all in one piece, without references.
 pub(crate) fn generator() -> SchemaGenerator {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
@@ -23,7 +53,7 @@ pub(crate) fn generator() -> SchemaGenerator {
 }
 
 /// The schema of a type. Made once for each type: a model's schema is large, and parameters are checked often.
-pub(crate) fn schema_of<P: JsonSchema + 'static>() -> &'static Value {
+pub fn schema_of<P: JsonSchema + 'static>() -> &'static Value {
     static SCHEMAS: Mutex<BTreeMap<TypeId, &'static Value>> = Mutex::new(BTreeMap::new());
     // A thread that panicked left the map as it was.
     let mut schemas = SCHEMAS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -42,7 +42,7 @@ pub trait Named: DeserializeOwned + Serialize + JsonSchema {
 /// Makes a trait object what a table holds: all types that implement the trait and [`Named`] can stand there.
 ///
 /// ```ignore
-/// static RULES: Table<dyn Rule> = Table::new("rule", &[Entry::of::<Constant>()]);
+/// static RULES: Table<dyn Rule> = Table::new("rule", &[RULES]);
 /// contract::tabled!(dyn Rule in RULES);
 /// ```
 #[macro_export]
@@ -68,6 +68,31 @@ macro_rules! tabled {
 }
 
 /// Parameters with the value that was made of them.
+/// Declares the modules of entries and the list of their types, a line each: the types enter a table with it.
+///
+/// ```ignore
+/// contract::entries! {
+///     /// All rules, in the order of the documentation.
+///     const RULES: Entry<dyn Rule>;
+///     mod constant: Constant;
+///     mod steps: Step, Staircase;
+/// }
+/// ```
+#[macro_export]
+macro_rules! entries {
+    (
+        $(#[$doc:meta])*
+        $vis:vis const $list:ident: Entry<$kind:ty>;
+        $($open:vis mod $module:ident: $($type:ident),+;)*
+    ) => {
+        $($open mod $module;)*
+
+        $(#[$doc])*
+        $vis const $list: &[$crate::Entry<$kind>] =
+            &[$($($crate::Entry::of::<$module::$type>(),)+)*];
+    };
+}
+
 type Parsed<T> = (Value, Arc<T>);
 
 /// One line of a [`Table`].
@@ -135,14 +160,14 @@ pub struct Table<T: ?Sized + 'static> {
     pub(crate) tag: &'static str,
     /// Whether the bare name may stand for `{tag: name}`.
     pub(crate) bare: bool,
-    entries: &'static [Entry<T>],
+    entries: &'static [&'static [Entry<T>]],
     /// The schemas of the parameters of all entries, made when the first is needed.
     schemas: OnceLock<Vec<Value>>,
 }
 
 impl<T: ?Sized + Tabled> Table<T> {
     /// A table whose entries a pipeline names as `{kind: NAME, …}`.
-    pub const fn new(what: &'static str, entries: &'static [Entry<T>]) -> Self {
+    pub const fn new(what: &'static str, entries: &'static [&'static [Entry<T>]]) -> Self {
         Self {
             what,
             tag: "kind",
@@ -166,13 +191,13 @@ impl<T: ?Sized + Tabled> Table<T> {
         self
     }
 
-    pub fn entries(&self) -> &'static [Entry<T>] {
-        self.entries
+    pub fn entries(&self) -> impl Iterator<Item = &'static Entry<T>> + use<T> {
+        self.entries.iter().copied().flatten()
     }
 
     /// Every entry with the parameters of its example, in the order of the table.
     pub fn examples(&'static self) -> impl Iterator<Item = Choice<T>> {
-        self.entries.iter().map(|entry| {
+        self.entries().map(|entry| {
             let example = serde_json::from_str(entry.example).expect("an example is JSON");
             Choice::new(entry.name, example).unwrap_or_else(|fault| {
                 panic!("the example of the {} `{}`: {fault}", self.what, entry.name)
@@ -182,15 +207,15 @@ impl<T: ?Sized + Tabled> Table<T> {
 
     /// The entry of this name with these parameters, parsed and within their limits.
     pub(crate) fn choose(&self, name: &str, given: &Value) -> Result<Choice<T>, Fault> {
-        let Some(index) = self.entries.iter().position(|entry| entry.name == name) else {
-            let names: Vec<&str> = self.entries.iter().map(|entry| entry.name).collect();
+        let mut numbered = self.entries().enumerate();
+        let Some((index, entry)) = numbered.find(|(_, entry)| entry.name == name) else {
+            let names: Vec<&str> = self.entries().map(|entry| entry.name).collect();
             return Err(Fault::whole(format!(
                 "unknown {} `{name}`; there are {}",
                 self.what,
                 names.join(", ")
             )));
         };
-        let entry = &self.entries[index];
         // The parser comes first: it has the better words for what is no parameter at all.
         let (canonical, value) =
             (entry.parse)(given).map_err(|error| Fault::whole(error.to_string()))?;
@@ -216,18 +241,18 @@ impl<T: ?Sized + Tabled> Table<T> {
         self.schemas.get_or_init(|| {
             let mut generator = limits::generator();
             let schema = |entry: &Entry<T>| (entry.schema)(&mut generator).to_value();
-            self.entries.iter().map(schema).collect()
+            self.entries().map(schema).collect()
         })
     }
 
     /// The schema of a choice from the table.
     pub(crate) fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
-        let mut options: Vec<Schema> = Vec::with_capacity(self.entries.len() + 1);
-        for entry in self.entries {
+        let mut options: Vec<Schema> = Vec::new();
+        for entry in self.entries() {
             options.push(entry.tagged_schema(self.tag, generator));
         }
         if self.bare {
-            let names: Vec<&str> = self.entries.iter().map(|entry| entry.name).collect();
+            let names: Vec<&str> = self.entries().map(|entry| entry.name).collect();
             options.push(json_schema!({"enum": names}));
         }
         json_schema!({"oneOf": options})
@@ -236,7 +261,12 @@ impl<T: ?Sized + Tabled> Table<T> {
 
 impl<T: ?Sized> fmt::Debug for Table<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.entries.iter().map(|entry| entry.name);
+        let names = self
+            .entries
+            .iter()
+            .copied()
+            .flatten()
+            .map(|entry| entry.name);
         formatter.debug_list().entries(names).finish()
     }
 }

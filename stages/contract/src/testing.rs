@@ -66,7 +66,7 @@ pub fn assert_listed<T: ?Sized + Tabled>(table: &Table<T>, folder: &str) {
                 let Some(name) = declared.and_then(|rest| rest.strip_suffix("\";")) else {
                     continue;
                 };
-                let is_listed = table.entries().iter().any(|entry| entry.name == name);
+                let is_listed = table.entries().any(|entry| entry.name == name);
                 assert!(is_listed, "{} has no line in its table", path.display());
                 found += 1;
             }

@@ -1,9 +1,12 @@
 //! Readers, and the stages that make and shape series.
 
-pub mod fold;
-pub mod generate;
-pub mod generate_shapes;
-pub mod ingest;
-pub mod normalize;
 pub mod readers;
-pub mod window;
+
+contract::stage_kinds! {
+    pub mod ingest: Ingest;
+    pub mod generate: Generate;
+    pub mod generate_shapes: GenerateShapes;
+    pub mod normalize: Normalize;
+    pub mod fold: Fold;
+    pub mod window: Window;
+}

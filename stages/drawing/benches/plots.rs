@@ -1,4 +1,4 @@
-//! Time of pictures: line plots as data sets of pictures need them, and a chart of 23,000 rows. One thread.
+//! Time of plots: line plots as data sets of images need them, and a chart of 23,000 rows. One thread.
 
 use std::hint::black_box;
 
@@ -53,7 +53,7 @@ fn bench(criterion: &mut Criterion) {
             line_width: 1.5,
             axes: true,
         };
-        let plot = LinePlot::new(style).expect("a small picture");
+        let plot = LinePlot::new(style).expect("a small image");
         let size = (height as usize, width as usize);
         let name = format!("line plot {width}x{height}, 500 points, drawn");
         criterion.bench_function(&name, |bencher| {
@@ -67,7 +67,7 @@ fn bench(criterion: &mut Criterion) {
     let chart = chart(&values(23_000));
     criterion.bench_function("chart 1200x360, 23,000 rows, PNG", |bencher| {
         bencher.iter(|| {
-            let mut raster = Box::new(Raster::new(1200, 360).expect("a picture"));
+            let mut raster = Box::new(Raster::new(1200, 360).expect("an image"));
             black_box(&chart).draw(raster.as_mut());
             raster.finish()
         });

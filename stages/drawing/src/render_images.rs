@@ -1,16 +1,16 @@
 //! `render-images`: every segment of a series as a line plot in the look of matplotlib's default, for models that read
-//! images. Pictures for people are drawn by `render-plots`.
+//! images. Plots for people are drawn by `render-plots`.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::artifact::{ArtifactKind, Image, Images, Segment, Series};
-use contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, Threads, Trouble};
+use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 use plot::{LinePlot, LinePlotStyle};
+
+use super::draw_all;
 
 /// The stage kind.
 pub struct RenderImages;
@@ -31,7 +31,7 @@ pub struct Params {
     /// Width of the line in points, of which an inch has 72.
     #[schemars(range(min = 0.1, max = 50.0))]
     pub line_width: f32,
-    /// Whether frame, ticks and labels are drawn; without them the line has the whole picture.
+    /// Whether frame, ticks and labels are drawn; without them the line has the whole image.
     pub axes: bool,
 }
 
@@ -59,19 +59,13 @@ impl Stage for RenderImages {
     const SEEDED: bool = false;
 
     fn inputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "series",
-            ArtifactKind::Series,
-            "each segment is a sample; each channel becomes a line",
-        )]
+        let doc = "each segment is a sample; each channel becomes a line";
+        vec![Port::new("series", ArtifactKind::Series, doc)]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "images",
-            ArtifactKind::Images,
-            "a picture per segment, with its split and class",
-        )]
+        let doc = "an image per segment, with its split and class";
+        vec![Port::new("images", ArtifactKind::Images, doc)]
     }
 
     fn run(
@@ -100,38 +94,19 @@ fn render(params: &Params, series: &Series, context: &StageContext<'_>) -> Resul
         axes,
     });
     let plot =
-        plot.map_err(|reason| Trouble::new(format!("the pictures cannot be drawn: {reason}")))?;
+        plot.map_err(|reason| Trouble::new(format!("the images cannot be drawn: {reason}")))?;
     let classes = series.classes();
-    let names = names(&series.segments);
     let size = (height as usize, width as usize);
-    let done = AtomicU64::new(0);
-    let draw = |(segment, name): (&Segment, &String)| {
-        context.check_cancelled()?;
+    let named = named(&series.segments);
+    let images = draw_all(&named, context, |(segment, name)| {
         let rows = segment.rows.start * series.width()..segment.rows.end * series.width();
         let raster = plot.draw(&series.values[rows], series.width());
-        let label = segment
-            .class
-            .as_ref()
-            .and_then(|class| classes.iter().position(|known| known == class));
-        let label = label.and_then(|label| u32::try_from(label).ok());
+        let position = |class| classes.iter().position(|known| known == class);
+        let label = segment.class.as_ref().and_then(position);
+        let label = label.map(|label| label as u32);
         let image = Image::from_rgb(name, segment.split, label, size, raster.rgb())?;
-        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        let total = series.segments.len() as u64;
-        context.host.progress(Progress {
-            unit: "image",
-            done,
-            total,
-            phase: String::new(),
-            figures: vec![],
-        });
         Ok(image)
-    };
-    let images = series
-        .segments
-        .par_iter()
-        .zip(&names)
-        .map(draw)
-        .collect::<Result<Vec<Image>, Trouble>>()?;
+    })?;
     Ok(Images {
         height: size.0,
         width: size.1,
@@ -140,19 +115,23 @@ fn render(params: &Params, series: &Series, context: &StageContext<'_>) -> Resul
     })
 }
 
-/// A name for each segment: its entity, with its first row behind it where an entity has several segments.
-fn names(segments: &[Segment]) -> Vec<String> {
+/// The segments with their names: the entity, with the first row behind it where an entity has several segments.
+fn named(segments: &[Segment]) -> Vec<(&Segment, String)> {
     let (mut seen, mut repeated) = (BTreeSet::new(), BTreeSet::new());
     for segment in segments {
         if !seen.insert(segment.entity.as_str()) {
             repeated.insert(segment.entity.as_str());
         }
     }
-    let name = |segment: &Segment| match repeated.contains(segment.entity.as_str()) {
-        true => format!("{}/{}", segment.entity, segment.rows.start),
-        false => segment.entity.clone(),
-    };
-    segments.iter().map(name).collect()
+    let mut named = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let mut name = segment.entity.clone();
+        if repeated.contains(name.as_str()) {
+            name = format!("{name}/{}", segment.rows.start);
+        }
+        named.push((segment, name));
+    }
+    named
 }
 
 #[cfg(test)]
@@ -189,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_per_segment_keeps_split_and_class() {
+    fn an_image_per_segment_keeps_split_and_class() {
         let images = rendered(json!({"width": 64, "height": 48}));
         images.validate().unwrap();
         assert_eq!((images.height, images.width, images.len()), (48, 64, 4));

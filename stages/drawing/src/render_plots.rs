@@ -1,16 +1,13 @@
-//! The stage `render-plots`: pictures of scores and series with labels, threshold and alarms, of forecasts, of confusion
+//! The stage `render-plots`: plots of scores and series with labels, threshold and alarms, of forecasts, of confusion
 //! matrices, of ranked tables and of graphs, one folder of files.
-//! It computes no figure: those in the titles come from its inputs.
+//! It computes no metric: those in the titles come from its inputs.
 
 mod confusion;
 mod forecasts;
-mod pictures;
+mod scores;
 mod selection;
 mod tables;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,16 +15,15 @@ use contract::artifact::{
     ArtifactKind, FileEntry, Files, Forecasts, Metrics, Predictions, RelativePath, Scores, Series,
     Split, Table,
 };
-use contract::{
-    Fault, Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, Threads, Trouble,
-};
-use pictures::{Drawing, Picture};
-use plot::{Canvas, Raster, Svg};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
+use plot::{Canvas, Chart, Matrix, Network, Ranking, Raster, Svg};
+
+use super::draw_all;
 
 /// The stage kind.
 pub struct RenderPlots;
 
-/// The file format of the pictures.
+/// The file format of the plots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -66,7 +62,7 @@ pub struct Params {
     #[serde(default = "default_width")]
     #[schemars(range(min = 200, max = 10_000))]
     pub width: u32,
-    /// Pixels of a picture of the score alone; each channel adds a third.
+    /// Pixels of a plot of the score alone; each channel adds a third.
     #[serde(default = "default_height")]
     #[schemars(range(min = 150, max = 5_000))]
     pub height: u32,
@@ -76,12 +72,12 @@ pub struct Params {
     /// Names of channels, or how many: of those that have most to do with the anomalies, or of forecasts the first.
     #[serde(default = "default_channels")]
     pub channels: Channels,
-    /// The most labelled events that get their own picture, longest first.
+    /// The most labelled events that get their own plot, longest first.
     #[serde(default = "default_events")]
     pub events: usize,
     #[serde(default)]
     pub score_scale: ScoreScale,
-    /// The most forecast windows that get a picture, spread evenly.
+    /// The most forecast windows that get a plot, spread evenly.
     #[serde(default = "default_windows")]
     pub windows: usize,
     /// The most rows before a forecast that are drawn with it, if `series` is connected, too.
@@ -132,70 +128,35 @@ impl Stage for RenderPlots {
     const SEEDED: bool = false;
 
     fn inputs(_: &Params) -> Vec<Port> {
+        let series = "the channels to draw, or with forecasts the scaled rows before them";
+        let scores = "the scores to draw, with labels";
+        let metrics = "threshold and metrics for the titles";
+        let forecasts = "the windows to draw, forecast or filled in";
+        let predictions = "the classes whose confusion is drawn";
+        let table = "a table to draw, a bar per row";
+        let graph = "a graph to draw: from, to, weight";
         vec![
-            Port::new(
-                "series",
-                ArtifactKind::Series,
-                "the channels to draw, or with forecasts the scaled rows before them",
-            )
-            .optional(),
-            Port::new(
-                "scores",
-                ArtifactKind::Scores,
-                "the scores to draw, with labels",
-            )
-            .optional(),
-            Port::new(
-                "metrics",
-                ArtifactKind::Metrics,
-                "threshold and figures for the titles",
-            )
-            .optional(),
-            Port::new(
-                "forecasts",
-                ArtifactKind::Forecasts,
-                "the windows to draw, forecast or filled in",
-            )
-            .optional(),
-            Port::new(
-                "predictions",
-                ArtifactKind::Predictions,
-                "the classes whose confusion is drawn",
-            )
-            .optional(),
-            Port::new(
-                "table",
-                ArtifactKind::Table,
-                "a table to draw, a bar per row",
-            )
-            .optional(),
-            Port::new(
-                "graph",
-                ArtifactKind::Table,
-                "a graph to draw: from, to, weight",
-            )
-            .optional(),
+            Port::new("series", ArtifactKind::Series, series).optional(),
+            Port::new("scores", ArtifactKind::Scores, scores).optional(),
+            Port::new("metrics", ArtifactKind::Metrics, metrics).optional(),
+            Port::new("forecasts", ArtifactKind::Forecasts, forecasts).optional(),
+            Port::new("predictions", ArtifactKind::Predictions, predictions).optional(),
+            Port::new("table", ArtifactKind::Table, table).optional(),
+            Port::new("graph", ArtifactKind::Table, graph).optional(),
         ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("plots", ArtifactKind::Files, "the pictures")]
+        vec![Port::new("plots", ArtifactKind::Files, "the plots")]
     }
 
     fn check_inputs(_: &Params, connected: &[&str]) -> Result<(), Fault> {
-        let drawn = [
-            "series",
-            "scores",
-            "forecasts",
-            "predictions",
-            "table",
-            "graph",
-        ];
-        if drawn.iter().any(|port| connected.contains(port)) {
+        // Metrics are only written beside something else.
+        if connected.iter().any(|port| *port != "metrics") {
             return Ok(());
         }
-        let names = drawn.map(|port| format!("`{port}`")).join(", ");
-        let reason = format!("there is nothing to draw: connect at least one of {names}");
+        let reason = "there is nothing to draw: connect at least one of `series`, `scores`, \
+                      `forecasts`, `predictions`, `table`, `graph`";
         Err(Fault::whole(reason))
     }
 
@@ -209,85 +170,92 @@ impl Stage for RenderPlots {
         let metrics = inputs.optional::<Metrics>("metrics")?;
         Self::check_inputs(params, &inputs.connected())
             .map_err(|fault| Trouble::new(fault.reason))?;
-        let mut pictures = Vec::new();
+        let mut plots = Vec::new();
         let forecasts = inputs.optional::<Forecasts>("forecasts")?;
+        // With forecasts alone, the series is what lies before them, and is not drawn whole.
         if series.is_some() && forecasts.is_none() || scores.is_some() {
-            pictures.extend(pictures::plan(
-                params,
-                series.as_deref(),
-                scores.as_deref(),
-                metrics.as_deref(),
-            )?);
+            let (series, scores) = (series.as_deref(), scores.as_deref());
+            plots.extend(scores::plan(params, series, scores, metrics.as_deref())?);
         }
         if let Some(forecasts) = forecasts {
-            pictures.extend(forecasts::plan(params, &forecasts, series.as_deref())?);
+            plots.extend(forecasts::plan(params, &forecasts, series.as_deref())?);
         }
         if let Some(predictions) = inputs.optional::<Predictions>("predictions")? {
-            pictures.push(confusion::plan(params, predictions)?);
+            plots.push(confusion::plan(params, predictions)?);
         }
         if let Some(table) = inputs.optional::<Table>("table")? {
-            pictures.push(tables::ranking(params, &table)?);
+            plots.push(tables::ranking(params, &table)?);
         }
         if let Some(graph) = inputs.optional::<Table>("graph")? {
-            pictures.push(tables::graph(&graph)?);
+            plots.push(tables::graph(params, &graph)?);
         }
-        let done = AtomicU64::new(0);
-        let draw = |picture: &Picture| {
-            context.check_cancelled()?;
-            let entry = draw(picture, params)?;
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            let total = pictures.len() as u64;
-            context.host.progress(Progress {
-                unit: "image",
-                done,
-                total,
-                phase: String::new(),
-                figures: vec![],
-            });
-            Ok(entry)
-        };
-        let entries = pictures
-            .par_iter()
-            .map(draw)
-            .collect::<Result<Vec<FileEntry>, Trouble>>()?;
+        let entries = draw_all(&plots, context, |plot| plot.draw(params.format))?;
         Ok(Outputs::one("plots", Files::new(entries)?))
     }
 }
 
-fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, Trouble> {
-    let failed = |reason: String| {
-        Trouble::new(format!(
-            "the picture `{}` could not be drawn: {reason}",
-            picture.name
-        ))
-    };
-    let (width, height) = match &picture.drawing {
-        Drawing::Chart(_) => (
-            params.width,
-            params.height + picture.channels as u32 * (params.height / 3),
-        ),
-        Drawing::Matrix(matrix) => matrix.size(),
-        Drawing::Ranking(ranking) => (params.width, ranking.height()),
-        Drawing::Network(_) => (params.width, params.width),
-    };
-    let (mut canvas, extension): (Box<dyn Canvas>, _) = match params.format {
-        Format::Png => (
-            Box::new(Raster::new(width, height).map_err(failed)?.compact()),
-            "png",
-        ),
-        Format::Svg => (Box::new(Svg::new(width, height)), "svg"),
-    };
-    match &picture.drawing {
-        Drawing::Chart(chart) => chart.draw(canvas.as_mut()),
-        Drawing::Matrix(matrix) => matrix.draw(canvas.as_mut()),
-        Drawing::Ranking(ranking) => ranking.draw(canvas.as_mut()),
-        Drawing::Network(network) => network.draw(canvas.as_mut()),
+/// A plot that is yet to be drawn.
+struct Plot {
+    /// The file's path without its extension.
+    name: String,
+    /// Width and height in pixels.
+    size: (u32, u32),
+    drawing: Drawing,
+}
+
+enum Drawing {
+    Chart(Chart),
+    Matrix(Matrix),
+    Ranking(Ranking),
+    Network(Network),
+}
+
+impl Plot {
+    /// A chart, which is higher for some of its panels.
+    fn of_chart(params: &Params, name: String, chart: Chart, more_panels: usize) -> Self {
+        let height = params.height + more_panels as u32 * (params.height / 3);
+        Self {
+            name,
+            size: (params.width, height),
+            drawing: Drawing::Chart(chart),
+        }
     }
-    let path = RelativePath::new(format!("{}.{extension}", picture.name))?;
-    Ok(FileEntry::from_bytes(
-        path,
-        canvas.finish().map_err(failed)?,
-    ))
+
+    fn draw(&self, format: Format) -> Result<FileEntry, Trouble> {
+        let (bytes, extension) = match format {
+            Format::Png => (self.png(), "png"),
+            Format::Svg => (self.svg(), "svg"),
+        };
+        let path = RelativePath::new(format!("{}.{extension}", self.name))?;
+        match bytes {
+            Ok(bytes) => Ok(FileEntry::from_bytes(path, bytes)),
+            Err(reason) => Err(Trouble::new(format!(
+                "the plot `{}` could not be drawn: {reason}",
+                self.name
+            ))),
+        }
+    }
+
+    fn png(&self) -> Result<Vec<u8>, String> {
+        let (width, height) = self.size;
+        self.draw_on(Box::new(Raster::new(width, height)?.compact()))
+    }
+
+    fn svg(&self) -> Result<Vec<u8>, String> {
+        let (width, height) = self.size;
+        self.draw_on(Box::new(Svg::new(width, height)))
+    }
+
+    /// The bytes of the file.
+    fn draw_on(&self, mut canvas: Box<dyn Canvas>) -> Result<Vec<u8>, String> {
+        match &self.drawing {
+            Drawing::Chart(chart) => chart.draw(canvas.as_mut()),
+            Drawing::Matrix(matrix) => matrix.draw(canvas.as_mut()),
+            Drawing::Ranking(ranking) => ranking.draw(canvas.as_mut()),
+            Drawing::Network(network) => network.draw(canvas.as_mut()),
+        }
+        canvas.finish()
+    }
 }
 
 #[cfg(test)]

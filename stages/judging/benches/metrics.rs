@@ -1,7 +1,7 @@
 //! Time of the metrics over 700,000 rows, which is all of SMD's test split: 28 stretches, 4 % anomalous. And of those of
 //! forecasts over the test split of ETTh1: 2785 windows of 96 steps and 7 channels.
 //!
-//! With `RUNNER_BENCH_DUMP` set to a folder, the input and the figures (of the rows as one stretch) are written there
+//! With `RUNNER_BENCH_DUMP` set to a folder, the input and the metrics (of the rows as one stretch) are written there
 //! for `benches/peers/metrics.sh`.
 
 use std::hint::black_box;
@@ -78,8 +78,8 @@ fn dump(folder: &Path, scores: &[f64], labels: &[bool]) -> std::io::Result<()> {
         .at(THRESHOLD);
     let mut figures = serde_json::Map::new();
     for metric in metrics_of(Subject::Detection) {
-        let figure = metrics::evaluate(&metric, &case, false).expect("it judges scores");
-        figures.insert(metric.name().to_owned(), figure.value.into());
+        let metric = metrics::evaluate(&metric, &case, false).expect("it judges scores");
+        figures.insert(metric.name.clone(), metric.value.into());
     }
     figures.insert("threshold".to_owned(), THRESHOLD.into());
     std::fs::write(

@@ -23,9 +23,10 @@ pub struct Params {
     /// Axes whose values get a row each, with means and standard deviations over all others. If left out, every instance
     /// has its row.
     pub by: Vec<String>,
-    /// The figure by which rows are ordered, the best first; adds the column `rank`.
+    /// The metric by which rows are ordered, the best first; adds the column `rank`. Where nothing says which way is better,
+    /// the highest comes first.
     pub rank: Option<String>,
-    /// The figures that the table shows, in this order; all if left out.
+    /// The metrics that the table shows, in this order; all if left out.
     pub figures: Option<Vec<String>>,
 }
 
@@ -45,21 +46,19 @@ impl Stage for Collect {
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
+        let table = "the axes and the metrics, a row per instance (or per row of its table)";
+        let summary = "mean and sample standard deviation of each metric over the rows";
         vec![
-            Port::new(
-                "table",
-                ArtifactKind::Table,
-                "the axes and the figures, a row per instance (or per row of its table)",
-            ),
-            Port::new(
-                "summary",
-                ArtifactKind::Metrics,
-                "mean and sample standard deviation of each figure over the rows",
-            ),
+            Port::new("table", ArtifactKind::Table, table),
+            Port::new("summary", ArtifactKind::Metrics, summary),
         ]
     }
 
-    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, Trouble> {
         let items = inputs.all("items");
         if items.is_empty() {
             return Err(Trouble::new(
@@ -72,13 +71,13 @@ impl Stage for Collect {
             let axes = axes_of(name);
             match artifact {
                 Artifact::Metrics(metrics) => {
-                    rows.push((axes, cells_of_metrics(metrics, &mut known)))
+                    rows.push((axes, cells_of_metrics(metrics, &mut known)));
                 }
-                Artifact::Table(table) => rows.extend(
-                    cells_of_table(table)?
-                        .into_iter()
-                        .map(|row| (axes.clone(), row)),
-                ),
+                Artifact::Table(table) => {
+                    for row in cells_of_table(table)? {
+                        rows.push((axes.clone(), row));
+                    }
+                }
                 other => {
                     let message = format!(
                         "`{name}` is of type {}; only Metrics and Table can be collected",
@@ -90,18 +89,32 @@ impl Stage for Collect {
         }
         let mut table = GatheredTable::new(rows)?;
         let summary = summary(&table, &known);
-        if let Some(figures) = &params.figures {
-            table = table.select(figures)?;
+        if let Some(metrics) = &params.figures {
+            table = table.select(metrics)?;
         }
         if !params.by.is_empty() {
             table = groups::group(&table, &params.by)?;
         }
-        if let Some(figure) = &params.rank {
-            table = groups::rank(&table, figure, &known)?;
+        if let Some(metric) = &params.rank {
+            let direction = known.get(metric).map(|metric| metric.direction);
+            table = groups::rank(&table, metric, direction == Some(Direction::Lower))?;
+            if let Some(remark) = rank_without_direction(metric, direction) {
+                context.host.note(&remark);
+            }
         }
         Ok(Outputs::default()
-            .with("table", table.into_table()?)
+            .with("table", table.table()?)
             .with("summary", summary))
+    }
+}
+
+/// What to say of a rank by a threshold, a count or a column of a table: no metric says which way is better.
+fn rank_without_direction(metric: &str, direction: Option<Direction>) -> Option<String> {
+    match direction {
+        Some(Direction::Higher | Direction::Lower) => None,
+        Some(Direction::Neither) | None => Some(format!(
+            "nothing says whether a high or a low `{metric}` is better: the highest is ranked first"
+        )),
     }
 }
 
@@ -112,38 +125,73 @@ enum Cell {
     Text(String),
 }
 
-type Row = IndexMap<String, Cell>;
+impl Cell {
+    fn real(&self) -> Option<f64> {
+        match self {
+            Self::Real(value) => Some(*value),
+            Self::Integer(value) => Some(*value as f64),
+            Self::Text(_) => None,
+        }
+    }
 
-/// The defined figures of one instance. `known` keeps what is said about each.
+    fn integer(&self) -> Option<i64> {
+        match self {
+            Self::Integer(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Real(value) => value.to_string(),
+            Self::Integer(value) => value.to_string(),
+            Self::Text(value) => value.clone(),
+        }
+    }
+}
+
+type Row = IndexMap<String, Cell>;
+type Cells = Vec<Option<Cell>>;
+
+/// The defined metrics of one instance. `known` keeps what is said about each.
 fn cells_of_metrics(metrics: &Metrics, known: &mut IndexMap<String, Metric>) -> Row {
+    let mut row = Row::new();
     for metric in &metrics.entries {
+        if let Some(value) = metric.value {
+            row.insert(metric.name.clone(), Cell::Real(value));
+        }
         let common = known
             .entry(metric.name.clone())
             .or_insert_with(|| metric.clone());
         common.oracle |= metric.oracle;
         common.inflating |= metric.inflating;
-        if common.caveat != metric.caveat
-            && !common
-                .caveat
-                .split("; ")
-                .any(|known| known == metric.caveat)
+        // One instance may have had an oracle threshold and another not: what is said of either is said of the mean.
+        if !common
+            .caveat
+            .split("; ")
+            .any(|known| known == metric.caveat)
+            && common.caveat != metric.caveat
         {
-            common.caveat = [common.caveat.as_str(), &metric.caveat]
-                .join("; ")
-                .trim_matches([';', ' '])
-                .to_owned();
+            let both = format!("{}; {}", common.caveat, metric.caveat);
+            both.trim_matches([';', ' ']).clone_into(&mut common.caveat);
         }
     }
-    let defined = |metric: &Metric| Some((metric.name.clone(), Cell::Real(metric.value?)));
-    metrics.entries.iter().filter_map(defined).collect()
+    row
 }
 
 fn cells_of_table(table: &Table) -> Result<Vec<Row>, Trouble> {
     let mut rows = vec![Row::new(); table.rows()];
     for name in table.column_names() {
-        let cells = cells_of_column(table, &name).ok_or_else(|| {
-            Trouble::new(format!("column `{name}` holds neither numbers nor text"))
-        })?;
+        let cells: Cells = if let Some(reals) = table.reals(&name) {
+            cells_of(reals, Cell::Real)
+        } else if let Some(integers) = table.integers(&name) {
+            cells_of(integers, Cell::Integer)
+        } else if let Some(texts) = table.texts(&name) {
+            cells_of(texts, Cell::Text)
+        } else {
+            let message = format!("column `{name}` holds neither numbers nor text");
+            return Err(Trouble::new(message));
+        };
         for (row, cell) in rows.iter_mut().zip(cells) {
             row.extend(cell.map(|cell| (name.clone(), cell)));
         }
@@ -151,223 +199,168 @@ fn cells_of_table(table: &Table) -> Result<Vec<Row>, Trouble> {
     Ok(rows)
 }
 
-fn cells_of_column(table: &Table, name: &str) -> Option<Vec<Option<Cell>>> {
-    if let Some(reals) = table.reals(name) {
-        return Some(reals.into_iter().map(|real| real.map(Cell::Real)).collect());
-    }
-    if let Some(integers) = table.integers(name) {
-        return Some(
-            integers
-                .into_iter()
-                .map(|integer| integer.map(Cell::Integer))
-                .collect(),
-        );
-    }
-    Some(
-        table
-            .texts(name)?
-            .into_iter()
-            .map(|text| text.map(Cell::Text))
-            .collect(),
-    )
+fn cells_of<T>(values: Vec<Option<T>>, cell: fn(T) -> Cell) -> Cells {
+    values.into_iter().map(|value| value.map(cell)).collect()
 }
 
-/// Columns of equal length: axes first, then figures, each in the order of first appearance.
+/// Columns of equal length: axes first, then metrics, each in the order of first appearance.
 struct GatheredTable {
-    columns: IndexMap<String, Vec<Option<Cell>>>,
+    columns: IndexMap<String, Cells>,
     axes: BTreeSet<String>,
 }
 
 impl GatheredTable {
-    fn new(rows: Vec<(Row, Row)>) -> Result<Self, Trouble> {
-        let mut columns: IndexMap<String, Vec<Option<Cell>>> = IndexMap::new();
+    fn new(mut rows: Vec<(Row, Row)>) -> Result<Self, Trouble> {
         let mut axes = BTreeSet::new();
-        for (axis, _) in rows.iter().flat_map(|(row_axes, _)| row_axes) {
-            axes.insert(axis.clone());
-            columns
-                .entry(axis.clone())
-                .or_insert_with(|| vec![None; rows.len()]);
+        for (row_axes, _) in &rows {
+            axes.extend(row_axes.keys().cloned());
         }
-        for (index, (row_axes, figures)) in rows.into_iter().enumerate() {
-            for (name, cell) in row_axes {
-                columns[&name][index] = Some(cell);
+        // Without axes, empty rows at the end have nothing to show.
+        while axes.is_empty() && rows.last().is_some_and(|(_, cells)| cells.is_empty()) {
+            rows.pop();
+        }
+        let length = rows.len();
+        let mut columns: IndexMap<String, Cells> = IndexMap::new();
+        for (row_axes, _) in &rows {
+            for axis in row_axes.keys() {
+                columns
+                    .entry(axis.clone())
+                    .or_insert_with(|| vec![None; length]);
             }
-            for (name, cell) in figures {
-                if axes.contains(&name) {
-                    return Err(Trouble::new(format!(
-                        "`{name}` is both an axis and a column of the instances"
-                    ))
-                    .hint("rename the axis"));
-                }
-                let length = columns
-                    .first()
-                    .map_or(index + 1, |(_, column)| column.len())
-                    .max(index + 1);
-                let column = columns.entry(name).or_default();
-                column.resize(length.max(column.len()), None);
+        }
+        for (index, (row_axes, cells)) in rows.into_iter().enumerate() {
+            if let Some(name) = cells.keys().find(|name| axes.contains(*name)) {
+                let message = format!("`{name}` is both an axis and a column of the instances");
+                return Err(Trouble::new(message).hint("rename the axis"));
+            }
+            for (name, cell) in row_axes.into_iter().chain(cells) {
+                let column = columns.entry(name).or_insert_with(|| vec![None; length]);
                 column[index] = Some(cell);
             }
         }
-        let length = columns.values().map(Vec::len).max().unwrap_or(0);
-        columns
-            .values_mut()
-            .for_each(|column| column.resize(length, None));
         Ok(Self { columns, axes })
     }
 
     fn rows(&self) -> usize {
-        self.columns.values().map(Vec::len).max().unwrap_or(0)
+        self.columns.first().map_or(0, |(_, cells)| cells.len())
     }
 
-    /// The columns of numbers that are no axes.
-    fn figures(&self) -> impl Iterator<Item = (&String, &Vec<Option<Cell>>)> {
-        let number = |cells: &[Option<Cell>]| {
-            !cells
-                .iter()
-                .flatten()
-                .any(|cell| matches!(cell, Cell::Text(_)))
-        };
-        self.columns
-            .iter()
-            .filter(move |(name, cells)| !self.axes.contains(*name) && number(cells))
+    /// The columns of numbers that are not axes.
+    fn metrics(&self) -> Vec<(&String, &Cells)> {
+        let mut metrics = Vec::new();
+        for (name, cells) in &self.columns {
+            let has_text = cells.iter().flatten().any(|cell| cell.real().is_none());
+            if !has_text && !self.axes.contains(name) {
+                metrics.push((name, cells));
+            }
+        }
+        metrics
     }
 
     /// The axes, and these columns in this order.
-    fn select(mut self, figures: &[String]) -> Result<Self, Trouble> {
-        let (axes, mut others): (IndexMap<_, _>, IndexMap<_, _>) =
-            std::mem::take(&mut self.columns)
-                .into_iter()
-                .partition(|(name, _)| self.axes.contains(name));
-        self.columns = axes;
-        let known = others
-            .keys()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        for figure in figures {
-            let missing = || {
-                Trouble::new(format!("`figures` names `{figure}`, which no instance has"))
-                    .hint(format!("there are {known}"))
+    fn select(mut self, metrics: &[String]) -> Result<Self, Trouble> {
+        let mut others = self.columns.clone();
+        others.retain(|name, _| !self.axes.contains(name));
+        self.columns.retain(|name, _| self.axes.contains(name));
+        let known = listed(others.keys());
+        for metric in metrics {
+            let Some(cells) = others.shift_remove(metric) else {
+                let message = format!("`figures` names `{metric}`, which no instance has");
+                return Err(Trouble::new(message).hint(format!("there are {known}")));
             };
-            let cells = others.shift_remove(figure).ok_or_else(missing)?;
-            self.columns.insert(figure.clone(), cells);
+            self.columns.insert(metric.clone(), cells);
         }
         Ok(self)
     }
 
-    fn into_table(self) -> Result<Table, Trouble> {
-        let columns: Vec<(String, Column)> = self
-            .columns
-            .into_iter()
-            .map(|(name, cells)| (name, column_of(cells)))
-            .collect();
-        Ok(Table::new(
-            columns
-                .iter()
-                .map(|(name, column)| (name.as_str(), column.clone()))
-                .collect(),
-        )?)
+    fn table(&self) -> Result<Table, Trouble> {
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for (name, cells) in &self.columns {
+            columns.push((name.as_str(), column_of(cells)));
+        }
+        Ok(Table::new(columns)?)
     }
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
 }
 
 /// Integers if all are, numbers if all are, else text.
-fn column_of(cells: Vec<Option<Cell>>) -> Column {
-    let all = |fits: fn(&Cell) -> bool| cells.iter().flatten().all(fits);
-    if all(|cell| matches!(cell, Cell::Integer(_))) {
-        let integer = |cell| {
-            if let Cell::Integer(value) = cell {
-                Some(value)
-            } else {
-                None
-            }
-        };
-        return Column::Integers(
-            cells
-                .into_iter()
-                .map(|cell| cell.and_then(integer))
-                .collect(),
-        );
+fn column_of(cells: &Cells) -> Column {
+    let known: Vec<&Cell> = cells.iter().flatten().collect();
+    if known.iter().all(|cell| cell.integer().is_some()) {
+        Column::Integers(values_of(cells, Cell::integer))
+    } else if known.iter().all(|cell| cell.real().is_some()) {
+        Column::Reals(values_of(cells, Cell::real))
+    } else {
+        Column::Texts(values_of(cells, |cell| Some(cell.text())))
     }
-    if all(|cell| !matches!(cell, Cell::Text(_))) {
-        return Column::Reals(
-            cells
-                .iter()
-                .map(|cell| cell.as_ref().and_then(real))
-                .collect(),
-        );
-    }
-    let text = |cell| match cell {
-        Cell::Real(value) => value.to_string(),
-        Cell::Integer(value) => value.to_string(),
-        Cell::Text(value) => value,
-    };
-    Column::Texts(cells.into_iter().map(|cell| cell.map(text)).collect())
 }
 
-fn real(cell: &Cell) -> Option<f64> {
-    match cell {
-        Cell::Real(value) => Some(*value),
-        Cell::Integer(value) => Some(*value as f64),
-        Cell::Text(_) => None,
-    }
+fn values_of<T>(cells: &Cells, value: fn(&Cell) -> Option<T>) -> Vec<Option<T>> {
+    cells.iter().map(|cell| value(cell.as_ref()?)).collect()
 }
 
 /// Mean and sample standard deviation of every column of numbers, over the rows where it is defined.
 fn summary(table: &GatheredTable, known: &IndexMap<String, Metric>) -> Metrics {
     let mut entries = Vec::new();
-    for (name, cells) in table.figures() {
-        let values: Vec<f64> = cells.iter().flatten().filter_map(real).collect();
+    for (name, cells) in table.metrics() {
+        let values: Vec<f64> = cells.iter().flatten().filter_map(Cell::real).collect();
         entries.extend(summary_of(name, &values, cells.len(), known.get(name)));
     }
-    let undefined = known
-        .values()
-        .filter(|metric| !table.columns.contains_key(&metric.name));
-    entries.extend(undefined.map(|metric| Metric {
-        value: None,
-        ..metric.clone()
-    }));
+    for metric in known.values() {
+        if !table.columns.contains_key(&metric.name) {
+            let mut undefined = metric.clone();
+            undefined.value = None;
+            entries.push(undefined);
+        }
+    }
     Metrics { entries }
 }
 
 /// The mean, if there are any values, and the sample standard deviation, if there are two.
 fn mean_and_deviation(values: &[f64]) -> (Option<f64>, Option<f64>) {
+    if values.is_empty() {
+        return (None, None);
+    }
     let count = values.len() as f64;
-    let mean = (count > 0.0).then(|| values.iter().sum::<f64>() / count);
-    let squares = |mean: f64| {
-        values
-            .iter()
-            .map(|value| (value - mean) * (value - mean))
-            .sum::<f64>()
-    };
-    let deviation = mean
-        .filter(|_| values.len() > 1)
-        .map(|mean| (squares(mean) / (count - 1.0)).sqrt());
-    (mean, deviation)
+    let mean = values.iter().sum::<f64>() / count;
+    if values.len() == 1 {
+        return (Some(mean), None);
+    }
+    let squares = values.iter().map(|value| (value - mean) * (value - mean));
+    let variance = squares.sum::<f64>() / (count - 1.0);
+    (Some(mean), Some(variance.sqrt()))
 }
 
 fn summary_of(name: &str, values: &[f64], rows: usize, known: Option<&Metric>) -> [Metric; 2] {
     let (mean, deviation) = mean_and_deviation(values);
-    let mut caveat = known.map_or_else(String::new, |metric| metric.caveat.clone());
+    let mut entry = known.cloned().unwrap_or(Metric {
+        name: name.to_owned(),
+        value: None,
+        direction: Direction::Neither,
+        oracle: false,
+        inflating: false,
+        caveat: String::new(),
+    });
     if values.len() < rows {
-        let separator = if caveat.is_empty() { "" } else { "; " };
-        caveat = format!(
-            "mean of the {} of {rows} instances where it is defined{separator}{caveat}",
-            values.len()
+        let separator = if entry.caveat.is_empty() { "" } else { "; " };
+        entry.caveat = format!(
+            "mean of the {} of {rows} instances where it is defined{separator}{}",
+            values.len(),
+            entry.caveat
         );
     }
-    let entry = |name: String, value: Option<f64>, direction| Metric {
-        name,
-        value,
-        direction,
-        oracle: known.is_some_and(|metric| metric.oracle),
-        inflating: known.is_some_and(|metric| metric.inflating),
-        caveat: caveat.clone(),
+    entry.value = mean;
+    let spread = Metric {
+        name: format!("{name}_std"),
+        value: deviation,
+        direction: Direction::Neither,
+        ..entry.clone()
     };
-    let direction = known.map_or(Direction::Neither, |metric| metric.direction);
-    [
-        entry(name.to_owned(), mean, direction),
-        entry(format!("{name}_std"), deviation, Direction::Neither),
-    ]
+    [entry, spread]
 }
 
 #[cfg(test)]
@@ -535,6 +528,19 @@ mod tests {
             ),
         ] {
             assert!(items(&params).unwrap_err().message().contains(word));
+        }
+    }
+
+    #[test]
+    fn a_rank_without_a_direction_is_remarked_on() {
+        for (direction, is_odd) in [
+            (Some(Direction::Higher), false),
+            (Some(Direction::Lower), false),
+            (Some(Direction::Neither), true),
+            (None, true),
+        ] {
+            let remark = rank_without_direction("threshold", direction);
+            assert_eq!(remark.is_some(), is_odd, "{direction:?}");
         }
     }
 

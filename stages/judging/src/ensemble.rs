@@ -1,5 +1,5 @@
 //! `ensemble`: one set of scores, forecasts or predictions from those of all instances of a stage.
-//! Which instances there are is the engine's business; figures of each alone are gathered by `collect`.
+//! Which instances there are is the engine's business; metrics of each alone are gathered by `collect`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,22 +93,13 @@ impl Stage for Ensemble {
     const GATHERS: bool = true;
 
     fn inputs(params: &Params) -> Vec<Port> {
-        vec![
-            Port::new(
-                "members",
-                params.of.kind(),
-                "what the members give, one per instance",
-            )
-            .many(),
-        ]
+        let doc = "what the members give, one per instance";
+        vec![Port::new("members", params.of.kind(), doc).many()]
     }
 
     fn outputs(params: &Params) -> Vec<Port> {
-        vec![Port::new(
-            params.of.port(),
-            params.of.kind(),
-            "the same of the ensemble",
-        )]
+        let doc = "the same of the ensemble";
+        vec![Port::new(params.of.port(), params.of.kind(), doc)]
     }
 
     fn check(params: &Params) -> Result<(), Fault> {
@@ -136,10 +127,10 @@ impl Stage for Ensemble {
 fn members<T: Typed>(inputs: &Inputs) -> Result<Vec<(&str, &T)>, Trouble> {
     let mut members = Vec::new();
     for (name, artifact) in inputs.all("members") {
-        let content = T::from_artifact(artifact);
-        let content = content.ok_or_else(|| {
-            Trouble::new(format!("`{name}` is {}, not {}", artifact.kind(), T::KIND))
-        })?;
+        let Some(content) = T::from_artifact(artifact) else {
+            let message = format!("`{name}` is {}, not {}", artifact.kind(), T::KIND);
+            return Err(Trouble::new(message));
+        };
         members.push((name.as_str(), &**content));
     }
     if members.is_empty() {
@@ -157,26 +148,27 @@ fn check_alike<T>(
     alike: impl Fn(&T, &T) -> bool,
 ) -> Result<(), Trouble> {
     let (first_name, first) = members[0];
-    match members.iter().find(|(_, other)| !alike(first, other)) {
-        None => Ok(()),
-        Some((name, _)) => Err(Trouble::new(format!(
-            "`{first_name}` and `{name}` do not have the same {what}"
-        ))
-        .hint("the members of an ensemble judge the same rows of the same data")),
+    for (name, other) in members {
+        if !alike(first, other) {
+            let message = format!("`{first_name}` and `{name}` do not have the same {what}");
+            return Err(Trouble::new(message)
+                .hint("the members of an ensemble judge the same rows of the same data"));
+        }
     }
+    Ok(())
 }
 
 /// Value by value over the members.
 fn combined(combine: Combine, members: &[Vec<f64>]) -> Vec<f32> {
     let mut values = vec![0.0; members.len()];
-    let of = |index: usize| {
-        values
-            .iter_mut()
-            .zip(members)
-            .for_each(|(value, member)| *value = member[index]);
-        combine.of(&mut values) as f32
-    };
-    (0..members[0].len()).map(of).collect()
+    let mut common = Vec::with_capacity(members[0].len());
+    for index in 0..members[0].len() {
+        for (value, member) in values.iter_mut().zip(members) {
+            *value = member[index];
+        }
+        common.push(combine.of(&mut values) as f32);
+    }
+    common
 }
 
 fn wide(values: &[f32]) -> Vec<f64> {
@@ -187,13 +179,13 @@ fn scores(params: &Params, members: &[(&str, &Scores)]) -> Result<Scores, Troubl
     check_alike(members, "rows", |one, other| {
         one.segments == other.segments && one.labels == other.labels
     })?;
-    let values = members
-        .iter()
-        .map(|(name, member)| match params.standardize_by {
-            None => Ok(wide(&member.scores)),
-            Some(split) => standardized(name, member, split),
+    let mut values = Vec::with_capacity(members.len());
+    for (name, member) in members {
+        values.push(match params.standardize_by {
+            None => wide(&member.scores),
+            Some(split) => standardized(name, member, split)?,
         });
-    let values = values.collect::<Result<Vec<_>, _>>()?;
+    }
     let first = members[0].1;
     Ok(Scores {
         scores: combined(params.combine, &values),
@@ -214,16 +206,14 @@ fn standardized(name: &str, member: &Scores, split: Split) -> Result<Vec<f64>, T
         .hint("score that split too, or choose another for `standardize_by`"));
     }
     let mean = basis.iter().sum::<f64>() / basis.len() as f64;
-    let variance = basis
-        .iter()
-        .map(|value| (value - mean).powi(2))
-        .sum::<f64>()
-        / basis.len() as f64;
+    let squares = basis.iter().map(|value| (value - mean).powi(2));
+    let variance = squares.sum::<f64>() / basis.len() as f64;
     let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
-    Ok(wide(&member.scores)
-        .into_iter()
-        .map(|score| (score - mean) / deviation)
-        .collect())
+    let mut scores = wide(&member.scores);
+    for score in &mut scores {
+        *score = (*score - mean) / deviation;
+    }
+    Ok(scores)
 }
 
 fn forecasts(params: &Params, members: &[(&str, &Forecasts)]) -> Result<Forecasts, Trouble> {
@@ -235,10 +225,8 @@ fn forecasts(params: &Params, members: &[(&str, &Forecasts)]) -> Result<Forecast
     check_alike(members, "measured values", |one, other| {
         one.actual == other.actual
     })?;
-    let values: Vec<Vec<f64>> = members
-        .iter()
-        .map(|(_, member)| wide(&member.predicted))
-        .collect();
+    let values = members.iter().map(|(_, member)| wide(&member.predicted));
+    let values: Vec<Vec<f64>> = values.collect();
     Ok(Forecasts {
         predicted: combined(params.combine, &values),
         ..members[0].1.clone()
@@ -249,10 +237,10 @@ fn predictions(params: &Params, members: &[(&str, &Predictions)]) -> Result<Pred
     check_alike(members, "samples and classes", |one, other| {
         (&one.classes, &one.samples, &one.truth) == (&other.classes, &other.samples, &other.truth)
     })?;
-    let values: Vec<Vec<f64>> = members
+    let values = members
         .iter()
-        .map(|(_, member)| wide(&member.probabilities))
-        .collect();
+        .map(|(_, member)| wide(&member.probabilities));
+    let values: Vec<Vec<f64>> = values.collect();
     Ok(Predictions {
         probabilities: combined(params.combine, &values),
         ..members[0].1.clone()

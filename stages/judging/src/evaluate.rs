@@ -1,6 +1,6 @@
 //! The stage `evaluate`: judges what a model made of one split. Anomaly scores are judged at a threshold by the labels,
 //! forecasts and filled-in values by what was measured, class predictions by the true classes.
-//! It trains nothing and draws nothing; each figure says itself how far it can be trusted.
+//! It trains nothing and draws nothing; each metric says how far it can be trusted.
 
 mod classification;
 mod detection;
@@ -28,7 +28,7 @@ pub struct Params {
     /// How the score is chosen above which a row raises an alarm. Scores need one; forecasts and predictions have none.
     #[serde(default)]
     pub threshold: Option<ThresholdChoice>,
-    /// The figures to compute, in this order; by default those usual for what is judged. A threshold always comes first.
+    /// The metrics to compute, in this order; by default those usual for what is judged. A threshold always comes first.
     #[serde(default)]
     pub metrics: Option<Vec<MetricChoice>>,
     /// The split that is judged.
@@ -41,11 +41,12 @@ fn default_split() -> Split {
 }
 
 impl Params {
-    /// The figures to compute.
+    /// The metrics to compute.
     fn choices(&self, subject: Subject) -> Vec<MetricChoice> {
-        self.metrics
-            .clone()
-            .unwrap_or_else(|| metrics::usual(subject))
+        match &self.metrics {
+            Some(metrics) => metrics.clone(),
+            None => metrics::usual(subject),
+        }
     }
 }
 
@@ -55,15 +56,12 @@ const PREDICTIONS: &str = "predictions";
 
 /// What the connected inputs ask to be judged.
 fn subject(connected: &[&str]) -> Result<Subject, String> {
-    let subjects = [
+    let mut given = vec![
         (SCORES, Subject::Detection),
         (FORECASTS, Subject::Forecast),
         (PREDICTIONS, Subject::Classification),
     ];
-    let given: Vec<_> = subjects
-        .into_iter()
-        .filter(|(port, _)| connected.contains(port))
-        .collect();
+    given.retain(|(port, _)| connected.contains(port));
     match given[..] {
         [(_, subject)] => Ok(subject),
         [] => Err(
@@ -80,6 +78,32 @@ fn subject(connected: &[&str]) -> Result<Subject, String> {
     }
 }
 
+/// Says that there is nothing of these splits, and of which there is something.
+fn none_of_split(
+    what: &str,
+    wanted: &[Split],
+    purpose: &str,
+    has_some: impl Fn(Split) -> bool,
+) -> Trouble {
+    let mut present = Split::ALL.to_vec();
+    present.retain(|split| has_some(*split));
+    let hint = if present.is_empty() {
+        format!("there are no {what} at all")
+    } else {
+        format!("there are {what} of {}", listed(&present))
+    };
+    let wanted = listed(wanted);
+    Trouble::new(format!(
+        "there are no {what} of split {wanted} to be {purpose}"
+    ))
+    .hint(hint)
+}
+
+fn listed(splits: &[Split]) -> String {
+    let names: Vec<String> = splits.iter().map(|split| format!("`{split}`")).collect();
+    names.join(", ")
+}
+
 impl Stage for Evaluate {
     type Params = Params;
 
@@ -92,56 +116,35 @@ impl Stage for Evaluate {
     const EXAMPLE: &'static str = r#"{"threshold": {"kind": "quantile", "anomaly_ratio": 0.5}}"#;
 
     fn inputs(_: &Params) -> Vec<Port> {
+        let scores = "anomaly scores with labels";
+        let forecasts = "forecast or filled-in values";
+        let predictions = "class probabilities";
         vec![
-            Port::new(SCORES, ArtifactKind::Scores, "anomaly scores with labels").optional(),
-            Port::new(
-                FORECASTS,
-                ArtifactKind::Forecasts,
-                "forecast or filled-in values",
-            )
-            .optional(),
-            Port::new(
-                PREDICTIONS,
-                ArtifactKind::Predictions,
-                "class probabilities",
-            )
-            .optional(),
+            Port::new(SCORES, ArtifactKind::Scores, scores).optional(),
+            Port::new(FORECASTS, ArtifactKind::Forecasts, forecasts).optional(),
+            Port::new(PREDICTIONS, ArtifactKind::Predictions, predictions).optional(),
         ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        let table =
-            |name: &str, input, doc| Port::new(name, ArtifactKind::Table, doc).only_with(input);
+        let metrics = "the metrics; of scores, the threshold first";
+        let by_step = "the metrics of each step of the horizon";
+        let by_channel = "the metrics of each channel";
+        let confusion = "true class, predicted class, number of samples";
+        let by_class = "precision, recall, F1 and number of samples of each class";
         vec![
-            Port::new(
-                "metrics",
-                ArtifactKind::Metrics,
-                "the figures; of scores, the threshold first",
-            ),
-            table(
-                "by_step",
-                FORECASTS,
-                "the figures of each step of the horizon",
-            ),
-            table("by_channel", FORECASTS, "the figures of each channel"),
-            table(
-                "confusion",
-                PREDICTIONS,
-                "true class, predicted class, number of samples",
-            ),
-            table(
-                "by_class",
-                PREDICTIONS,
-                "precision, recall, F1 and number of samples of each class",
-            ),
+            Port::new("metrics", ArtifactKind::Metrics, metrics),
+            Port::new("by_step", ArtifactKind::Table, by_step).only_with(FORECASTS),
+            Port::new("by_channel", ArtifactKind::Table, by_channel).only_with(FORECASTS),
+            Port::new("confusion", ArtifactKind::Table, confusion).only_with(PREDICTIONS),
+            Port::new("by_class", ArtifactKind::Table, by_class).only_with(PREDICTIONS),
         ]
     }
 
     fn check(params: &Params) -> Result<(), Fault> {
         if let Some(threshold) = &params.threshold {
-            threshold
-                .check()
-                .map_err(|fault| fault.below("threshold"))?;
+            let checked = threshold.check();
+            checked.map_err(|fault| fault.below("threshold"))?;
         }
         let choices = params.metrics.as_deref().unwrap_or_default();
         for (index, choice) in choices.iter().enumerate() {
@@ -178,37 +181,37 @@ impl Stage for Evaluate {
         let Some(threshold) = &params.threshold else {
             return Vec::new();
         };
-        let learning = |purpose, from, oracle, parameter| Learning {
-            what: "threshold",
-            purpose,
-            from,
-            labels: oracle,
-            oracle,
-            parameter,
-        };
-        let purpose = Purpose::Threshold { judged: params.on };
-        let mut learned = match threshold.basis() {
+        let basis = threshold.basis();
+        let oracle = basis == Basis::JudgedLabels;
+        let from = match basis {
+            Basis::Nothing => None,
             Basis::Scores(splits) if splits.is_empty() => {
-                vec![learning(
-                    purpose,
-                    vec![Split::Calibration, Split::Train],
-                    false,
-                    "threshold",
-                )]
+                let either = vec![Split::Calibration, Split::Train];
+                Some((either, "threshold"))
             }
-            Basis::Scores(splits) => vec![learning(purpose, splits, false, "threshold.over")],
-            Basis::JudgedLabels => {
-                vec![learning(purpose, vec![params.on], true, "threshold.kind")]
-            }
-            Basis::Nothing => Vec::new(),
+            Basis::Scores(splits) => Some((splits, "threshold.over")),
+            Basis::JudgedLabels => Some((vec![params.on], "threshold.kind")),
         };
+        let mut learned = Vec::new();
+        if let Some((from, parameter)) = from {
+            learned.push(Learning {
+                what: "threshold",
+                purpose: Purpose::Threshold { judged: params.on },
+                from,
+                labels: oracle,
+                oracle,
+                parameter,
+            });
+        }
         if threshold.adapts() {
-            learned.push(learning(
-                Purpose::Adapt,
-                vec![params.on],
-                false,
-                "threshold.kind",
-            ));
+            learned.push(Learning {
+                what: "threshold",
+                purpose: Purpose::Adapt,
+                from: vec![params.on],
+                labels: false,
+                oracle: false,
+                parameter: "threshold.kind",
+            });
         }
         learned
     }
@@ -221,10 +224,8 @@ impl Stage for Evaluate {
         Self::check_inputs(params, &inputs.connected())
             .map_err(|fault| Trouble::new(fault.reason))?;
         if let Some(scores) = inputs.optional::<Scores>(SCORES)? {
-            return Ok(Outputs::one(
-                "metrics",
-                detection::judge(params, &scores, context)?,
-            ));
+            let metrics = detection::judge(params, &scores, context)?;
+            return Ok(Outputs::one("metrics", metrics));
         }
         if let Some(forecasts) = inputs.optional::<Forecasts>(FORECASTS)? {
             return forecast::judge(params, forecasts, context);

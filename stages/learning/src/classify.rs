@@ -1,11 +1,10 @@
 //! The stage kind `classify`: the probabilities that a trained model gives to the classes of each sample.
-//! How often it is right is said by `evaluate`.
+//! The stage kind `evaluate` judges how often it is right.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use crate::models::Task;
-use crate::training::{Inference, Samples, Selection};
+use crate::models::{Of, Task};
+use crate::training::{Inference, Samples, check_splits};
 use contract::artifact::{ArtifactKind, Images, Model, Predictions, Split, Windows};
 use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
@@ -13,48 +12,17 @@ use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Thre
 #[derive(Debug)]
 pub struct Classify;
 
-/// What is classified.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Of {
-    /// Windows of a series.
-    #[default]
-    Windows,
-    /// Images.
-    Images,
-}
-
-/// Parameters of `classify`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Params {
-    /// What is classified: windows of a series, or images.
-    pub of: Of,
-    /// The splits whose samples are classified.
-    #[schemars(length(min = 1))]
-    pub splits: Vec<Split>,
-    /// Samples that are worked on together.
-    #[schemars(range(min = 1))]
-    pub batch: usize,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        let Selection { splits, batch } = Selection::default();
-        Self {
-            of: Of::Windows,
-            splits,
-            batch,
-        }
-    }
-}
-
-impl Params {
-    fn selection(&self) -> Selection {
-        Selection {
-            splits: self.splits.clone(),
-            batch: self.batch,
-        }
+contract::parameters! {
+    /// Parameters of `classify`.
+    pub struct Params {
+        /// What is classified: windows of a series, or images.
+        pub of: Of = Of::Windows,
+        /// The splits whose samples are classified.
+        #[schemars(length(min = 1))]
+        pub splits: Vec<Split> = vec![Split::Test],
+        /// Samples that are worked on together.
+        #[schemars(range(min = 1))]
+        pub batch: usize = 128,
     }
 }
 
@@ -69,13 +37,13 @@ impl Stage for Classify {
     const SEEDED: bool = false;
 
     fn inputs(params: &Params) -> Vec<Port> {
-        let samples = match params.of {
-            Of::Windows => Port::new(
+        let (name, kind, doc) = match params.of {
+            Of::Windows => (
                 "windows",
                 ArtifactKind::Windows,
                 "windows of the length of the training",
             ),
-            Of::Images => Port::new(
+            Of::Images => (
                 "images",
                 ArtifactKind::Images,
                 "images of the size of the training",
@@ -87,20 +55,21 @@ impl Stage for Classify {
                 ArtifactKind::Model,
                 "a model that was trained to classify",
             ),
-            samples,
+            Port::new(name, kind, doc),
         ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
+        let predictions = "probabilities, and true classes where they are known";
         vec![Port::new(
             "predictions",
             ArtifactKind::Predictions,
-            "probabilities, and true classes where they are known",
+            predictions,
         )]
     }
 
     fn check(params: &Params) -> Result<(), Fault> {
-        params.selection().check()
+        check_splits(&params.splits)
     }
 
     fn run(
@@ -108,68 +77,52 @@ impl Stage for Classify {
         inputs: &Inputs,
         context: &StageContext<'_>,
     ) -> Result<Outputs, Trouble> {
-        let (model, selection) = (inputs.get::<Model>("model")?, params.selection());
-        let predictions = match params.of {
-            Of::Windows => classify(
-                &model,
-                &*inputs.get::<Windows>("windows")?,
-                &selection,
-                context,
-            )?,
-            Of::Images => classify(
-                &model,
-                &*inputs.get::<Images>("images")?,
-                &selection,
-                context,
-            )?,
+        let model = inputs.get::<Model>("model")?;
+        let samples: Arc<dyn Samples> = match params.of {
+            Of::Windows => inputs.get::<Windows>("windows")?,
+            Of::Images => inputs.get::<Images>("images")?,
         };
+        let predictions = classify(params, &model, &*samples, context)?;
         Ok(Outputs::one("predictions", predictions))
     }
 }
 
 /// Samples from anywhere. Those that have classes are compared by the classes' names.
 fn classify(
+    params: &Params,
     model: &Model,
     samples: &dyn Samples,
-    selection: &Selection,
     context: &StageContext<'_>,
 ) -> Result<Predictions, Trouble> {
     let inference = Inference::new(model, Task::Classify, samples, context)?;
     let classes = inference.loaded.classes.clone();
     let numbers = numbers(&classes, &samples.classes())?;
     // Unless all have classes, samples are gathered as for a task that needs to know nothing about them.
-    let count = |split: &Split, task| samples.of_split(*split, task).len();
-    let labelled = selection
-        .splits
-        .iter()
-        .all(|split| count(split, Task::Classify) == count(split, Task::Detect));
-    let task = if labelled && !numbers.is_empty() {
-        Task::Classify
-    } else {
-        Task::Detect
-    };
+    let mut task = Task::Classify;
+    for split in &params.splits {
+        let all = samples.of_split(*split, Task::Detect).len();
+        if numbers.is_empty() || samples.of_split(*split, Task::Classify).len() < all {
+            task = Task::Detect;
+        }
+    }
     let mut predictions = Predictions {
         classes,
         ..Predictions::default()
     };
+    let selection = (params.splits.as_slice(), params.batch);
     inference.run(selection, task, Ok, |answer| {
         for sample in answer.samples {
             predictions.samples.push(samples.name(*sample));
             predictions.splits.push(answer.split);
         }
         if let Some(own) = &answer.batch.classes {
-            predictions.truth.extend(
-                own.to_vec1::<u32>()?
-                    .into_iter()
-                    .map(|class| numbers[class as usize]),
-            );
+            for class in own.to_vec1::<u32>()? {
+                predictions.truth.push(numbers[class as usize]);
+            }
         }
-        answer
-            .output
-            .chunks_exact(predictions.classes.len())
-            .for_each(|logits| {
-                predictions.probabilities.extend(softmax(logits));
-            });
+        for logits in answer.output.chunks_exact(predictions.classes.len()) {
+            predictions.probabilities.extend(softmax(logits));
+        }
         Ok(())
     })?;
     predictions.validate().map_err(Trouble::new)?;
@@ -178,24 +131,25 @@ fn classify(
 
 /// The model's number of each class of the samples.
 fn numbers(known: &[String], own: &[String]) -> Result<Vec<u32>, Trouble> {
-    let number = |name: &String| {
-        let number = known.iter().position(|class| class == name);
-        number.map(|number| number as u32).ok_or_else(|| {
-            Trouble::new(format!("the model does not know the class `{name}`"))
-                .hint(format!("it tells apart {}", known.join(", ")))
-        })
-    };
-    own.iter().map(number).collect()
+    let mut numbers = Vec::with_capacity(own.len());
+    for name in own {
+        let Some(number) = known.iter().position(|class| class == name) else {
+            let message = format!("the model does not know the class `{name}`");
+            let hint = format!("it tells apart {}", known.join(", "));
+            return Err(Trouble::new(message).hint(hint));
+        };
+        numbers.push(number as u32);
+    }
+    Ok(numbers)
 }
 
 fn softmax(logits: &[f32]) -> Vec<f32> {
-    let largest = logits
-        .iter()
-        .fold(f32::NEG_INFINITY, |largest, logit| largest.max(*logit));
-    let powers: Vec<f64> = logits
-        .iter()
-        .map(|logit| libm::exp(f64::from(logit - largest)))
-        .collect();
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // Of differences, so that no power overflows.
+    let mut powers = Vec::with_capacity(logits.len());
+    for logit in logits {
+        powers.push(libm::exp(f64::from(logit - largest)));
+    }
     let sum: f64 = powers.iter().sum();
     powers
         .into_iter()

@@ -1,51 +1,28 @@
-//! The stage kind `forecast`: what a trained model expects behind every window, beside what came.
-//! How good that is, is said by `evaluate`.
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+//! The stage kind `forecast`: what a trained model expects after every window, beside what followed.
+//! The stage kind `evaluate` judges how good that is.
 
 use crate::models::Task;
-use crate::training::{Inference, Selection};
-use contract::artifact::{ArtifactKind, Forecasts, Model, Origin, Series, Split, Windows};
+use crate::training::{Inference, check_splits, origin};
+use contract::artifact::{ArtifactKind, Forecasts, Model, Series, Split, Windows};
 use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Forecast;
 
-/// Parameters of `forecast`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Params {
-    /// The splits whose windows are continued.
-    #[schemars(length(min = 1))]
-    pub splits: Vec<Split>,
-    /// Windows that are worked on together.
-    #[schemars(range(min = 1))]
-    pub batch: usize,
-    /// Rows of a season. MASE compares with the forecast that repeats the last one; its error over the training rows is
-    /// kept with the forecasts.
-    #[schemars(range(min = 1))]
-    pub season: usize,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        let Selection { splits, batch } = Selection::default();
-        Self {
-            splits,
-            batch,
-            season: 1,
-        }
-    }
-}
-
-impl Params {
-    fn selection(&self) -> Selection {
-        Selection {
-            splits: self.splits.clone(),
-            batch: self.batch,
-        }
+contract::parameters! {
+    /// Parameters of `forecast`.
+    pub struct Params {
+        /// The splits whose windows are continued.
+        #[schemars(length(min = 1))]
+        pub splits: Vec<Split> = vec![Split::Test],
+        /// Windows that are worked on together.
+        #[schemars(range(min = 1))]
+        pub batch: usize = 128,
+        /// Rows of a season. MASE compares with the forecast that repeats the last one; its error over the training rows is
+        /// kept with the forecasts.
+        #[schemars(range(min = 1))]
+        pub season: usize = 1,
     }
 }
 
@@ -54,36 +31,27 @@ impl Stage for Forecast {
 
     const NAME: &'static str = "forecast";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "Forecasts the rows behind every window by a trained model";
+    const DOC: &'static str = "Forecasts the rows after every window by a trained model";
     const NUMERICS: Numerics = Numerics::Device;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
 
     fn inputs(_: &Params) -> Vec<Port> {
+        let model = "a model that was trained to forecast";
+        let windows = "windows of the length and horizon of the training";
         vec![
-            Port::new(
-                "model",
-                ArtifactKind::Model,
-                "a model that was trained to forecast",
-            ),
-            Port::new(
-                "windows",
-                ArtifactKind::Windows,
-                "windows of the length and horizon of the training",
-            ),
+            Port::new("model", ArtifactKind::Model, model),
+            Port::new("windows", ArtifactKind::Windows, windows),
         ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "forecasts",
-            ArtifactKind::Forecasts,
-            "forecast rows beside those that came",
-        )]
+        let forecasts = "forecast rows beside the true ones";
+        vec![Port::new("forecasts", ArtifactKind::Forecasts, forecasts)]
     }
 
     fn check(params: &Params) -> Result<(), Fault> {
-        params.selection().check()
+        check_splits(&params.splits)
     }
 
     fn run(
@@ -91,10 +59,8 @@ impl Stage for Forecast {
         inputs: &Inputs,
         context: &StageContext<'_>,
     ) -> Result<Outputs, Trouble> {
-        let (windows, model) = (
-            inputs.get::<Windows>("windows")?,
-            inputs.get::<Model>("model")?,
-        );
+        let windows = inputs.get::<Windows>("windows")?;
+        let model = inputs.get::<Model>("model")?;
         let inference = Inference::new(&model, Task::Forecast, &*windows, context)?;
         let mut forecasts = Forecasts {
             channels: windows.series.channels.clone(),
@@ -102,18 +68,11 @@ impl Stage for Forecast {
             naive_error: naive_error(&windows.series, params.season),
             ..Forecasts::default()
         };
-        inference.run(&params.selection(), Task::Forecast, Ok, |answer| {
+        let selection = (params.splits.as_slice(), params.batch);
+        inference.run(selection, Task::Forecast, Ok, |answer| {
             for start in answer.samples {
                 let row = start + windows.spec.length;
-                let entity = windows
-                    .series
-                    .segment_at(row)
-                    .map_or_else(String::new, |segment| segment.entity.clone());
-                forecasts.origins.push(Origin {
-                    split: answer.split,
-                    entity,
-                    row,
-                });
+                forecasts.origins.push(origin(&windows, answer.split, row));
                 forecasts.actual.extend_from_slice(windows.target(*start));
             }
             forecasts.predicted.extend_from_slice(&answer.output);
@@ -129,13 +88,11 @@ fn naive_error(series: &Series, season: usize) -> Vec<f64> {
     let mut sums = vec![0.0; series.width()];
     let mut count = 0_usize;
     for segment in series.of_split(Split::Train) {
+        // No difference reaches over the end of a segment.
         for row in segment.rows.clone().skip(season) {
-            for ((sum, now), before) in sums
-                .iter_mut()
-                .zip(series.row(row))
-                .zip(series.row(row - season))
-            {
-                *sum += f64::from((now - before).abs());
+            let (now, before) = (series.row(row), series.row(row - season));
+            for (channel, sum) in sums.iter_mut().enumerate() {
+                *sum += f64::from((now[channel] - before[channel]).abs());
             }
             count += 1;
         }
@@ -143,7 +100,9 @@ fn naive_error(series: &Series, season: usize) -> Vec<f64> {
     if count == 0 {
         return Vec::new();
     }
-    sums.iter_mut().for_each(|sum| *sum /= count as f64);
+    for sum in &mut sums {
+        *sum /= count as f64;
+    }
     sums
 }
 

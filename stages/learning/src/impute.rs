@@ -1,19 +1,19 @@
 //! The stage kind `impute`: values of complete windows are hidden, and a trained model fills them in.
-//! Only what was hidden is marked to be judged; how good it is, is said by `evaluate`.
+//! Only what was hidden is marked to be judged, which `evaluate` does.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::models::Task;
-use crate::training::{Inference, Masking, Selection};
-use contract::artifact::{ArtifactKind, Forecasts, Model, Origin, Split, Windows};
+use crate::training::{Inference, Masking, check_splits, origin};
+use contract::artifact::{ArtifactKind, Forecasts, Model, Split, Windows};
 use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Impute;
 
-/// Which values count in figures on an imputation.
+/// Which values count in metrics of an imputation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Judged {
@@ -24,41 +24,20 @@ pub enum Judged {
     All,
 }
 
-/// Parameters of `impute`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Params {
-    /// The chance of every single value to be hidden.
-    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
-    pub ratio: f64,
-    /// Which values count. Some published figures count those that could be seen, too.
-    pub judged: Judged,
-    /// The splits whose windows are worked on.
-    #[schemars(length(min = 1))]
-    pub splits: Vec<Split>,
-    /// Windows that are worked on together.
-    #[schemars(range(min = 1))]
-    pub batch: usize,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        let Selection { splits, batch } = Selection::default();
-        Self {
-            ratio: Masking::default().ratio,
-            judged: Judged::default(),
-            splits,
-            batch,
-        }
-    }
-}
-
-impl Params {
-    fn selection(&self) -> Selection {
-        Selection {
-            splits: self.splits.clone(),
-            batch: self.batch,
-        }
+contract::parameters! {
+    /// Parameters of `impute`.
+    pub struct Params {
+        /// The chance of every single value to be hidden.
+        #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+        pub ratio: f64 = Masking::default().ratio,
+        /// Which values count. Some published results count those that could be seen, too.
+        pub judged: Judged = Judged::Hidden,
+        /// The splits whose windows are worked on.
+        #[schemars(length(min = 1))]
+        pub splits: Vec<Split> = vec![Split::Test],
+        /// Windows that are worked on together.
+        #[schemars(range(min = 1))]
+        pub batch: usize = 128,
     }
 }
 
@@ -74,30 +53,24 @@ impl Stage for Impute {
     const SEEDED: bool = true;
 
     fn inputs(_: &Params) -> Vec<Port> {
+        let windows = "windows of the length of the training";
         vec![
             Port::new(
                 "model",
                 ArtifactKind::Model,
                 "a model that was trained to impute",
             ),
-            Port::new(
-                "windows",
-                ArtifactKind::Windows,
-                "windows of the length of the training",
-            ),
+            Port::new("windows", ArtifactKind::Windows, windows),
         ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "forecasts",
-            ArtifactKind::Forecasts,
-            "filled-in windows beside the complete ones",
-        )]
+        let filled = "filled-in windows beside the complete ones";
+        vec![Port::new("forecasts", ArtifactKind::Forecasts, filled)]
     }
 
     fn check(params: &Params) -> Result<(), Fault> {
-        params.selection().check()
+        check_splits(&params.splits)
     }
 
     fn run(
@@ -105,49 +78,34 @@ impl Stage for Impute {
         inputs: &Inputs,
         context: &StageContext<'_>,
     ) -> Result<Outputs, Trouble> {
-        let (windows, model) = (
-            inputs.get::<Windows>("windows")?,
-            inputs.get::<Model>("model")?,
-        );
+        let windows = inputs.get::<Windows>("windows")?;
+        let model = inputs.get::<Model>("model")?;
         let inference = Inference::new(&model, Task::Impute, &*windows, context)?;
         let mut filled = Forecasts {
             channels: windows.series.channels.clone(),
             horizon: windows.spec.length,
             ..Forecasts::default()
         };
-        let (masking, mut random) = (
-            Masking {
-                ratio: params.ratio,
-            },
-            context.random("mask"),
-        );
-        let hide = |batch| masking.hide(batch, &mut random);
-        inference.run(&params.selection(), Task::Impute, hide, |answer| {
+        let ratio = params.ratio;
+        // One generator for all batches: their size decides nothing.
+        let mut random = context.random("mask");
+        let hide = |batch| Masking { ratio }.hide(batch, &mut random);
+        let selection = (params.splits.as_slice(), params.batch);
+        inference.run(selection, Task::Impute, hide, |answer| {
             for start in answer.samples {
-                let entity = windows
-                    .series
-                    .segment_at(*start)
-                    .map_or_else(String::new, |segment| segment.entity.clone());
-                filled.origins.push(Origin {
-                    split: answer.split,
-                    entity,
-                    row: *start,
-                });
+                filled.origins.push(origin(&windows, answer.split, *start));
                 filled.actual.extend_from_slice(windows.input(*start));
             }
             filled.predicted.extend_from_slice(&answer.output);
             if params.judged == Judged::All {
                 return Ok(());
             }
-            let mask = answer
-                .batch
-                .mask
-                .as_ref()
-                .ok_or_else(|| Trouble::new("nothing was hidden"))?;
-            let mask = mask.flatten_all()?.to_vec1::<f32>()?;
-            filled
-                .judged
-                .extend(mask.into_iter().map(|seen| u8::from(seen == 0.0)));
+            let Some(mask) = &answer.batch.mask else {
+                return Err(Trouble::new("nothing was hidden"));
+            };
+            for seen in mask.flatten_all()?.to_vec1::<f32>()? {
+                filled.judged.push(u8::from(seen == 0.0));
+            }
             Ok(())
         })?;
         filled.validate().map_err(Trouble::new)?;
@@ -162,7 +120,6 @@ mod tests {
     use crate::training::train;
     use contract::NullHost;
     use contract::artifact::Artifact;
-    use contract::testing::fault_of;
     use serde_json::json;
     use std::sync::Arc;
 
@@ -235,7 +192,5 @@ mod tests {
         );
         assert!(all.judged.is_empty() && all.predicted == found.predicted);
         assert_ne!(found.judged, filled(&params, &model, &windows, 2).judged);
-        let fault = fault_of::<Impute>(json!({"ratio": 0})).unwrap();
-        assert_eq!(fault.parameter, "ratio");
     }
 }

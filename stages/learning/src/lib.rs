@@ -1,11 +1,14 @@
 //! Models, their training, and the stages that see models.
 
-pub mod classify;
-pub mod forecast;
-pub mod impute;
 pub mod models;
-pub mod schedules;
-pub mod score;
-pub mod sensor_graph;
-pub mod train;
-pub mod training;
+mod schedules;
+mod training;
+
+contract::stage_kinds! {
+    pub mod train: Train;
+    pub mod score: Score;
+    pub mod forecast: Forecast;
+    pub mod impute: Impute;
+    pub mod classify: Classify;
+    pub mod sensor_graph: SensorGraph;
+}

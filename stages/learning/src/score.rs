@@ -3,18 +3,15 @@
 
 mod images;
 
-use candle_core::Device;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::models::{self, DataShape, Loaded, Network, Task};
-use crate::training::Samples;
+use crate::models::{Of, Task};
+use crate::training::{Inference, Samples};
 use contract::artifact::{
     ArtifactKind, Images, Model, Scores, Segment, Series, Split, WindowRun, Windows,
 };
-use contract::{
-    Fault, Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, Threads, Trouble,
-};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
 /// See the module.
 #[derive(Debug)]
@@ -40,55 +37,29 @@ pub enum Overlap {
     Tile,
 }
 
-/// What is scored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Of {
-    /// The rows of a series, by its windows.
-    #[default]
-    Windows,
-    /// Images, each as a series of a single row.
-    Images,
-}
-
-/// Parameters of `score`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Params {
-    /// What is scored: the rows of a series or images.
-    pub of: Of,
-    /// How a row that several windows cover gets its score.
-    pub overlap: Overlap,
-    /// Windows that are worked on together.
-    #[schemars(range(min = 1))]
-    pub batch: usize,
-    /// Whether each channel's part of the score is kept.
-    pub contributions: bool,
-    /// The splits to score; all if left out. Rows of other splits are left out of the scores.
-    #[schemars(length(min = 1))]
-    pub splits: Option<Vec<Split>>,
-    /// Of images: the classes that count as anomalies; without this the scores have no labels.
-    #[schemars(length(min = 1))]
-    pub anomalous: Option<Vec<String>>,
-    /// Of images: the classes that count as normal; without this, all that are not anomalous. Images of classes that are
-    /// neither are left out, and so are anomalous ones of other splits than `test`, so that thresholds are learned from
-    /// normal images.
-    #[schemars(length(min = 1))]
-    pub normal: Option<Vec<String>>,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        let (of, overlap) = (Of::Windows, Overlap::Last);
-        Self {
-            of,
-            overlap,
-            batch: 128,
-            contributions: true,
-            splits: None,
-            anomalous: None,
-            normal: None,
-        }
+contract::parameters! {
+    /// Parameters of `score`.
+    pub struct Params {
+        /// What is scored: the rows of a series or images.
+        pub of: Of = Of::Windows,
+        /// How a row that several windows cover gets its score.
+        pub overlap: Overlap = Overlap::Last,
+        /// Windows that are worked on together.
+        #[schemars(range(min = 1))]
+        pub batch: usize = 128,
+        /// Whether each channel's part of the score is kept.
+        pub contributions: bool = true,
+        /// The splits to score; all if left out. Rows of other splits are left out of the scores.
+        #[schemars(length(min = 1))]
+        pub splits: Option<Vec<Split>> = None,
+        /// Of images: the classes that count as anomalies; without this the scores have no labels.
+        #[schemars(length(min = 1))]
+        pub anomalous: Option<Vec<String>> = None,
+        /// Of images: the classes that count as normal; without this, all that are not anomalous. Images of classes that are
+        /// neither are left out, and so are anomalous ones of other splits than `test`, so that thresholds are learned from
+        /// normal images.
+        #[schemars(length(min = 1))]
+        pub normal: Option<Vec<String>> = None,
     }
 }
 
@@ -103,10 +74,13 @@ impl Stage for Score {
     const SEEDED: bool = false;
 
     fn inputs(params: &Params) -> Vec<Port> {
-        let windows = "windows of the length that the model was trained on";
-        let samples = match params.of {
-            Of::Windows => Port::new("windows", ArtifactKind::Windows, windows),
-            Of::Images => Port::new(
+        let (name, kind, doc) = match params.of {
+            Of::Windows => (
+                "windows",
+                ArtifactKind::Windows,
+                "windows of the length that the model was trained on",
+            ),
+            Of::Images => (
                 "images",
                 ArtifactKind::Images,
                 "images of the size that the model was trained on",
@@ -114,16 +88,13 @@ impl Stage for Score {
         };
         vec![
             Port::new("model", ArtifactKind::Model, "a trained model"),
-            samples,
+            Port::new(name, kind, doc),
         ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "scores",
-            ArtifactKind::Scores,
-            "a score per row, and each channel's part of it",
-        )]
+        let scores = "a score per row, and each channel's part of it";
+        vec![Port::new("scores", ArtifactKind::Scores, scores)]
     }
 
     fn check(params: &Params) -> Result<(), Fault> {
@@ -139,39 +110,19 @@ impl Stage for Score {
         inputs: &Inputs,
         context: &StageContext<'_>,
     ) -> Result<Outputs, Trouble> {
-        let device = numerics::device(context.device)?;
+        let model = inputs.get::<Model>("model")?;
         if params.of == Of::Images {
-            let (images, model) = (
-                inputs.get::<Images>("images")?,
-                inputs.get::<Model>("model")?,
-            );
-            return Ok(Outputs::one(
-                "scores",
-                images::score(params, &images, &model, &device, context)?,
-            ));
+            let images = inputs.get::<Images>("images")?;
+            let scores = images::score(params, &images, &model, context)?;
+            return Ok(Outputs::one("scores", scores));
         }
         let windows = inputs.get::<Windows>("windows")?;
-        let fits = |shape: DataShape| {
-            if shape.task != Task::Detect {
-                return Err(Trouble::new(format!(
-                    "the model was trained to {}, which gives no scores",
-                    shape.task
-                )));
-            }
-            if shape.width > 0 {
-                let error = Trouble::new("the model was trained on images, these are windows");
-                return Err(error.hint("set `of: images`"));
-            }
-            check_shape(shape, &windows)
-        };
-        let Loaded { network, .. } = models::load(&*inputs.get::<Model>("model")?, &device, fits)?;
+        let inference = Inference::new(&model, Task::Detect, &*windows, context)?;
         let segments = wanted_segments(params, &windows.series)?;
         let mut scorer = Scorer {
             params,
             windows: &windows,
-            context,
-            device,
-            network,
+            inference,
             rows: Rows::new(&windows.series),
         };
         scorer.run(&segments)?;
@@ -179,35 +130,21 @@ impl Stage for Score {
     }
 }
 
-fn check_shape(shape: DataShape, windows: &Windows) -> Result<(), Trouble> {
-    let (length, channels) = (windows.spec.length, windows.series.width());
-    if shape.length == length && shape.channels == channels {
-        return Ok(());
-    }
-    Err(Trouble::new(format!(
-        "the model was trained on windows of {} rows and {} channels, these have {length} rows and {channels} channels",
-        shape.length, shape.channels
-    ))
-    .hint("score with the windows of the training, or with others of the same length and series of the same channels"))
-}
-
 fn wanted_segments<'a>(params: &Params, series: &'a Series) -> Result<Vec<&'a Segment>, Trouble> {
-    let wanted = |split: Split| {
-        params
+    let (mut segments, mut rows) = (Vec::new(), 0);
+    for segment in &series.segments {
+        if params
             .splits
             .as_ref()
-            .is_none_or(|splits| splits.contains(&split))
-    };
-    let segments: Vec<&Segment> = series
-        .segments
-        .iter()
-        .filter(|segment| wanted(segment.split))
-        .collect();
-    let rows: usize = segments.iter().map(|segment| segment.rows.len()).sum();
+            .is_none_or(|splits| splits.contains(&segment.split))
+        {
+            segments.push(segment);
+            rows += segment.rows.len();
+        }
+    }
     if rows == 0 {
-        return Err(
-            Trouble::new("the splits to score have no rows").hint("name others in `splits`")
-        );
+        let error = Trouble::new("the splits to score have no rows");
+        return Err(error.hint("name others in `splits`"));
     }
     Ok(segments)
 }
@@ -237,11 +174,13 @@ impl Rows {
         match overlap {
             _ if *seen == 1 => own.copy_from_slice(errors),
             Overlap::Mean => {
+                // The running mean, so that no sum grows with the number of windows.
                 let share = 1.0 / *seen as f32;
-                own.iter_mut()
-                    .zip(errors)
-                    .for_each(|(own, error)| *own += (error - *own) * share);
+                for (own, error) in own.iter_mut().zip(errors) {
+                    *own += (error - *own) * share;
+                }
             }
+            // The sums rank the windows as their means do, which are the scores.
             Overlap::Max if errors.iter().sum::<f32>() <= own.iter().sum::<f32>() => {}
             Overlap::Max | Overlap::Last | Overlap::Window => own.copy_from_slice(errors),
             // The last window of a run may reach into the one before it, which keeps its rows.
@@ -253,38 +192,31 @@ impl Rows {
 struct Scorer<'a> {
     params: &'a Params,
     windows: &'a Windows,
-    context: &'a StageContext<'a>,
-    device: Device,
-    network: Box<dyn Network>,
+    inference: Inference<'a>,
     rows: Rows,
 }
 
 impl Scorer<'_> {
     /// Slides windows over every run, row by row or side by side, whatever the stride that training used.
     fn run(&mut self, segments: &[&Segment]) -> Result<(), Trouble> {
-        let wanted = |run: &&WindowRun| segments.iter().any(|segment| segment.split == run.split);
-        let runs: Vec<WindowRun> = self.windows.runs.iter().filter(wanted).copied().collect();
         let length = self.windows.spec.length;
-        let starts: Vec<Vec<usize>> = runs
-            .iter()
-            .map(|run| window_starts(run, length, self.params.overlap))
-            .collect();
-        let total: u64 = starts.iter().map(|starts| starts.len() as u64).sum();
+        let (mut runs, mut total) = (Vec::new(), 0);
+        for run in &self.windows.runs {
+            if segments.iter().any(|segment| segment.split == run.split) {
+                let starts = window_starts(run, length, self.params.overlap);
+                total += starts.len();
+                runs.push((run, starts));
+            }
+        }
         let mut done = 0;
-        for (run, starts) in runs.iter().zip(&starts) {
+        for (run, starts) in runs {
             let own = rows_of_split(segments, run);
             for starts in starts.chunks(self.params.batch) {
-                self.context.check_cancelled()?;
+                self.inference.context.check_cancelled()?;
                 self.batch(starts, run, &own)?;
-                done += starts.len() as u64;
+                done += starts.len();
                 let phase = format!("split {}", run.split);
-                self.context.host.progress(Progress {
-                    unit: "window",
-                    done,
-                    total,
-                    phase,
-                    figures: Vec::new(),
-                });
+                self.inference.progress("window", done, total, phase);
             }
         }
         Ok(())
@@ -292,28 +224,34 @@ impl Scorer<'_> {
 
     /// One batch of windows of a run. A run may borrow rows of other splits for context; only its `own` get scores.
     fn batch(&mut self, starts: &[usize], run: &WindowRun, own: &[bool]) -> Result<(), Trouble> {
-        let batch = self.windows.gather(starts, Task::Detect, &self.device)?;
-        let errors = self
-            .network
-            .errors(&batch)?
-            .flatten_all()?
-            .to_vec1::<f32>()?;
+        let batch = self
+            .windows
+            .gather(starts, Task::Detect, &self.inference.device)?;
+        let errors = self.inference.network().errors(&batch)?;
+        let mut errors: Vec<f32> = errors.flatten_all()?.to_vec1()?;
         let (length, channels) = (self.windows.spec.length, self.rows.channels);
-        for (start, errors) in starts.iter().zip(errors.chunks_exact(length * channels)) {
-            let overlap = self.params.overlap;
-            let ends_only =
-                matches!(overlap, Overlap::Last | Overlap::Window) && *start != run.rows.0;
-            let skipped = if ends_only { length - 1 } else { 0 };
-            let whole = if overlap == Overlap::Window {
-                mean_row(errors, channels)
+        let overlap = self.params.overlap;
+        for (start, errors) in starts
+            .iter()
+            .zip(errors.chunks_exact_mut(length * channels))
+        {
+            // Later windows know their last row best; the first of a run is all there is for its other rows.
+            let ends_only = matches!(overlap, Overlap::Last | Overlap::Window);
+            let skipped = if ends_only && *start != run.rows.0 {
+                length - 1
             } else {
-                Vec::new()
+                0
             };
+            if overlap == Overlap::Window {
+                let mean = mean_row(errors, channels);
+                for row in errors.chunks_exact_mut(channels) {
+                    row.copy_from_slice(&mean);
+                }
+            }
             for (offset, errors) in errors.chunks_exact(channels).enumerate().skip(skipped) {
                 let row = start + offset;
                 if own[row - run.rows.0] {
-                    self.rows
-                        .add(row, if whole.is_empty() { errors } else { &whole }, overlap);
+                    self.rows.add(row, errors, overlap);
                 }
             }
         }
@@ -323,18 +261,7 @@ impl Scorer<'_> {
     fn finish(self, segments: &[&Segment]) -> Result<Scores, Trouble> {
         let series = &self.windows.series;
         let channels = self.rows.channels;
-        let total: usize = segments.iter().map(|segment| segment.rows.len()).sum();
-        let mut scores = Scores {
-            scores: Vec::with_capacity(total),
-            labels: Vec::new(),
-            segments: Vec::new(),
-            channels: if self.params.contributions {
-                series.channels.clone()
-            } else {
-                Vec::new()
-            },
-            contributions: Vec::new(),
-        };
+        let mut scores = empty(self.params, series.channels.clone());
         let mut parts = vec![0.0; channels];
         for segment in segments {
             let first = scores.scores.len();
@@ -343,10 +270,9 @@ impl Scorer<'_> {
                     return Err(uncovered(row, segment, self.windows.spec.length));
                 }
                 let errors = &self.rows.errors[row * channels..(row + 1) * channels];
-                parts
-                    .iter_mut()
-                    .zip(errors)
-                    .for_each(|(part, error)| *part = error / channels as f32);
+                for (part, error) in parts.iter_mut().zip(errors) {
+                    *part = error / channels as f32;
+                }
                 let score: f32 = parts.iter().sum();
                 if !score.is_finite() {
                     return Err(Trouble::new(format!("the score of row {row} is {score}"))
@@ -358,16 +284,29 @@ impl Scorer<'_> {
                 }
             }
             if !series.labels.is_empty() {
-                scores
-                    .labels
-                    .extend_from_slice(&series.labels[segment.rows.clone()]);
+                let labels = &series.labels[segment.rows.clone()];
+                scores.labels.extend_from_slice(labels);
             }
-            scores.segments.push(Segment {
-                rows: first..scores.scores.len(),
-                ..(*segment).clone()
-            });
+            let mut own = Segment::clone(segment);
+            own.rows = first..scores.scores.len();
+            scores.segments.push(own);
         }
         Ok(scores)
+    }
+}
+
+/// Scores to be filled in, with these channels if the parts of a score are kept.
+fn empty(params: &Params, channels: Vec<String>) -> Scores {
+    Scores {
+        scores: Vec::new(),
+        labels: Vec::new(),
+        segments: Vec::new(),
+        channels: if params.contributions {
+            channels
+        } else {
+            Vec::new()
+        },
+        contributions: Vec::new(),
     }
 }
 
@@ -389,9 +328,9 @@ fn mean_row(rows: &[f32], channels: usize) -> Vec<f32> {
     let count = (rows.len() / channels) as f64;
     let mut sums = vec![0.0_f64; channels];
     for row in rows.chunks_exact(channels) {
-        sums.iter_mut()
-            .zip(row)
-            .for_each(|(sum, value)| *sum += f64::from(*value));
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += f64::from(*value);
+        }
     }
     sums.into_iter().map(|sum| (sum / count) as f32).collect()
 }
@@ -400,38 +339,32 @@ fn mean_row(rows: &[f32], channels: usize) -> Vec<f32> {
 fn rows_of_split(segments: &[&Segment], run: &WindowRun) -> Vec<bool> {
     let mut own = vec![false; run.rows.1 - run.rows.0];
     for segment in segments.iter().filter(|segment| segment.split == run.split) {
-        let (first, last) = (
-            segment.rows.start.max(run.rows.0),
-            segment.rows.end.min(run.rows.1),
-        );
-        if first < last {
-            own[first - run.rows.0..last - run.rows.0].fill(true);
+        let first = segment.rows.start.max(run.rows.0);
+        let end = segment.rows.end.min(run.rows.1);
+        if first < end {
+            own[first - run.rows.0..end - run.rows.0].fill(true);
         }
     }
     own
 }
 
 fn uncovered(row: usize, segment: &Segment, length: usize) -> Trouble {
-    let Segment {
-        split,
-        entity,
-        rows,
-        ..
-    } = segment;
-    Trouble::new(format!(
-        "no window covers row {row}, in the split {split} of {entity} with {} rows",
-        rows.len()
-    ))
-    .hint(format!(
+    let (split, entity, rows) = (segment.split, &segment.entity, segment.rows.len());
+    let message =
+        format!("no window covers row {row}, in the split {split} of {entity} with {rows} rows");
+    let hint = format!(
         "windows are {length} rows long: make windows of that split, or leave it out with `splits`"
-    ))
+    );
+    Trouble::new(message).hint(hint)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models;
     use crate::training::tests::{recipe, waves};
     use crate::training::train;
+    use candle_core::Device;
     use contract::NullHost;
     use serde_json::json;
     use std::sync::Arc;
@@ -459,7 +392,7 @@ mod tests {
         .model
     }
 
-    /// Every window's errors by itself, `[length][channel]`, by first row.
+    /// Every window's errors when scored alone, `[length][channel]`, by first row.
     fn errors(
         model: &Model,
         windows: &Windows,

@@ -190,8 +190,13 @@ impl<'a> StateBuilder<'a> {
         self.zeros(name, shape, DType::F64)
     }
 
-    pub fn finish(self) -> State {
-        self.state
+    /// All that was declared. Whatever is declared after that belongs to another state.
+    pub fn finish(&mut self) -> State {
+        State {
+            device: self.state.device.clone(),
+            parameters: std::mem::take(&mut self.state.parameters),
+            buffers: std::mem::take(&mut self.state.buffers),
+        }
     }
 
     fn zeros(&mut self, name: impl Into<String>, shape: &[usize], kind: DType) -> Result<Var> {

@@ -47,6 +47,24 @@ pub struct Stroke {
     pub dashed: bool,
 }
 
+impl Stroke {
+    pub const fn solid(color: Color, width: f32) -> Self {
+        Self {
+            color,
+            width,
+            dashed: false,
+        }
+    }
+
+    pub const fn dashed(color: Color, width: f32) -> Self {
+        Self {
+            color,
+            width,
+            dashed: true,
+        }
+    }
+}
+
 /// Which point of a text its position means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
@@ -64,6 +82,34 @@ pub struct TextStyle {
     pub anchor: Anchor,
 }
 
+impl TextStyle {
+    /// Text that starts at its position.
+    pub const fn new(size: f32, color: Color) -> Self {
+        Self {
+            size,
+            color,
+            anchor: Anchor::Start,
+        }
+    }
+
+    #[must_use]
+    pub const fn centered(self) -> Self {
+        Self {
+            anchor: Anchor::Middle,
+            ..self
+        }
+    }
+
+    /// Text that ends at its position.
+    #[must_use]
+    pub const fn ending(self) -> Self {
+        Self {
+            anchor: Anchor::End,
+            ..self
+        }
+    }
+}
+
 /// A surface to draw on, white at first.
 pub trait Canvas {
     /// Width and height in pixels.
@@ -74,6 +120,6 @@ pub trait Canvas {
     fn polyline(&mut self, points: &[(f32, f32)], stroke: Stroke);
     /// Writes one line of text; `y` is its baseline.
     fn text(&mut self, x: f32, y: f32, text: &str, style: TextStyle);
-    /// The bytes of the picture's file.
+    /// The bytes of the image file.
     fn finish(self: Box<Self>) -> Result<Vec<u8>, String>;
 }

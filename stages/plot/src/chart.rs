@@ -1,10 +1,16 @@
 //! A chart: a title, panels stacked over a shared time axis, and a legend of what their colours mean.
 
-use super::canvas::{Anchor, Canvas, Color, Rect, Stroke, TextStyle, palette};
+use std::collections::BTreeSet;
+
+use super::canvas::{Canvas, Color, Rect, Stroke, palette};
+use super::layout::{
+    BODY, FAINT_LABEL, FRAME, GRID, HALF_DIGIT, LABEL, MARGIN, SMALL, TEXT, draw_frame, draw_head,
+    span,
+};
 use super::ticks::{self, Tick};
 use super::{decimate, font};
 
-/// A picture of stacked panels.
+/// A plot of stacked panels.
 #[derive(Clone, Debug)]
 pub struct Chart {
     pub title: String,
@@ -83,19 +89,20 @@ pub struct Strip {
     pub color: Color,
 }
 
-const TITLE: f32 = 15.0;
-const TEXT: f32 = 12.0;
-const SMALL: f32 = 11.0;
-const MARGIN: f32 = 14.0;
+/// Height of a strip, and the gap between two.
 const STRIP: f32 = 9.0;
 const STRIP_GAP: f32 = 4.0;
+/// Between two panels.
+const PANEL_GAP: f32 = 8.0;
+/// Width of a line.
 const LINE: f32 = 1.2;
 
 impl Chart {
     /// Draws the chart over a whole canvas.
     pub fn draw(&self, canvas: &mut dyn Canvas) {
         let (width, height) = canvas.size();
-        let top = self.draw_head(canvas, width);
+        let baseline = draw_head(canvas, &self.title, &self.subtitle);
+        let top = self.draw_legend(canvas, baseline + 8.0, width - 2.0 * MARGIN);
         let left = MARGIN + self.gutter().max(24.0) + 7.0;
         let frame = Rect {
             left,
@@ -104,14 +111,14 @@ impl Chart {
             height: 0.0,
         };
         let foot = 20.0 + TEXT + MARGIN;
-        let fixed: f32 = self
-            .panels
-            .iter()
-            .map(|panel| panel.head() + panel.strip_room())
-            .sum();
-        let gaps = 8.0 * self.panels.len().saturating_sub(1) as f32;
+        let (mut fixed, mut weights) = (0.0, 0.0);
+        for panel in &self.panels {
+            fixed += panel.head() + panel.strip_room();
+            weights += panel.weight;
+        }
+        let gaps = PANEL_GAP * self.panels.len().saturating_sub(1) as f32;
+        // On a canvas that is too small, panels run over its lower edge rather than vanish.
         let free = (height - top - foot - fixed - gaps).max(20.0 * self.panels.len() as f32);
-        let weights: f32 = self.panels.iter().map(|panel| panel.weight).sum();
         let mut next = top;
         for panel in &self.panels {
             let area = Rect {
@@ -120,49 +127,13 @@ impl Chart {
                 ..frame
             };
             self.draw_panel(canvas, panel, area);
-            next = area.bottom() + panel.strip_room() + 8.0;
+            next = area.bottom() + panel.strip_room() + PANEL_GAP;
         }
-        self.draw_time_axis(
-            canvas,
-            Rect {
-                top: next - 8.0,
-                ..frame
-            },
-        );
+        let top = next - PANEL_GAP;
+        self.draw_time_axis(canvas, Rect { top, ..frame });
     }
 
-    /// Title, subtitle and legend; gives the height that they take.
-    fn draw_head(&self, canvas: &mut dyn Canvas, width: f32) -> f32 {
-        let room = width - 2.0 * MARGIN;
-        let mut baseline = MARGIN;
-        if !self.title.is_empty() {
-            baseline += TITLE * 0.85;
-            write(
-                canvas,
-                MARGIN,
-                baseline,
-                &font::fit(&self.title, TITLE, room),
-                TITLE,
-                palette::TEXT,
-                Anchor::Start,
-            );
-            baseline += 5.0;
-        }
-        for line in font::wrap(&self.subtitle, TEXT, room, 2) {
-            baseline += TEXT + 2.0;
-            write(
-                canvas,
-                MARGIN,
-                baseline,
-                &line,
-                TEXT,
-                palette::FAINT_TEXT,
-                Anchor::Start,
-            );
-        }
-        self.draw_legend(canvas, baseline + 8.0, room)
-    }
-
+    /// What the colours mean, in as many lines as it takes; gives where the panels begin.
     fn draw_legend(&self, canvas: &mut dyn Canvas, top: f32, room: f32) -> f32 {
         let entries = self.legend();
         if entries.is_empty() {
@@ -170,171 +141,117 @@ impl Chart {
         }
         let (mut x, mut baseline) = (MARGIN, top + SMALL);
         for (name, key) in entries {
-            let needed = 24.0 + font::width(&name, SMALL);
+            let needed = 24.0 + font::width(name, SMALL);
             if x > MARGIN && x + needed > MARGIN + room {
                 x = MARGIN;
                 baseline += SMALL + 6.0;
             }
             key.draw(canvas, x, baseline);
-            write(
-                canvas,
-                x + 23.0,
-                baseline,
-                &font::fit(&name, SMALL, room - 24.0),
-                SMALL,
-                palette::TEXT,
-                Anchor::Start,
-            );
+            let name = font::fit(name, SMALL, room - 24.0);
+            canvas.text(x + 23.0, baseline, &name, LABEL);
             x += needed + 18.0;
         }
         baseline + 10.0
     }
 
-    /// What the colours mean, each name once. A panel's only line is named by the panel itself.
-    fn legend(&self) -> Vec<(String, Key)> {
-        let mut entries: Vec<(String, Key)> = Vec::new();
-        let mut add = |name: &str, key: Key| {
-            if !name.is_empty() && !entries.iter().any(|(known, _)| known == name) {
-                entries.push((name.to_owned(), key));
-            }
-        };
+    /// Each name once. A panel's only line is named by the panel itself.
+    fn legend(&self) -> Vec<(&str, Key)> {
+        let mut entries: Vec<(&str, Key)> = Vec::new();
         for panel in &self.panels {
-            panel
-                .lines
-                .iter()
-                .for_each(|line| add(&line.name, Key::Line(line.color, false)));
-            panel
-                .rule
-                .iter()
-                .for_each(|rule| add(&rule.name, Key::Line(rule.color, true)));
-            panel
-                .regions
-                .iter()
-                .for_each(|region| add(&region.name, Key::Patch(region.color, region.opacity)));
-            panel
-                .strips
-                .iter()
-                .for_each(|strip| add(&strip.name, Key::Patch(strip.color, 1.0)));
+            for line in &panel.lines {
+                entries.push((&line.name, Key::Line(Stroke::solid(line.color, 2.0))));
+            }
+            if let Some(rule) = &panel.rule {
+                entries.push((&rule.name, Key::Line(rule.stroke())));
+            }
+            for region in &panel.regions {
+                entries.push((&region.name, Key::Patch(region.color, region.opacity)));
+            }
+            for strip in &panel.strips {
+                entries.push((&strip.name, Key::Patch(strip.color, 1.0)));
+            }
         }
+        let mut seen = BTreeSet::new();
+        entries.retain(|(name, _)| !name.is_empty() && seen.insert(*name));
         entries
     }
 
     /// The width of the widest text beside a vertical axis.
     fn gutter(&self) -> f32 {
-        let texts = self.panels.iter().flat_map(|panel| panel.axis(200.0).ticks);
-        texts
-            .map(|tick| font::width(&tick.text, SMALL))
-            .fold(0.0, f32::max)
+        let mut widest = 0.0_f32;
+        for panel in &self.panels {
+            let ticks = panel.axis(200.0).ticks;
+            widest = widest.max(font::widest(
+                ticks.iter().map(|tick| tick.text.as_str()),
+                SMALL,
+            ));
+        }
+        widest
     }
 
     fn draw_panel(&self, canvas: &mut dyn Canvas, panel: &Panel, area: Rect) {
         if !panel.label.is_empty() {
             let label = font::fit(&panel.label, SMALL, area.width);
-            write(
-                canvas,
-                area.left,
-                area.top - 5.0,
-                &label,
-                SMALL,
-                palette::TEXT,
-                Anchor::Start,
-            );
+            canvas.text(area.left, area.top - 5.0, &label, LABEL);
         }
         let axis = panel.axis(area.height);
         for tick in &axis.ticks {
             let y = axis.height(tick.at, area).round() + 0.5;
-            let grid = Stroke {
-                color: palette::GRID,
-                width: 1.0,
-                dashed: false,
-            };
-            canvas.polyline(&[(area.left, y), (area.right(), y)], grid);
-            write(
-                canvas,
-                area.left - 7.0,
-                y + SMALL * 0.36,
-                &tick.text,
-                SMALL,
-                palette::FAINT_TEXT,
-                Anchor::End,
-            );
+            canvas.polyline(&[(area.left, y), (area.right(), y)], GRID);
+            let baseline = y + SMALL * HALF_DIGIT;
+            canvas.text(area.left - 7.0, baseline, &tick.text, FAINT_LABEL.ending());
         }
         for region in &panel.regions {
             for rows in &region.rows {
-                canvas.fill_rect(
-                    self.span(rows, area, area.top, area.height),
-                    region.color,
-                    region.opacity,
-                );
+                let shaded = self.span(rows, area, area.top, area.height);
+                canvas.fill_rect(shaded, region.color, region.opacity);
             }
         }
         for row in &self.time.breaks {
             let x = self.position(*row as f32, area).round() + 0.5;
-            let stroke = Stroke {
-                color: palette::FRAME,
-                width: 1.0,
-                dashed: true,
-            };
-            canvas.polyline(&[(x, area.top), (x, area.bottom())], stroke);
+            let ends = [(x, area.top), (x, area.bottom())];
+            canvas.polyline(&ends, Stroke::dashed(palette::FRAME, 1.0));
         }
         for line in &panel.lines {
             self.draw_line(canvas, line, &axis, area);
         }
         if let Some(rule) = &panel.rule {
             let y = axis.height(rule.value, area);
-            canvas.polyline(
-                &[(area.left, y), (area.right(), y)],
-                Stroke {
-                    color: rule.color,
-                    width: 1.4,
-                    dashed: true,
-                },
-            );
+            canvas.polyline(&[(area.left, y), (area.right(), y)], rule.stroke());
         }
         draw_frame(canvas, area);
         self.draw_strips(canvas, panel, area);
     }
 
+    /// A line from break to break, without the rows whose values are unknown.
     fn draw_line(&self, canvas: &mut dyn Canvas, line: &Line, axis: &ValueAxis, area: Rect) {
-        let mut bounds = vec![0];
-        bounds.extend(
-            self.time
-                .breaks
-                .iter()
-                .copied()
-                .filter(|row| *row > 0 && *row < line.values.len()),
-        );
-        bounds.push(line.values.len());
-        for rows in bounds
-            .windows(2)
-            .flat_map(|pair| decimate::known(&line.values, pair[0]..pair[1]))
-        {
-            let position = |index: usize| self.position((rows.start + index) as f32 + 0.5, area);
-            let height = |value: f32| axis.height(f64::from(value), area);
-            let points = decimate::points(&line.values[rows.clone()], position, height);
-            canvas.polyline(
-                &points,
-                Stroke {
-                    color: line.color,
-                    width: LINE,
-                    dashed: false,
-                },
-            );
+        let count = line.values.len();
+        let mut bounds = self.time.breaks.clone();
+        bounds.retain(|row| (1..count).contains(row));
+        bounds.insert(0, 0);
+        bounds.push(count);
+        for bound in bounds.windows(2) {
+            for rows in decimate::known(&line.values, bound[0]..bound[1]) {
+                let points = decimate::points(
+                    &line.values[rows.clone()],
+                    |index| self.position((rows.start + index) as f32 + 0.5, area),
+                    |value| axis.height(f64::from(value), area),
+                );
+                canvas.polyline(&points, Stroke::solid(line.color, LINE));
+            }
         }
     }
 
     fn draw_strips(&self, canvas: &mut dyn Canvas, panel: &Panel, area: Rect) {
         let mut top = area.bottom() + STRIP_GAP;
         for strip in &panel.strips {
-            canvas.fill_rect(
-                Rect {
-                    top,
-                    height: STRIP,
-                    ..area
-                },
-                palette::GRID,
-                0.6,
-            );
+            let height = STRIP;
+            let band = Rect {
+                top,
+                height,
+                ..area
+            };
+            canvas.fill_rect(band, palette::GRID, 0.6);
             for rows in &strip.rows {
                 canvas.fill_rect(self.span(rows, area, top, STRIP), strip.color, 1.0);
             }
@@ -344,18 +261,16 @@ impl Chart {
 
     /// The rectangle over some rows; never too narrow to be seen.
     fn span(&self, rows: &std::ops::Range<usize>, area: Rect, top: f32, height: f32) -> Rect {
-        let (left, right) = (
-            self.position(rows.start as f32, area),
-            self.position(rows.end as f32, area),
-        );
-        let missing = (1.5 - (right - left)).max(0.0);
-        let left = (left - missing / 2.0)
+        let start = self.position(rows.start as f32, area);
+        let end = self.position(rows.end as f32, area);
+        let missing = (1.5 - (end - start)).max(0.0);
+        let left = (start - missing / 2.0)
             .min(area.right() - 1.5)
             .max(area.left);
         Rect {
             left,
             top,
-            width: (right - left).max(1.5).min(area.right() - left),
+            width: (end - left).max(1.5).min(area.right() - left),
             height,
         }
     }
@@ -370,54 +285,40 @@ impl Chart {
         for tick in self.time_ticks(area.width) {
             let x = self.position(tick.at as f32 + 0.5, area);
             let half = font::width(&tick.text, SMALL) / 2.0;
-            let stroke = Stroke {
-                color: palette::FRAME,
-                width: 1.0,
-                dashed: false,
-            };
             let mark = x.round() + 0.5;
-            canvas.polyline(&[(mark, area.top), (mark, area.top + 4.0)], stroke);
+            canvas.polyline(&[(mark, area.top), (mark, area.top + 4.0)], FRAME);
+            // The last text is moved inwards; a text that would touch the one before is left out.
             let center = x.min(area.right() + MARGIN - 2.0 - half);
             if center - half > free_from {
-                write(
-                    canvas,
-                    center,
-                    baseline,
-                    &tick.text,
-                    SMALL,
-                    palette::FAINT_TEXT,
-                    Anchor::Middle,
-                );
+                canvas.text(center, baseline, &tick.text, FAINT_LABEL.centered());
                 free_from = center + half + 8.0;
             }
         }
         let middle = area.left + area.width / 2.0;
         let label = font::fit(&self.time.label, TEXT, area.width);
-        write(
-            canvas,
-            middle,
-            baseline + TEXT + 6.0,
-            &label,
-            TEXT,
-            palette::TEXT,
-            Anchor::Middle,
-        );
+        canvas.text(middle, baseline + TEXT + 6.0, &label, BODY.centered());
     }
 
+    /// Marks of the time axis, at positions counted from the first row.
     fn time_ticks(&self, width: f32) -> Vec<Tick> {
         let count = (width / 130.0).max(2.0) as usize;
         if !self.time.times.is_empty() {
             return ticks::calendar(&self.time.times, count);
         }
         let first = self.time.first as f64;
-        let ticks = ticks::linear(first, first + (self.time.rows.max(2) - 1) as f64, count);
-        let whole = ticks.into_iter().filter(|tick| tick.at.fract() == 0.0);
-        whole
-            .map(|tick| Tick {
-                at: tick.at - first,
-                ..tick
-            })
-            .collect()
+        let mut ticks = ticks::linear(first, first + (self.time.rows.max(2) - 1) as f64, count);
+        // There is no row between two rows.
+        ticks.retain(|tick| tick.at.fract() == 0.0);
+        for tick in &mut ticks {
+            tick.at -= first;
+        }
+        ticks
+    }
+}
+
+impl Rule {
+    fn stroke(&self) -> Stroke {
+        Stroke::dashed(self.color, 1.4)
     }
 }
 
@@ -435,6 +336,7 @@ impl Panel {
         }
     }
 
+    /// Height above the panel, for its label.
     fn head(&self) -> f32 {
         if self.label.is_empty() {
             4.0
@@ -443,56 +345,47 @@ impl Panel {
         }
     }
 
+    /// Height below the panel, for its strips.
     fn strip_room(&self) -> f32 {
-        self.strips.len() as f32 * (STRIP + STRIP_GAP)
-            + if self.strips.is_empty() {
-                0.0
-            } else {
-                STRIP_GAP
-            }
+        if self.strips.is_empty() {
+            return 0.0;
+        }
+        self.strips.len() as f32 * (STRIP + STRIP_GAP) + STRIP_GAP
     }
 
     /// The range of all values, the rule included, with a margin, and marks for a panel of this height.
     fn axis(&self, height: f32) -> ValueAxis {
         let log = self.scale == ValueScale::Log;
-        let usable = |value: &f64| value.is_finite() && (!log || *value > 0.0);
-        let values = self
-            .lines
-            .iter()
-            .flat_map(|line| &line.values)
-            .map(|value| f64::from(*value));
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for value in values
-            .chain(self.rule.as_ref().map(|rule| rule.value))
-            .filter(usable)
-        {
-            (low, high) = (low.min(value), high.max(value));
-        }
+        let values = self.lines.iter().flat_map(|line| &line.values);
+        let (mut low, mut high) = span(
+            values
+                .map(|value| f64::from(*value))
+                .chain(self.rule.as_ref().map(|rule| rule.value))
+                .filter(|value| value.is_finite() && (!log || *value > 0.0)),
+        );
         if low > high {
             (low, high) = (if log { 0.1 } else { 0.0 }, 1.0);
         }
         let count = (height / 26.0).clamp(2.0, 8.0) as usize;
+        let ticks;
         if log {
             let margin = libm::pow(high / low, 0.05).max(1.05);
-            let (low, high) = (low / margin, high * margin);
-            return ValueAxis {
-                low,
-                high,
-                log,
-                ticks: ticks::logarithmic(low, high, count),
-            };
-        }
-        let margin = if high > low {
-            (high - low) * 0.05
+            (low, high) = (low / margin, high * margin);
+            ticks = ticks::logarithmic(low, high, count);
         } else {
-            high.abs().max(1.0) * 0.05
-        };
-        let (low, high) = (low - margin, high + margin);
+            let length = if high > low {
+                high - low
+            } else {
+                high.abs().max(1.0)
+            };
+            (low, high) = (low - length * 0.05, high + length * 0.05);
+            ticks = ticks::linear(low, high, count);
+        }
         ValueAxis {
             low,
             high,
             log,
-            ticks: ticks::linear(low, high, count),
+            ticks,
         }
     }
 }
@@ -524,23 +417,16 @@ impl ValueAxis {
 
 /// The sample before a name in the legend.
 enum Key {
-    Line(Color, bool),
+    Line(Stroke),
     Patch(Color, f32),
 }
 
 impl Key {
     fn draw(&self, canvas: &mut dyn Canvas, x: f32, baseline: f32) {
         match *self {
-            Self::Line(color, dashed) => {
-                let y = baseline - SMALL * 0.36;
-                canvas.polyline(
-                    &[(x, y), (x + 18.0, y)],
-                    Stroke {
-                        color,
-                        width: if dashed { 1.4 } else { 2.0 },
-                        dashed,
-                    },
-                );
+            Self::Line(stroke) => {
+                let y = baseline - SMALL * HALF_DIGIT;
+                canvas.polyline(&[(x, y), (x + 18.0, y)], stroke);
             }
             Self::Patch(color, opacity) => {
                 let patch = Rect {
@@ -553,40 +439,6 @@ impl Key {
             }
         }
     }
-}
-
-fn draw_frame(canvas: &mut dyn Canvas, area: Rect) {
-    let (left, bottom) = (area.left.round() - 0.5, area.bottom().round() + 0.5);
-    let stroke = Stroke {
-        color: palette::FRAME,
-        width: 1.0,
-        dashed: false,
-    };
-    canvas.polyline(
-        &[(left, area.top), (left, bottom), (area.right(), bottom)],
-        stroke,
-    );
-}
-
-fn write(
-    canvas: &mut dyn Canvas,
-    x: f32,
-    y: f32,
-    text: &str,
-    size: f32,
-    color: Color,
-    anchor: Anchor,
-) {
-    canvas.text(
-        x,
-        y,
-        text,
-        TextStyle {
-            size,
-            color,
-            anchor,
-        },
-    );
 }
 
 #[cfg(test)]

@@ -26,15 +26,14 @@ pub fn points(
                 high = index;
             }
         }
-        let mut kept = [start, low.min(high), low.max(high), end - 1].to_vec();
+        let mut kept = vec![start, low.min(high), low.max(high), end - 1];
         kept.dedup();
         // Dense columns are drawn along their middles, which leaves no pale gaps between them.
         let dense = end - start > kept.len();
-        let across = |index: usize| if dense { column + 0.5 } else { position(index) };
-        points.extend(
-            kept.into_iter()
-                .map(|index| (across(index), height(values[index]))),
-        );
+        for index in kept {
+            let across = if dense { column + 0.5 } else { position(index) };
+            points.push((across, height(values[index])));
+        }
         start = end;
     }
     points
@@ -42,16 +41,16 @@ pub fn points(
 
 /// The stretches of some rows whose values are known.
 pub fn known(values: &[f32], rows: std::ops::Range<usize>) -> Vec<std::ops::Range<usize>> {
-    let offset = rows.start;
-    let stretches = values[rows].chunk_by(|one, next| one.is_nan() == next.is_nan());
-    let places = stretches.scan(offset, |end, stretch| {
-        *end += stretch.len();
-        Some((*end - stretch.len()..*end, stretch[0].is_nan()))
-    });
-    places
-        .filter(|(_, unknown)| !unknown)
-        .map(|(rows, _)| rows)
-        .collect()
+    let mut found = Vec::new();
+    let mut start = rows.start;
+    for stretch in values[rows].chunk_by(|one, next| one.is_nan() == next.is_nan()) {
+        let end = start + stretch.len();
+        if !stretch[0].is_nan() {
+            found.push(start..end);
+        }
+        start = end;
+    }
+    found
 }
 
 #[cfg(test)]

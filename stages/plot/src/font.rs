@@ -1,4 +1,4 @@
-//! The one typeface of all pictures, built in so that they look the same everywhere: a part of DejaVu Sans.
+//! The one typeface of all plots, built in so that they look the same everywhere: a part of DejaVu Sans.
 
 use std::sync::OnceLock;
 
@@ -24,6 +24,15 @@ pub fn width(text: &str, size: f32) -> f32 {
     let mut end = 0.0;
     lay_out(text, size, |_, _, after| end = after);
     end
+}
+
+/// The width of the widest of some lines.
+pub(super) fn widest<'a>(texts: impl Iterator<Item = &'a str>, size: f32) -> f32 {
+    let mut widest = 0.0_f32;
+    for text in texts {
+        widest = widest.max(width(text, size));
+    }
+    widest
 }
 
 /// The outlines of a line of text that starts at `x` on the baseline `y`.
@@ -55,7 +64,7 @@ pub fn fit(text: &str, size: f32, room: f32) -> String {
     if width(text, size) <= room {
         return text.to_owned();
     }
-    let mut short: String = text.to_owned();
+    let mut short = text.to_owned();
     while short.pop().is_some() {
         let candidate = format!("{}…", short.trim_end());
         if width(&candidate, size) <= room {

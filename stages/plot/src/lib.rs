@@ -1,11 +1,12 @@
-//! Pictures of time series: a canvas with two back ends, PNG and SVG, and charts of stacked panels on a shared time axis,
-//! rankings, and graphs.
+//! Plots of time series: a canvas with two back ends, PNG and SVG, and on it charts of stacked panels over a shared time
+//! axis, matrices, rankings and graphs.
 //! It draws what it is given; what is worth drawing is decided by the stages.
 
 mod canvas;
 mod chart;
 mod decimate;
 pub mod font;
+mod layout;
 mod line_plot;
 mod locator;
 mod matrix;
@@ -24,4 +25,4 @@ pub use network::Network;
 pub use ranking::{Bar, Marks, Ranking};
 pub use raster::Raster;
 pub use svg::Svg;
-pub use ticks::{Tick, figure, linear, logarithmic};
+pub use ticks::{Tick, linear, logarithmic, rounded};

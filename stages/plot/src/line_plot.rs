@@ -1,7 +1,10 @@
-//! A line plot in the look that matplotlib gives it by default: margins of the figure, frame, ticks with labels, colours
-//! and widths of lines. Made for data sets of many pictures: what all of them share is drawn once.
+//! A line plot in the look that matplotlib gives it by default: margins around the axes, frame, ticks with labels, colours
+//! and widths of lines. Made for data sets of many images: what all of them share is drawn once.
+
+use std::collections::BTreeMap;
 
 use super::canvas::{Canvas, Color, Rect, Stroke};
+use super::layout::span;
 use super::raster::{Raster, Stamp};
 use super::{decimate, font, locator, stroke};
 
@@ -21,7 +24,7 @@ const COLORS: [Color; 10] = [
 
 const BLACK: Color = Color(0, 0, 0);
 
-/// Where the axes lie in the figure, from its left and its bottom.
+/// Where the axes lie in the image, from its left and its bottom.
 const LEFT: f32 = 0.125;
 const RIGHT: f32 = 0.9;
 const BOTTOM: f32 = 0.11;
@@ -56,18 +59,18 @@ pub struct LinePlotStyle {
     pub dpi: f32,
     /// In points.
     pub line_width: f32,
-    /// Frame, ticks and labels; without them the lines have the whole picture.
+    /// Frame, ticks and labels; without them the lines have the whole image.
     pub axes: bool,
 }
 
-/// A plotter for many pictures of one style.
+/// A plotter for many images of one style.
 pub struct LinePlot {
     style: LinePlotStyle,
     /// The inside of the frame.
     area: Rect,
     /// White with the frame.
     background: Raster,
-    glyphs: Vec<(char, Glyph)>,
+    glyphs: BTreeMap<char, Glyph>,
 }
 
 /// A character at the size of the labels.
@@ -79,7 +82,7 @@ struct Glyph {
 
 impl LinePlot {
     /// # Errors
-    /// If no picture of this size can be made.
+    /// If no image of this size can be made.
     pub fn new(style: LinePlotStyle) -> Result<Self, String> {
         let mut background = Raster::new(style.width, style.height)?;
         let (width, height) = background.size();
@@ -110,15 +113,8 @@ impl LinePlot {
                 (left, bottom),
                 (left, top),
             ];
-            draw_line(
-                &mut background,
-                &frame,
-                Stroke {
-                    color: BLACK,
-                    width: FRAME * points,
-                    dashed: false,
-                },
-            );
+            let stroke = Stroke::solid(BLACK, FRAME * points);
+            draw_line(&mut background, &frame, stroke);
         }
         let glyphs = CHARACTERS
             .map(|character| (character, Glyph::new(character, FONT * points)))
@@ -137,33 +133,28 @@ impl LinePlot {
         let channels = channels.max(1);
         let rows = values.len() / channels;
         let across = Axis::around(0.0, rows.saturating_sub(1) as f64);
-        let (low, high) = values
-            .iter()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
-                (low.min(*value), high.max(*value))
-            });
-        let (low, high) = if low <= high {
-            (f64::from(low), f64::from(high))
+        let (low, high) = span(values.iter().map(|value| f64::from(*value)));
+        let up = if low <= high {
+            Axis::around(low, high)
         } else {
-            (0.0, 0.0)
+            Axis::around(0.0, 0.0)
         };
-        let up = Axis::around(low, high);
         if self.style.axes {
             self.draw_marks_across(&mut raster, &across);
             self.draw_marks_up(&mut raster, &up);
         }
-        let stroke = |channel: usize| Stroke {
-            color: COLORS[channel % COLORS.len()],
-            width: self.style.line_width * self.points(),
-            dashed: false,
-        };
+        let width = self.style.line_width * self.points();
         let mut line = Vec::with_capacity(rows);
         for channel in 0..channels {
             line.clear();
             line.extend(values.iter().skip(channel).step_by(channels));
-            let position = |row: usize| self.x(&across, row as f64);
-            let points = decimate::points(&line, position, |value| self.y(&up, f64::from(value)));
-            draw_line(&mut raster, &points, stroke(channel));
+            let points = decimate::points(
+                &line,
+                |row| self.x(&across, row as f64),
+                |value| self.y(&up, f64::from(value)),
+            );
+            let color = COLORS[channel % COLORS.len()];
+            draw_line(&mut raster, &points, Stroke::solid(color, width));
         }
         raster
     }
@@ -189,11 +180,8 @@ impl LinePlot {
         let baseline = top + length + (PAD + ASCENT * FONT) * self.points();
         for (mark, text) in &marks {
             let x = self.x(axis, *mark);
-            self.tick(
-                raster,
-                (middle_of_pixel(x), top),
-                (middle_of_pixel(x), top + length),
-            );
+            let sharp = middle_of_pixel(x);
+            self.tick(raster, (sharp, top), (sharp, top + length));
             self.write(raster, text, x - self.width(text) / 2.0, baseline);
         }
         let below = baseline + (PAD + FONT) * self.points();
@@ -207,20 +195,13 @@ impl LinePlot {
         let (right, length) = (self.area.left, TICK * self.points());
         for (mark, text) in &marks {
             let y = self.y(axis, *mark);
-            self.tick(
-                raster,
-                (right - length, middle_of_pixel(y)),
-                (right, middle_of_pixel(y)),
-            );
+            let sharp = middle_of_pixel(y);
+            self.tick(raster, (right - length, sharp), (right, sharp));
             let start = right - length - PAD * self.points() - self.width(text);
             self.write(raster, text, start, y + MIDDLE * FONT * self.points());
         }
-        self.write(
-            raster,
-            &note,
-            self.area.left,
-            self.area.top - PAD * self.points(),
-        );
+        let above = self.area.top - PAD * self.points();
+        self.write(raster, &note, self.area.left, above);
     }
 
     fn tick(&self, raster: &mut Raster, from: (f32, f32), to: (f32, f32)) {
@@ -231,35 +212,24 @@ impl LinePlot {
         } else {
             ((from.0, from.1 + reach), (to.0, to.1 - reach))
         };
-        draw_line(
-            raster,
-            &[from, to],
-            Stroke {
-                color: BLACK,
-                width: FRAME * self.points(),
-                dashed: false,
-            },
-        );
+        let stroke = Stroke::solid(BLACK, FRAME * self.points());
+        draw_line(raster, &[from, to], stroke);
     }
 
-    fn glyph(&self, character: char) -> Option<&Glyph> {
-        self.glyphs
-            .iter()
-            .find(|(known, _)| *known == character)
-            .map(|(_, glyph)| glyph)
+    /// What of a text has a glyph.
+    fn glyphs_of(&self, text: &str) -> impl Iterator<Item = &Glyph> {
+        text.chars()
+            .filter_map(|character| self.glyphs.get(&character))
     }
 
     fn width(&self, text: &str) -> f32 {
-        text.chars()
-            .filter_map(|character| self.glyph(character))
-            .map(|glyph| glyph.advance)
-            .sum()
+        self.glyphs_of(text).map(|glyph| glyph.advance).sum()
     }
 
     fn write(&self, raster: &mut Raster, text: &str, start: f32, baseline: f32) {
         // Whole pixels for the start of the text, as matplotlib has it, and for each character, as hinting would.
         let (mut at, baseline) = (start.round(), baseline.round() as i32);
-        for glyph in text.chars().filter_map(|character| self.glyph(character)) {
+        for glyph in self.glyphs_of(text) {
             if let Some(ink) = &glyph.ink {
                 raster.stamp(ink, at.round() as i32, baseline, BLACK);
             }
@@ -305,10 +275,9 @@ fn in_levels(covered: u8) -> u8 {
 fn draw_line(raster: &mut Raster, points: &[(f32, f32)], stroke: Stroke) {
     let (width, height) = raster.size();
     if let Some(mut coverage) = stroke::cover(points, stroke, (width as usize, height as usize)) {
-        coverage
-            .pixels
-            .iter_mut()
-            .for_each(|covered| *covered = in_levels(*covered));
+        for covered in &mut coverage.pixels {
+            *covered = in_levels(*covered);
+        }
         raster.ink(&coverage, stroke.color);
     }
 }
@@ -332,16 +301,15 @@ struct Axis {
 impl Axis {
     /// The range of the data with a margin on both sides. A single value gets a range around it.
     fn around(low: f64, high: f64) -> Self {
-        let (low, high) = if high > low {
-            (low, high)
-        } else {
+        let (mut low, mut high) = (low, high);
+        if high <= low {
             let half = if low == 0.0 {
                 MARGIN
             } else {
                 low.abs() * MARGIN
             };
-            (low - half, high + half)
-        };
+            (low, high) = (low - half, high + half);
+        }
         let margin = (high - low) * MARGIN;
         Self {
             low: low - margin,
@@ -357,11 +325,9 @@ impl Axis {
     fn marks(&self, spaces: usize) -> (Vec<(f64, String)>, String) {
         let marks = locator::marks(self.low, self.high, spaces);
         let (texts, note) = locator::texts(&marks, self.low, self.high);
-        let inside = marks
-            .into_iter()
-            .zip(texts)
-            .filter(|(mark, _)| (self.low..=self.high).contains(mark));
-        (inside.collect(), note)
+        let mut inside: Vec<(f64, String)> = marks.into_iter().zip(texts).collect();
+        inside.retain(|(mark, _)| (self.low..=self.high).contains(mark));
+        (inside, note)
     }
 }
 
@@ -445,7 +411,7 @@ mod tests {
                 .any(|[red, _, blue]| blue > red);
             assert!(has_line, "{values:?}");
         }
-        // As in matplotlib, a single value is no line, but it has axes.
+        // As in matplotlib, a single value is not a line, but it has axes.
         assert!(plot.draw(&[0.0], 1).rgb() == plot.draw(&[], 1).rgb());
         assert!(LinePlot::new(style(0, 5)).is_err());
     }

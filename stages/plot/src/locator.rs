@@ -1,5 +1,7 @@
 //! Marks and their texts as matplotlib places and writes them by default (`AutoLocator` and `ScalarFormatter`), so that
-//! plots for classifiers look like those that people made with it. Charts for people have marks of their own.
+//! plots for classifiers look like those that people made with it. Charts for people have other marks.
+
+use super::layout::span;
 
 /// Sizes of steps between marks, times a power of ten.
 const STEPS: [f64; 10] = [0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0, 20.0];
@@ -50,24 +52,25 @@ pub(super) fn marks(low: f64, high: f64, spaces: usize) -> Vec<f64> {
         .position(|step| step * scale >= least)
         .unwrap_or(STEPS.len() - 1);
     let mut marks = Vec::new();
-    for step in STEPS[..=first].iter().rev().map(|step| step * scale) {
+    for step in STEPS[..=first].iter().rev() {
+        let step = step * scale;
         let base = divide(low, step).0 * step;
         let tolerance = tolerance(offset, step);
         let from = below(low - base, step, tolerance);
         let to = above(high - base, step, tolerance);
-        marks = (0..=(to - from).max(0.0) as usize)
-            .map(|index| (from + index as f64) * step + base)
-            .collect();
-        if marks
-            .iter()
-            .filter(|mark| (low..=high).contains(*mark))
-            .count()
-            >= 2
-        {
+        marks.clear();
+        let mut inside = 0;
+        for index in 0..=(to - from).max(0.0) as usize {
+            let mark = (from + index as f64) * step + base;
+            inside += usize::from((low..=high).contains(&mark));
+            marks.push(mark + offset);
+        }
+        // Smaller steps are tried only where fewer than two marks would be seen.
+        if inside >= 2 {
             break;
         }
     }
-    marks.iter().map(|mark| mark + offset).collect()
+    marks
 }
 
 fn tolerance(offset: f64, step: f64) -> f64 {
@@ -100,41 +103,34 @@ fn above(value: f64, step: f64, tolerance: f64) -> f64 {
 
 /// The texts beside the marks, and what stands once at the end of the axis, such as `1e6`; empty if nothing does.
 pub(super) fn texts(marks: &[f64], low: f64, high: f64) -> (Vec<String>, String) {
-    let inside: Vec<f64> = marks
-        .iter()
-        .copied()
-        .filter(|mark| (low..=high).contains(mark))
-        .collect();
+    let mut inside = marks.to_vec();
+    inside.retain(|mark| (low..=high).contains(mark));
     let offset = offset(&inside);
     let exponent = exponent(&inside, offset, high - low);
-    let scaled = |mark: f64| (mark - offset) / power(exponent);
-    let mut spanned: Vec<f64> = marks.iter().copied().map(scaled).collect();
+    let mut spanned = marks.to_vec();
     if marks.len() < 2 {
-        spanned.extend([scaled(low), scaled(high)]);
+        spanned.extend([low, high]);
+    }
+    for value in &mut spanned {
+        *value = (*value - offset) / power(exponent);
     }
     let decimals = decimals(&spanned, marks.len());
-    let text = |mark: &f64| minus(format!("{:.decimals$}", scaled(*mark)));
+    let mut texts = Vec::new();
+    for scaled in &spanned[..marks.len()] {
+        let text = format!("{scaled:.decimals$}");
+        // Rounded to nothing, a negative number keeps no sign.
+        let is_zero = text.trim_matches(['-', '0', '.']).is_empty();
+        texts.push(text.replace('-', if is_zero { "" } else { "−" }));
+    }
     let mut note = String::new();
     if exponent != 0 {
-        note = minus(format!("1e{exponent}"));
+        note = format!("1e{exponent}");
     }
     if offset != 0.0 {
         let sign = if offset > 0.0 { "+" } else { "" };
-        note += &minus(format!("{sign}{}", short(offset)));
+        note += &format!("{sign}{}", short(offset));
     }
-    // Rounded to nothing, a negative number keeps no sign.
-    let plain = |text: String| {
-        if text.trim_matches(['−', '0', '.']).is_empty() {
-            text.replace('−', "")
-        } else {
-            text
-        }
-    };
-    (marks.iter().map(text).map(plain).collect(), note)
-}
-
-fn minus(text: String) -> String {
-    text.replace('-', "−")
+    (texts, note.replace('-', "−"))
 }
 
 /// A number that all marks share in their first digits, if taking it away shortens them enough.
@@ -148,19 +144,10 @@ fn offset(marks: &[f64]) -> f64 {
     let (small, large) = (first.abs().min(last.abs()), first.abs().max(last.abs()));
     let sign = 1_f64.copysign(*first);
     let top = libm::ceil(libm::log10(large)) as i32;
-    let digits = |value: f64, exponent: i32| divide(value, power(exponent)).0;
-    /// Numbers of 64 bits have no more digits.
-    const DIGITS: i32 = 18;
-    let find = |differs: &dyn Fn(i32) -> bool| {
-        (0..DIGITS)
-            .map(|down| top - down)
-            .find(|exponent| differs(*exponent))
-            .unwrap_or(top - DIGITS)
-            + 1
-    };
-    let mut exponent = find(&|exponent| digits(small, exponent) != digits(large, exponent));
+    let mut exponent = shared_above(small, large, top, 0.0);
     if (large - small) / power(exponent) <= 1e-2 {
-        exponent = find(&|exponent| digits(large, exponent) - digits(small, exponent) > 1.0);
+        // They lie on two sides of a round number, as 999.9 and 1000.1 do.
+        exponent = shared_above(small, large, top, 1.0);
     }
     let shared = digits(large, exponent);
     if shared >= power(OFFSET_DIGITS - 1) {
@@ -170,10 +157,28 @@ fn offset(marks: &[f64]) -> f64 {
     }
 }
 
+fn digits(value: f64, exponent: i32) -> f64 {
+    divide(value, power(exponent)).0
+}
+
+/// The power of ten down from which the digits of two numbers differ by more than `most`, plus one.
+fn shared_above(small: f64, large: f64, top: i32, most: f64) -> i32 {
+    /// Numbers of 64 bits have no more digits.
+    const DIGITS: i32 = 18;
+    let mut exponent = top;
+    while exponent > top - DIGITS && digits(large, exponent) - digits(small, exponent) <= most {
+        exponent -= 1;
+    }
+    exponent + 1
+}
+
 /// The power of ten that is taken out of all texts; 0 for numbers that read well as they are.
 fn exponent(marks: &[f64], offset: f64, length: f64) -> i32 {
-    let largest = marks.iter().map(|mark| mark.abs()).fold(0.0, f64::max);
-    let size = if offset == 0.0 { largest } else { length };
+    let size = if offset == 0.0 {
+        largest_of(marks.iter().map(|mark| mark.abs()))
+    } else {
+        length
+    };
     let exponent = if size > 0.0 { magnitude(size) } else { 0 };
     if exponent <= SCIENTIFIC.0 || exponent >= SCIENTIFIC.1 {
         exponent
@@ -184,31 +189,32 @@ fn exponent(marks: &[f64], offset: f64, length: f64) -> i32 {
 
 /// How many decimals are needed to tell the first `count` values apart.
 fn decimals(values: &[f64], count: usize) -> usize {
-    let (low, high) = values
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-            (low.min(*value), high.max(*value))
-        });
-    let range = [high - low, low.abs().max(high.abs()), 1.0]
-        .into_iter()
-        .find(|range| *range > 0.0)
-        .unwrap_or(1.0);
-    let magnitude = magnitude(range);
+    let (low, high) = span(values.iter().copied());
+    let mut range = high - low;
+    if range <= 0.0 {
+        range = low.abs().max(high.abs());
+    }
+    let magnitude = if range > 0.0 { magnitude(range) } else { 0 };
     let threshold = 1e-3 * power(magnitude);
-    let off = |value: f64, decimals: i32| {
-        (value - (value * power(decimals)).round_ties_even() / power(decimals)).abs()
-    };
     let mut decimals = (3 - magnitude).max(0);
-    while decimals >= 0
-        && values[..count]
-            .iter()
-            .map(|value| off(*value, decimals))
-            .fold(0.0, f64::max)
-            < threshold
-    {
+    while decimals >= 0 {
+        let off = values[..count].iter().map(|value| off(*value, decimals));
+        if largest_of(off) >= threshold {
+            break;
+        }
         decimals -= 1;
     }
     usize::try_from(decimals + 1).unwrap_or(0)
+}
+
+/// What is lost of a number with so many decimals.
+fn off(value: f64, decimals: i32) -> f64 {
+    (value - (value * power(decimals)).round_ties_even() / power(decimals)).abs()
+}
+
+/// The largest of some numbers from 0 up.
+fn largest_of(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, f64::max)
 }
 
 /// At most ten significant digits, with an exponent: `1.25e3`.

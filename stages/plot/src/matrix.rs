@@ -1,7 +1,8 @@
-//! A picture of counts by row and column, such as a confusion matrix: the darker a cell, the greater its share of the row.
+//! Counts by row and column, such as a confusion matrix: the darker a cell, the greater its share of the row.
 
-use super::canvas::{Anchor, Canvas, Color, Rect, Stroke, TextStyle, palette};
+use super::canvas::{Canvas, Rect, TextStyle, palette};
 use super::font;
+use super::layout::{BODY, HALF_DIGIT, LABEL, MARGIN, SMALL, TEXT, draw_frame, draw_head};
 
 /// Counts by row and column.
 #[derive(Clone, Debug)]
@@ -17,12 +18,10 @@ pub struct Matrix {
     pub counts: Vec<usize>,
 }
 
-const TITLE: f32 = 15.0;
-const TEXT: f32 = 12.0;
-const SMALL: f32 = 11.0;
-const MARGIN: f32 = 14.0;
 /// Lines of a name below its column.
 const NAME_LINES: usize = 2;
+/// Height of such a line.
+const NAME_LINE: f32 = SMALL + 2.0;
 /// Columns up to which a cell has room for its share in words, and an empty one says so.
 const FEW: usize = 12;
 /// The widest room for names beside the rows.
@@ -32,11 +31,9 @@ impl Matrix {
     /// Width and height that suit the number of cells, in pixels.
     pub fn size(&self) -> (u32, u32) {
         let (wide, high) = if self.few() { (76, 46) } else { (40, 26) };
-        let side = |cells: usize, cell: usize, rest: usize| (cells.min(100) * cell + rest) as u32;
-        (
-            side(self.columns.len(), wide, 240),
-            side(self.rows.len(), high, 150),
-        )
+        let width = self.columns.len().min(100) * wide + 240;
+        let height = self.rows.len().min(100) * high + 150;
+        (width as u32, height as u32)
     }
 
     fn few(&self) -> bool {
@@ -46,14 +43,14 @@ impl Matrix {
     /// Draws the matrix over a whole canvas.
     pub fn draw(&self, canvas: &mut dyn Canvas) {
         let (width, height) = canvas.size();
-        let top = self.draw_head(canvas, width);
-        let names = self
-            .rows
-            .iter()
-            .map(|name| font::width(&readable(name), SMALL))
-            .fold(0.0, f32::max);
-        let left = MARGIN + names.min(WIDEST_NAME) + 8.0;
-        let foot = NAME_LINES as f32 * (SMALL + 2.0) + TEXT + 2.0 * MARGIN;
+        let rows_label = draw_head(canvas, &self.title, &self.subtitle) + (TEXT + 8.0);
+        let label = font::fit(&self.axes[0], TEXT, width - 2.0 * MARGIN);
+        canvas.text(MARGIN, rows_label, &label, BODY);
+        let top = rows_label + 7.0;
+        let names: Vec<String> = self.rows.iter().map(|name| readable(name)).collect();
+        let widest = font::widest(names.iter().map(String::as_str), SMALL);
+        let left = MARGIN + widest.min(WIDEST_NAME) + 8.0;
+        let foot = NAME_LINES as f32 * NAME_LINE + TEXT + 2.0 * MARGIN;
         let area = Rect {
             left,
             top,
@@ -63,46 +60,8 @@ impl Matrix {
         for row in 0..self.rows.len() {
             self.draw_row(canvas, row, area);
         }
-        self.draw_names(canvas, area);
-    }
-
-    /// Title, subtitle and what the rows are; gives the height that they take.
-    fn draw_head(&self, canvas: &mut dyn Canvas, width: f32) -> f32 {
-        let room = width - 2.0 * MARGIN;
-        let mut baseline = MARGIN + TITLE * 0.85;
-        write(
-            canvas,
-            MARGIN,
-            baseline,
-            &font::fit(&self.title, TITLE, room),
-            TITLE,
-            palette::TEXT,
-            Anchor::Start,
-        );
-        baseline += 5.0;
-        for line in font::wrap(&self.subtitle, TEXT, room, 2) {
-            baseline += TEXT + 2.0;
-            write(
-                canvas,
-                MARGIN,
-                baseline,
-                &line,
-                TEXT,
-                palette::FAINT_TEXT,
-                Anchor::Start,
-            );
-        }
-        baseline += TEXT + 8.0;
-        write(
-            canvas,
-            MARGIN,
-            baseline,
-            &font::fit(&self.axes[0], TEXT, room),
-            TEXT,
-            palette::TEXT,
-            Anchor::Start,
-        );
-        baseline + 7.0
+        self.draw_names(canvas, &names, area);
+        draw_frame(canvas, area);
     }
 
     fn draw_row(&self, canvas: &mut dyn Canvas, row: usize, area: Rect) {
@@ -117,140 +76,80 @@ impl Matrix {
             };
             canvas.fill_rect(cell, palette::GRID, 0.35);
             canvas.fill_rect(cell, palette::BLUE, share);
-            let ink = if share > 0.55 {
-                palette::PAPER
-            } else {
-                palette::TEXT
-            };
-            let (center, middle) = (cell.left + cell.width / 2.0, cell.top + cell.height / 2.0);
-            let text = count.to_string();
-            let roomy =
-                cell.height > 2.0 * SMALL + 10.0 && font::width("100 %", SMALL) < cell.width;
-            let two = roomy && *count > 0;
-            // Among many cells, figures are found by what is left empty.
-            if font::width(&text, SMALL) < cell.width && (*count > 0 || self.few()) {
-                let baseline = if two {
-                    middle - 2.0
-                } else {
-                    middle + SMALL * 0.36
-                };
-                write(canvas, center, baseline, &text, SMALL, ink, Anchor::Middle);
-            }
-            if two {
-                let percent = if share < 0.005 {
-                    "<1 %".to_owned()
-                } else {
-                    format!("{:.0} %", share * 100.0)
-                };
-                write(
-                    canvas,
-                    center,
-                    middle + SMALL + 1.0,
-                    &percent,
-                    SMALL,
-                    ink,
-                    Anchor::Middle,
-                );
-            }
+            self.draw_count(canvas, *count, share, cell);
         }
     }
 
-    fn draw_names(&self, canvas: &mut dyn Canvas, area: Rect) {
-        for (row, name) in self.rows.iter().enumerate() {
+    /// The count in the middle of its cell, and its share of the row below where there is room.
+    fn draw_count(&self, canvas: &mut dyn Canvas, count: usize, share: f32, cell: Rect) {
+        let color = if share > 0.55 {
+            palette::PAPER
+        } else {
+            palette::TEXT
+        };
+        let style = TextStyle::new(SMALL, color).centered();
+        let (center, middle) = (cell.left + cell.width / 2.0, cell.top + cell.height / 2.0);
+        let is_roomy = cell.height > 2.0 * SMALL + 10.0 && font::width("100 %", SMALL) < cell.width;
+        let has_share = is_roomy && count > 0;
+        let text = count.to_string();
+        // Among many cells, counts are found by what is left empty.
+        if font::width(&text, SMALL) < cell.width && (count > 0 || self.few()) {
+            let below = if has_share { -2.0 } else { SMALL * HALF_DIGIT };
+            canvas.text(center, middle + below, &text, style);
+        }
+        if has_share {
+            let percent = if share < 0.005 {
+                "<1 %".to_owned()
+            } else {
+                format!("{:.0} %", share * 100.0)
+            };
+            canvas.text(center, middle + SMALL + 1.0, &percent, style);
+        }
+    }
+
+    fn draw_names(&self, canvas: &mut dyn Canvas, rows: &[String], area: Rect) {
+        for (row, name) in rows.iter().enumerate() {
             let cell = self.cell(row, 0, area);
-            let name = font::fit(&readable(name), SMALL, WIDEST_NAME);
-            let baseline = cell.top + cell.height / 2.0 + SMALL * 0.36;
-            write(
-                canvas,
-                area.left - 8.0,
-                baseline,
-                &name,
-                SMALL,
-                palette::TEXT,
-                Anchor::End,
-            );
+            let name = font::fit(name, SMALL, WIDEST_NAME);
+            let baseline = cell.top + cell.height / 2.0 + SMALL * HALF_DIGIT;
+            canvas.text(area.left - 8.0, baseline, &name, LABEL.ending());
         }
         for (column, name) in self.columns.iter().enumerate() {
             let cell = self.cell(0, column, area);
+            let center = cell.left + cell.width / 2.0;
             let mut baseline = area.bottom() + 4.0;
             for line in font::wrap(&readable(name), SMALL, cell.width, NAME_LINES) {
-                baseline += SMALL + 2.0;
-                write(
-                    canvas,
-                    cell.left + cell.width / 2.0,
-                    baseline,
-                    &line,
-                    SMALL,
-                    palette::TEXT,
-                    Anchor::Middle,
-                );
+                baseline += NAME_LINE;
+                canvas.text(center, baseline, &line, LABEL.centered());
             }
         }
-        let baseline = area.bottom() + NAME_LINES as f32 * (SMALL + 2.0) + TEXT + 8.0;
+        let center = area.left + area.width / 2.0;
+        let baseline = area.bottom() + NAME_LINES as f32 * NAME_LINE + TEXT + 8.0;
         let label = font::fit(&self.axes[1], TEXT, area.width);
-        write(
-            canvas,
-            area.left + area.width / 2.0,
-            baseline,
-            &label,
-            TEXT,
-            palette::TEXT,
-            Anchor::Middle,
-        );
-        let (edge, end) = (area.left.round() - 0.5, area.bottom().round() + 0.5);
-        let stroke = Stroke {
-            color: palette::FRAME,
-            width: 1.0,
-            dashed: false,
-        };
-        canvas.polyline(
-            &[(edge, area.top), (edge, end), (area.right(), end)],
-            stroke,
-        );
+        canvas.text(center, baseline, &label, BODY.centered());
     }
 
-    /// The place of a cell, on whole pixels, with a gap to its neighbours.
+    /// The place of a cell, on whole pixels, with a gap of one to its neighbours.
     fn cell(&self, row: usize, column: usize, area: Rect) -> Rect {
-        let edge = |index: usize, count: usize, start: f32, length: f32| {
-            (start + index as f32 / count.max(1) as f32 * length).round()
-        };
         let across = |index| edge(index, self.columns.len(), area.left, area.width);
         let down = |index| edge(index, self.rows.len(), area.top, area.height);
-        let (left, top) = (across(column), down(row));
-        let gap = 1.0;
         Rect {
-            left,
-            top,
-            width: (across(column + 1) - left - gap).max(1.0),
-            height: (down(row + 1) - top - gap).max(1.0),
+            left: across(column),
+            top: down(row),
+            width: (across(column + 1) - across(column) - 1.0).max(1.0),
+            height: (down(row + 1) - down(row) - 1.0).max(1.0),
         }
     }
+}
+
+/// Where the cell with this index begins, if `count` cells share a length.
+fn edge(index: usize, count: usize, start: f32, length: f32) -> f32 {
+    (start + index as f32 / count.max(1) as f32 * length).round()
 }
 
 /// Names of classes often have underscores, at which no line breaks.
 fn readable(name: &str) -> String {
     name.replace('_', " ")
-}
-
-fn write(
-    canvas: &mut dyn Canvas,
-    x: f32,
-    y: f32,
-    text: &str,
-    size: f32,
-    color: Color,
-    anchor: Anchor,
-) {
-    canvas.text(
-        x,
-        y,
-        text,
-        TextStyle {
-            size,
-            color,
-            anchor,
-        },
-    );
 }
 
 #[cfg(test)]

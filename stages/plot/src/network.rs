@@ -1,11 +1,10 @@
-//! A graph as a picture: its nodes on a circle, its edges as arrows whose width tells their weight.
+//! A graph as a plot: its nodes on a circle, its edges as arrows whose width tells their weight.
 
-use super::canvas::{Anchor, Canvas, Rect, Stroke, TextStyle, palette};
+use super::canvas::{Canvas, Rect, Stroke, palette};
 use super::font;
+use super::layout::{HALF_DIGIT, LABEL, MARGIN, SMALL, draw_head, span};
 
-const TITLE: f32 = 15.0;
-const TEXT: f32 = 11.0;
-const MARGIN: f32 = 14.0;
+/// Size of a node.
 const NODE: f32 = 7.0;
 /// Widths of the lightest and the heaviest edge.
 const WIDTHS: (f64, f64) = (0.4, 2.4);
@@ -23,23 +22,12 @@ impl Network {
     /// Draws the graph over a whole canvas.
     pub fn draw(&self, canvas: &mut dyn Canvas) {
         let (width, height) = canvas.size();
-        let title = font::fit(&self.title, TITLE, width - 2.0 * MARGIN);
-        let style = TextStyle {
-            size: TITLE,
-            color: palette::TEXT,
-            anchor: Anchor::Start,
-        };
-        canvas.text(MARGIN, MARGIN + TITLE * 0.85, &title, style);
-        let top = MARGIN + TITLE + 8.0;
-        let room = self
-            .nodes
-            .iter()
-            .map(|name| font::width(name, TEXT))
-            .fold(0.0, f32::max)
-            .min(0.25 * width)
-            + NODE;
+        draw_head(canvas, &self.title, "");
+        let top = MARGIN + 23.0;
+        let widest = font::widest(self.nodes.iter().map(String::as_str), SMALL);
+        let room = widest.min(0.25 * width) + NODE;
         let radius =
-            ((width / 2.0 - MARGIN - room).min((height - top) / 2.0 - MARGIN - TEXT)).max(1.0);
+            ((width / 2.0 - MARGIN - room).min((height - top) / 2.0 - MARGIN - SMALL)).max(1.0);
         let center = (width / 2.0, (height + top) / 2.0);
         let places: Vec<(f32, f32)> = (0..self.nodes.len())
             .map(|node| self.place(node, center, radius))
@@ -60,15 +48,8 @@ impl Network {
     }
 
     fn draw_edges(&self, canvas: &mut dyn Canvas, places: &[(f32, f32)]) {
-        let weights = self
-            .edges
-            .iter()
-            .map(|(_, _, weight)| *weight)
-            .filter(|weight| weight.is_finite());
-        let (low, high) = weights
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), weight| {
-                (low.min(weight), high.max(weight))
-            });
+        let weights = self.edges.iter().map(|(_, _, weight)| *weight);
+        let (low, high) = span(weights.filter(|weight| weight.is_finite()));
         let mut rising: Vec<&(usize, usize, f64)> = self.edges.iter().collect();
         // The heaviest on top.
         rising.sort_by(|one, other| one.2.total_cmp(&other.2));
@@ -87,16 +68,7 @@ impl Network {
             } else {
                 palette::FRAME
             };
-            draw_arrow(
-                canvas,
-                *start,
-                *end,
-                Stroke {
-                    color,
-                    width,
-                    dashed: false,
-                },
-            );
+            draw_arrow(canvas, *start, *end, Stroke::solid(color, width));
         }
     }
 }
@@ -111,13 +83,11 @@ fn draw_arrow(canvas: &mut dyn Canvas, start: (f32, f32), end: (f32, f32), strok
     let (x, y) = (across / length, down / length);
     let tip = (end.0 - x * NODE, end.1 - y * NODE);
     canvas.polyline(&[start, tip], stroke);
-    let wing = |side: f32| {
-        (
-            tip.0 - 6.0 * x + side * 3.0 * y,
-            tip.1 - 6.0 * y - side * 3.0 * x,
-        )
-    };
-    canvas.polyline(&[wing(1.0), tip, wing(-1.0)], stroke);
+    // The head reaches 6 pixels back and 3 to either side.
+    let (back_x, back_y) = (tip.0 - 6.0 * x, tip.1 - 6.0 * y);
+    let one_wing = (back_x + 3.0 * y, back_y - 3.0 * x);
+    let other_wing = (back_x - 3.0 * y, back_y + 3.0 * x);
+    canvas.polyline(&[one_wing, tip, other_wing], stroke);
 }
 
 fn draw_node(
@@ -134,24 +104,18 @@ fn draw_node(
         height: NODE,
     };
     canvas.fill_rect(node, palette::VERMILION, 1.0);
+    let name = font::fit(name, SMALL, room);
     let side = x - center.0;
-    let (anchor, shift) = match side {
-        side if side > 1.0 => (Anchor::Start, NODE),
-        side if side < -1.0 => (Anchor::End, -NODE),
-        _ => (Anchor::Middle, 0.0),
-    };
-    // Names above and below the circle stand clear of their node.
-    let drop = if anchor == Anchor::Middle {
-        if y < center.1 { -NODE } else { NODE + TEXT }
+    let baseline = y + SMALL * HALF_DIGIT;
+    if side > 1.0 {
+        canvas.text(x + NODE, baseline, &name, LABEL);
+    } else if side < -1.0 {
+        canvas.text(x - NODE, baseline, &name, LABEL.ending());
     } else {
-        TEXT * 0.36
-    };
-    let style = TextStyle {
-        size: TEXT,
-        color: palette::TEXT,
-        anchor,
-    };
-    canvas.text(x + shift, y + drop, &font::fit(name, TEXT, room), style);
+        // Names above and below the circle stand clear of their node.
+        let drop = if y < center.1 { -NODE } else { NODE + SMALL };
+        canvas.text(x, y + drop, &name, LABEL.centered());
+    }
 }
 
 #[cfg(test)]

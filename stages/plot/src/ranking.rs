@@ -1,17 +1,15 @@
-//! A ranked table as a picture: a bar for each row, further figures of the row as marks on it.
+//! A ranked table as a plot: a bar for each row, further metrics of the row as marks on it.
 
-use super::canvas::{Anchor, Canvas, Color, Rect, Stroke, TextStyle, palette};
+use super::canvas::{Canvas, Color, Rect, Stroke, palette};
+use super::layout::{BODY, FAINT_BODY, GRID, HALF_DIGIT, MARGIN, TEXT, draw_head, span};
 use super::{font, ticks};
 
-const TITLE: f32 = 15.0;
-const TEXT: f32 = 12.0;
-const MARGIN: f32 = 14.0;
 /// Height of a row with its gap.
 const ROW: f32 = 26.0;
 /// Size of a mark.
 const MARK: f32 = 8.0;
-/// Room for a figure beside its bar.
-const FIGURE: f32 = 44.0;
+/// Room for a number beside its bar.
+const NUMBER: f32 = 44.0;
 
 /// Rows from the best to the last.
 #[derive(Clone, Debug)]
@@ -20,9 +18,9 @@ pub struct Ranking {
     /// Smaller, below the title, in up to two lines.
     pub subtitle: String,
     /// What the bars show.
-    pub figure: String,
+    pub metric: String,
     pub bars: Vec<Bar>,
-    /// Further figures, each in a colour of its own.
+    /// Further metrics, each in its own colour.
     pub marks: Vec<Marks>,
     /// What the axis shows; by default zero and all values.
     pub range: Option<(f64, f64)>,
@@ -32,13 +30,13 @@ pub struct Ranking {
 #[derive(Clone, Debug)]
 pub struct Bar {
     pub name: String,
-    /// `None` where the figure is undefined.
+    /// `None` where the metric is undefined.
     pub value: Option<f64>,
     /// Drawn as a whisker to both sides.
     pub deviation: Option<f64>,
 }
 
-/// One more figure, a value per row.
+/// One more metric, a value per row.
 #[derive(Clone, Debug)]
 pub struct Marks {
     pub name: String,
@@ -47,7 +45,7 @@ pub struct Marks {
 }
 
 impl Ranking {
-    /// Pixels that a picture should be high for all rows to be read.
+    /// Pixels that an image should be high for all rows to be read.
     pub fn height(&self) -> u32 {
         (self.bars.len() as f32 * ROW + 130.0).ceil() as u32
     }
@@ -55,18 +53,16 @@ impl Ranking {
     /// Draws the ranking over a whole canvas.
     pub fn draw(&self, canvas: &mut dyn Canvas) {
         let (width, height) = canvas.size();
-        let top = self.draw_head(canvas, width - 2.0 * MARGIN);
-        let widest = self
-            .bars
-            .iter()
-            .map(|bar| font::width(&bar.name, TEXT))
-            .fold(0.0, f32::max);
+        let baseline = draw_head(canvas, &self.title, &self.subtitle) + (TEXT + 8.0);
+        self.draw_legend(canvas, baseline);
+        let top = baseline + 10.0;
+        let widest = font::widest(self.bars.iter().map(|bar| bar.name.as_str()), TEXT);
         let left = MARGIN + widest.min(0.4 * width) + 8.0;
         let foot = MARGIN + TEXT + 8.0;
         let area = Rect {
             left,
             top,
-            width: (width - MARGIN - FIGURE - left).max(1.0),
+            width: (width - MARGIN - NUMBER - left).max(1.0),
             height: height - foot - top,
         };
         let axis = self.axis();
@@ -82,57 +78,16 @@ impl Ranking {
         }
     }
 
-    /// Title, subtitle and legend; gives the height that they take.
-    fn draw_head(&self, canvas: &mut dyn Canvas, room: f32) -> f32 {
-        let mut baseline = MARGIN + TITLE * 0.85;
-        write(
-            canvas,
-            MARGIN,
-            baseline,
-            &font::fit(&self.title, TITLE, room),
-            TITLE,
-            palette::TEXT,
-            Anchor::Start,
-        );
-        baseline += 5.0;
-        for line in font::wrap(&self.subtitle, TEXT, room, 2) {
-            baseline += TEXT + 2.0;
-            write(
-                canvas,
-                MARGIN,
-                baseline,
-                &line,
-                TEXT,
-                palette::FAINT_TEXT,
-                Anchor::Start,
-            );
-        }
-        baseline += TEXT + 8.0;
+    /// The metrics and their colours, in one line.
+    fn draw_legend(&self, canvas: &mut dyn Canvas, baseline: f32) {
+        let mut entries = vec![(&self.metric, palette::BLUE)];
+        entries.extend(self.marks.iter().map(|marks| (&marks.name, marks.color)));
         let mut x = MARGIN;
-        let marks = self.marks.iter().map(|marks| (&marks.name, marks.color));
-        for (name, color) in [(&self.figure, palette::BLUE)].into_iter().chain(marks) {
-            canvas.fill_rect(
-                Rect {
-                    left: x,
-                    top: baseline - MARK,
-                    width: MARK,
-                    height: MARK,
-                },
-                color,
-                1.0,
-            );
-            write(
-                canvas,
-                x + MARK + 5.0,
-                baseline,
-                name,
-                TEXT,
-                palette::TEXT,
-                Anchor::Start,
-            );
+        for (name, color) in entries {
+            canvas.fill_rect(mark(x, baseline - MARK), color, 1.0);
+            canvas.text(x + MARK + 5.0, baseline, name, BODY);
             x += MARK + 23.0 + font::width(name, TEXT);
         }
-        baseline + 10.0
     }
 
     /// The range of all values, zero included.
@@ -140,23 +95,18 @@ impl Ranking {
         if let Some(range) = self.range {
             return range;
         }
-        let whiskers = self.bars.iter().flat_map(|bar| {
-            let deviation = bar.deviation.unwrap_or(0.0);
-            bar.value
-                .map(|value| [value - deviation, value + deviation])
-                .into_iter()
-                .flatten()
-        });
-        let marks = self
-            .marks
-            .iter()
-            .flat_map(|marks| marks.values.iter().copied().flatten());
-        let (low, high) = whiskers
-            .chain(marks)
-            .filter(|value| value.is_finite())
-            .fold((0.0_f64, 0.0_f64), |(low, high), value| {
-                (low.min(value), high.max(value))
-            });
+        let mut values = vec![0.0];
+        for bar in &self.bars {
+            if let Some(value) = bar.value {
+                let deviation = bar.deviation.unwrap_or(0.0);
+                values.extend([value - deviation, value + deviation]);
+            }
+        }
+        for marks in &self.marks {
+            values.extend(marks.values.iter().flatten());
+        }
+        values.retain(|value| value.is_finite());
+        let (low, high) = span(values.into_iter());
         if low < high {
             (low, high + 0.02 * (high - low))
         } else {
@@ -173,76 +123,54 @@ impl Ranking {
         row: Rect,
     ) {
         let middle = row.top + row.height / 2.0;
+        let baseline = middle + TEXT * HALF_DIGIT;
         let name = font::fit(&bar.name, TEXT, row.left - MARGIN - 8.0);
-        write(
-            canvas,
-            row.left - 8.0,
-            middle + TEXT * 0.36,
-            &name,
-            TEXT,
-            palette::TEXT,
-            Anchor::End,
-        );
+        canvas.text(row.left - 8.0, baseline, &name, BODY.ending());
         let zero = place(0.0, axis, row);
+        // The number stands behind everything that is drawn in the row.
         let mut right = zero;
         if let Some(value) = bar.value.filter(|value| value.is_finite()) {
             let end = place(value, axis, row);
-            let (left, width) = (zero.min(end), (end - zero).abs().max(1.0));
             let bar = Rect {
-                left,
+                left: zero.min(end),
                 top: row.top + 0.2 * row.height,
-                width,
+                width: (end - zero).abs().max(1.0),
                 height: 0.6 * row.height,
             };
             canvas.fill_rect(bar, palette::BLUE, 0.75);
             right = right.max(end);
         }
         if let (Some(value), Some(deviation)) = (bar.value, bar.deviation) {
-            let ends = [
-                place(value - deviation, axis, row),
-                place(value + deviation, axis, row),
-            ];
-            let stroke = Stroke {
-                color: palette::TEXT,
-                width: 1.2,
-                dashed: false,
-            };
-            canvas.polyline(&[(ends[0], middle), (ends[1], middle)], stroke);
-            right = right.max(ends[1]);
+            let low = place(value - deviation, axis, row);
+            let high = place(value + deviation, axis, row);
+            let whisker = Stroke::solid(palette::TEXT, 1.2);
+            canvas.polyline(&[(low, middle), (high, middle)], whisker);
+            right = right.max(high);
         }
         for marks in &self.marks {
-            let Some(value) = marks
-                .values
-                .get(index)
-                .copied()
-                .flatten()
-                .filter(|value| value.is_finite())
-            else {
+            let value = marks.values.get(index).copied().flatten();
+            let Some(value) = value.filter(|value| value.is_finite()) else {
                 continue;
             };
             let x = place(value, axis, row);
-            let mark = Rect {
-                left: x - MARK / 2.0,
-                top: middle - MARK / 2.0,
-                width: MARK,
-                height: MARK,
-            };
+            let mark = mark(x - MARK / 2.0, middle - MARK / 2.0);
             canvas.fill_rect(mark, marks.color, 1.0);
             right = right.max(x + MARK / 2.0);
         }
-        let text = bar.value.map_or_else(
-            || "–".to_owned(),
-            |value| format!("{value:.3}").replace('-', "−"),
-        );
-        write(
-            canvas,
-            right + 6.0,
-            middle + TEXT * 0.36,
-            &text,
-            TEXT,
-            palette::FAINT_TEXT,
-            Anchor::Start,
-        );
+        let number = match bar.value {
+            Some(value) => format!("{value:.3}").replace('-', "−"),
+            None => "–".to_owned(),
+        };
+        canvas.text(right + 6.0, baseline, &number, FAINT_BODY);
+    }
+}
+
+fn mark(left: f32, top: f32) -> Rect {
+    Rect {
+        left,
+        top,
+        width: MARK,
+        height: MARK,
     }
 }
 
@@ -251,45 +179,12 @@ fn place(value: f64, (low, high): (f64, f64), area: Rect) -> f32 {
 }
 
 fn draw_axis(canvas: &mut dyn Canvas, axis: (f64, f64), area: Rect) {
+    let baseline = area.bottom() + TEXT + 4.0;
     for tick in ticks::linear(axis.0, axis.1, (area.width / 90.0).max(2.0) as usize) {
         let x = place(tick.at, axis, area).round() + 0.5;
-        let grid = Stroke {
-            color: palette::GRID,
-            width: 1.0,
-            dashed: false,
-        };
-        canvas.polyline(&[(x, area.top), (x, area.bottom())], grid);
-        write(
-            canvas,
-            x,
-            area.bottom() + TEXT + 4.0,
-            &tick.text,
-            TEXT,
-            palette::FAINT_TEXT,
-            Anchor::Middle,
-        );
+        canvas.polyline(&[(x, area.top), (x, area.bottom())], GRID);
+        canvas.text(x, baseline, &tick.text, FAINT_BODY.centered());
     }
-}
-
-fn write(
-    canvas: &mut dyn Canvas,
-    x: f32,
-    y: f32,
-    text: &str,
-    size: f32,
-    color: Color,
-    anchor: Anchor,
-) {
-    canvas.text(
-        x,
-        y,
-        text,
-        TextStyle {
-            size,
-            color,
-            anchor,
-        },
-    );
 }
 
 #[cfg(test)]
@@ -306,7 +201,7 @@ mod tests {
         Ranking {
             title: "machine-2-1".into(),
             subtitle: String::new(),
-            figure: "vus_pr".into(),
+            metric: "vus_pr".into(),
             bars: values.iter().enumerate().map(bar).collect(),
             marks: vec![Marks {
                 name: "f1".into(),
@@ -318,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_named_and_figures_written() {
+    fn rows_are_named_and_values_written() {
         let ranking = ranking(&[Some(0.36), Some(0.25), None]);
         let mut svg = Box::new(Svg::new(600, ranking.height()));
         ranking.draw(svg.as_mut());

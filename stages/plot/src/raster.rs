@@ -1,11 +1,11 @@
-//! The PNG back end: antialiased, text from its outlines. Lean, since data sets of pictures come from here, and without
+//! The PNG back end: antialiased, text from its outlines. Lean, since data sets of images come from here, and without
 //! any arithmetic that depends on the processor.
 
 use super::canvas::{Anchor, Canvas, Color, Rect, Stroke, TextStyle, palette};
 use super::font;
 use super::stroke::{self, Coverage};
 
-/// A picture of pixels.
+/// An image of pixels.
 #[derive(Clone)]
 pub struct Raster {
     width: usize,
@@ -31,17 +31,18 @@ fn weight(covered: u8) -> i32 {
 }
 
 impl Raster {
-    /// A white picture.
+    /// A white image.
     ///
     /// # Errors
-    /// If a side is 0 or the picture has more than 2^28 pixels.
+    /// If a side is 0 or the image has more than 2^28 pixels.
     pub fn new(width: u32, height: u32) -> Result<Self, String> {
         let (width, height) = (width as usize, height as usize);
-        let count = width
-            .checked_mul(height)
-            .filter(|count| (1..=1 << 28).contains(count));
-        let count = count
-            .ok_or_else(|| format!("a picture of {width} by {height} pixels cannot be made"))?;
+        let count = width.saturating_mul(height);
+        if !(1..=1 << 28).contains(&count) {
+            return Err(format!(
+                "an image of {width} by {height} pixels cannot be made"
+            ));
+        }
         let Color(red, green, blue) = palette::PAPER;
         Ok(Self {
             width,
@@ -69,37 +70,33 @@ impl Raster {
     pub(super) fn ink(&mut self, coverage: &Coverage, ink: Color) {
         for (row, covered) in coverage.pixels.chunks_exact(coverage.width).enumerate() {
             let start = (row + coverage.top) * self.width + coverage.left;
-            for (column, covered) in covered
-                .iter()
-                .enumerate()
-                .filter(|(_, covered)| **covered > 0)
-            {
-                self.blend(start + column, ink, weight(*covered));
+            for (column, covered) in covered.iter().enumerate() {
+                if *covered > 0 {
+                    self.blend(start + column, ink, weight(*covered));
+                }
             }
         }
     }
 
-    /// Puts a stamp at a place; what lies outside of the picture is not seen.
+    /// Puts a stamp at a place; what lies outside of the image is not seen.
     pub(super) fn stamp(&mut self, stamp: &Stamp, x: i32, y: i32, ink: Color) {
-        let place = |at: i32, offset: usize, limit: usize| {
-            usize::try_from(at + offset as i32)
-                .ok()
-                .filter(|place| *place < limit)
-        };
+        let (left, top) = (x + stamp.left, y + stamp.top);
         for (row, covered) in stamp.coverage.chunks_exact(stamp.width.max(1)).enumerate() {
-            let Some(row) = place(y + stamp.top, row, self.height) else {
-                continue;
-            };
-            for (column, covered) in covered
-                .iter()
-                .enumerate()
-                .filter(|(_, covered)| **covered > 0)
-            {
-                if let Some(column) = place(x + stamp.left, column, self.width) {
-                    self.blend(row * self.width + column, ink, weight(*covered));
+            for (column, covered) in covered.iter().enumerate() {
+                if *covered > 0
+                    && let Some(index) = self.index(left + column as i32, top + row as i32)
+                {
+                    self.blend(index, ink, weight(*covered));
                 }
             }
         }
+    }
+
+    /// The pixel at a place, if that lies inside of the image.
+    fn index(&self, column: i32, row: i32) -> Option<usize> {
+        let column = usize::try_from(column).ok()?;
+        let row = usize::try_from(row).ok()?;
+        (column < self.width && row < self.height).then_some(row * self.width + column)
     }
 
     /// Mixes ink into the pixel with this index; `weight` of 256 is ink alone.
@@ -152,15 +149,9 @@ impl Canvas for Raster {
             let corner = glyph.px_bounds().min;
             let (left, top) = (corner.x as i32, corner.y as i32);
             glyph.draw(|column, row, coverage| {
-                let column = usize::try_from(left + column as i32)
-                    .ok()
-                    .filter(|column| *column < self.width);
-                let row = usize::try_from(top + row as i32)
-                    .ok()
-                    .filter(|row| *row < self.height);
-                if let (Some(column), Some(row)) = (column, row) {
+                if let Some(index) = self.index(left + column as i32, top + row as i32) {
                     let weight = (coverage.clamp(0.0, 1.0) * 256.0).round() as i32;
-                    self.blend(row * self.width + column, style.color, weight);
+                    self.blend(index, style.color, weight);
                 }
             });
         }
@@ -179,12 +170,14 @@ impl Canvas for Raster {
             encoder.set_compression(png::Compression::Fast);
             encoder.set_filter(png::Filter::Up);
         }
-        let mut writer = encoder.write_header().map_err(|error| error.to_string())?;
-        writer
-            .write_image_data(&self.pixels)
-            .map_err(|error| error.to_string())?;
-        writer.finish().map_err(|error| error.to_string())?;
-        Ok(bytes)
+        let written = encoder.write_header().and_then(|mut writer| {
+            writer.write_image_data(&self.pixels)?;
+            writer.finish()
+        });
+        match written {
+            Ok(()) => Ok(bytes),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 
@@ -205,12 +198,10 @@ mod tests {
             palette::BLUE,
             1.0,
         );
-        let stroke = Stroke {
-            color: palette::VERMILION,
-            width: 2.0,
-            dashed: false,
-        };
-        raster.polyline(&[(0.0, 19.0), (40.0, 19.0)], stroke);
+        raster.polyline(
+            &[(0.0, 19.0), (40.0, 19.0)],
+            Stroke::solid(palette::VERMILION, 2.0),
+        );
         let rgb = raster.rgb();
         let pixel = |x: usize, y: usize| {
             Color(
@@ -229,11 +220,7 @@ mod tests {
     #[test]
     fn text_stays_inside_and_leaves_ink() {
         let mut raster = Raster::new(30, 20).unwrap();
-        let style = TextStyle {
-            size: 12.0,
-            color: palette::TEXT,
-            anchor: Anchor::Start,
-        };
+        let style = TextStyle::new(12.0, palette::TEXT);
         raster.text(-5.0, 2.0, "clipped on two sides", style);
         raster.text(2.0, 15.0, "0.5", style);
         assert!(raster.rgb().iter().filter(|value| **value < 100).count() > 30);

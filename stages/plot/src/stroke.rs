@@ -1,5 +1,5 @@
 //! Antialiased lines: each pixel is covered as far as its centre lies within half the width of the nearest segment.
-//! Many times faster than filling outlines when a line has more segments than the picture has columns.
+//! Many times faster than filling outlines when a line has more segments than the image has columns.
 
 use super::canvas::Stroke;
 
@@ -12,7 +12,7 @@ pub struct Coverage {
     pub pixels: Vec<u8>,
 }
 
-/// The coverage of a polyline inside a picture of this size; `None` if there is nothing to see.
+/// The coverage of a polyline inside an image of this size; `None` if there is nothing to see.
 pub fn cover(points: &[(f32, f32)], stroke: Stroke, size: (usize, usize)) -> Option<Coverage> {
     let reach = stroke.width / 2.0 + 0.5;
     let mut coverage = Coverage::around(points, reach, size)?;
@@ -24,9 +24,9 @@ pub fn cover(points: &[(f32, f32)], stroke: Stroke, size: (usize, usize)) -> Opt
             |from, to| coverage.segment(from, to, stroke.width),
         );
     } else {
-        points
-            .windows(2)
-            .for_each(|pair| coverage.segment(pair[0], pair[1], stroke.width));
+        for pair in points.windows(2) {
+            coverage.segment(pair[0], pair[1], stroke.width);
+        }
     }
     Some(coverage)
 }
@@ -67,14 +67,10 @@ impl Coverage {
             (1.0, 0.0)
         };
         let reach = width / 2.0 + 0.5;
-        let (low_x, high_x) = (
-            start_x.min(start_x + along_x) - reach,
-            start_x.max(start_x + along_x) + reach,
-        );
-        let (low_y, high_y) = (
-            start_y.min(start_y + along_y) - reach,
-            start_y.max(start_y + along_y) + reach,
-        );
+        let low_x = start_x.min(start_x + along_x) - reach;
+        let high_x = start_x.max(start_x + along_x) + reach;
+        let low_y = start_y.min(start_y + along_y) - reach;
+        let high_y = start_y.max(start_y + along_y) + reach;
         let rows = self.pixels.len() / self.width;
         // Lines thinner than a pixel are as wide, and fainter.
         let strength = width.min(1.0) * 255.0;
@@ -107,17 +103,19 @@ fn dashes(points: &[(f32, f32)], on: f32, off: f32, mut piece: impl FnMut((f32, 
     for pair in points.windows(2) {
         let (along_x, along_y) = (pair[1].0 - pair[0].0, pair[1].1 - pair[0].1);
         let length = (along_x * along_x + along_y * along_y).sqrt();
+        if length <= 0.0 {
+            continue;
+        }
         let at = |distance: f32| {
             let share = (distance / length).clamp(0.0, 1.0);
             (pair[0].0 + share * along_x, pair[0].1 + share * along_y)
         };
+        // Dashes are counted from the start of the whole line, so that they run on around its corners.
         let first = (start / period).floor() as usize;
         let last = ((start + length) / period).floor() as usize;
-        for dash in (first..=last).filter(|_| length > 0.0) {
-            let (from, to) = (
-                dash as f32 * period - start,
-                dash as f32 * period + on - start,
-            );
+        for dash in first..=last {
+            let from = dash as f32 * period - start;
+            let to = dash as f32 * period + on - start;
             if to > 0.0 && from < length {
                 piece(at(from), at(to));
             }
@@ -132,30 +130,24 @@ mod tests {
     use crate::palette;
 
     fn covered(points: &[(f32, f32)], width: f32, dashed: bool) -> Vec<u8> {
-        let mut picture = vec![0; 40 * 20];
-        if let Some(coverage) = cover(
-            points,
-            Stroke {
-                color: palette::BLUE,
-                width,
-                dashed,
-            },
-            (40, 20),
-        ) {
+        let mut image = vec![0; 40 * 20];
+        let mut stroke = Stroke::solid(palette::BLUE, width);
+        stroke.dashed = dashed;
+        if let Some(coverage) = cover(points, stroke, (40, 20)) {
             for (row, pixels) in coverage.pixels.chunks(coverage.width).enumerate() {
                 let at = (row + coverage.top) * 40 + coverage.left;
-                picture[at..at + pixels.len()].copy_from_slice(pixels);
+                image[at..at + pixels.len()].copy_from_slice(pixels);
             }
         }
-        picture
+        image
     }
 
     #[test]
     fn a_line_on_pixel_centres_is_sharp() {
-        let picture = covered(&[(5.0, 10.5), (35.0, 10.5)], 1.0, false);
-        assert!((5..35).all(|x| picture[10 * 40 + x] == 255
-            && picture[9 * 40 + x] == 0
-            && picture[11 * 40 + x] == 0));
+        let image = covered(&[(5.0, 10.5), (35.0, 10.5)], 1.0, false);
+        assert!((5..35).all(|x| image[10 * 40 + x] == 255
+            && image[9 * 40 + x] == 0
+            && image[11 * 40 + x] == 0));
     }
 
     #[test]
@@ -177,8 +169,8 @@ mod tests {
 
     #[test]
     fn stays_inside_and_leaves_gaps() {
-        let picture = covered(&[(-100.0, 5.5), (100.0, 5.5)], 1.0, true);
-        let row = &picture[5 * 40..6 * 40];
+        let image = covered(&[(-100.0, 5.5), (100.0, 5.5)], 1.0, true);
+        let row = &image[5 * 40..6 * 40];
         assert!(row.contains(&255) && row.contains(&0));
         assert!(
             covered(&[(-9.0, -9.0), (-5.0, -5.0)], 1.0, false)

@@ -1,10 +1,10 @@
-//! The SVG back end: the same pictures as text, for papers and zooming.
+//! The SVG back end: the same plots as text, for papers and zooming.
 
 use std::fmt::Write;
 
 use super::canvas::{Anchor, Canvas, Color, Rect, Stroke, TextStyle, palette};
 
-/// A picture of shapes.
+/// An image of shapes.
 pub struct Svg {
     width: f32,
     height: f32,
@@ -12,7 +12,7 @@ pub struct Svg {
 }
 
 impl Svg {
-    /// A white picture.
+    /// A white image.
     pub fn new(width: u32, height: u32) -> Self {
         let mut svg = Self {
             width: width as f32,
@@ -151,21 +151,13 @@ mod tests {
         let mut svg = Svg::new(20, 10);
         svg.polyline(
             &[(0.0, 1.0), (2.005, 3.5)],
-            Stroke {
-                color: palette::BLUE,
-                width: 1.5,
-                dashed: true,
-            },
+            Stroke::dashed(palette::BLUE, 1.5),
         );
         svg.text(
             1.0,
             2.0,
             "a < b & \"c\"",
-            TextStyle {
-                size: 9.0,
-                color: palette::TEXT,
-                anchor: Anchor::End,
-            },
+            TextStyle::new(9.0, palette::TEXT).ending(),
         );
         let text = String::from_utf8(Box::new(svg).finish().unwrap()).unwrap();
         assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n"));

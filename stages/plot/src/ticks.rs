@@ -19,23 +19,27 @@ pub fn linear(low: f64, high: f64, count: usize) -> Vec<Tick> {
     let last = (high / step + 1e-9).floor() as i64;
     // All texts of an axis group their digits, or none does.
     let group = low.abs().max(high.abs()) >= 10_000.0;
-    let text = |mantissa: f64| decimal(mantissa, exponent, group);
-    (first..=last)
-        .map(|multiple| Tick {
+    let mut ticks = Vec::new();
+    for multiple in first..=last {
+        ticks.push(Tick {
             at: multiple as f64 * step,
-            text: text(multiple as f64 * mantissa),
-        })
-        .collect()
+            // From the mantissa, which is exact: the product with the step is not.
+            text: decimal(multiple as f64 * mantissa, exponent, group),
+        });
+    }
+    ticks
 }
 
 /// The smallest of 1, 2, 5 and 10 times a power of ten that is not below a number, as factor and exponent.
 fn round_step(least: f64) -> (f64, i32) {
     let exponent = libm::log10(least).floor() as i32;
     let scaled = least / 10_f64.powi(exponent);
-    let factor = [1.0, 2.0, 5.0]
-        .into_iter()
-        .find(|factor| *factor >= scaled * (1.0 - 1e-9));
-    factor.map_or((1.0, exponent + 1), |factor| (factor, exponent))
+    for factor in [1.0, 2.0, 5.0] {
+        if factor >= scaled * (1.0 - 1e-9) {
+            return (factor, exponent);
+        }
+    }
+    (1.0, exponent + 1)
 }
 
 /// `mantissa * 10^exponent` as people write it.
@@ -57,18 +61,22 @@ fn scientific(value: f64) -> String {
     let exponent = libm::log10(value.abs()).floor() as i32;
     let mantissa = format!("{:.2}", value / 10_f64.powi(exponent));
     let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
-    let superscript = |digit: char| match digit {
-        '-' => '⁻',
-        '1' => '¹',
-        '2' => '²',
-        '3' => '³',
-        digit => char::from_u32(0x2070 + digit.to_digit(10).unwrap_or(0)).unwrap_or('⁰'),
-    };
     let power: String = exponent.to_string().chars().map(superscript).collect();
     if mantissa == "1" {
         format!("10{power}")
     } else {
         format!("{mantissa}×10{power}")
+    }
+}
+
+fn superscript(digit: char) -> char {
+    match digit {
+        '-' => '⁻',
+        // These three are older than the block in which the others are.
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        digit => char::from_u32(0x2070 + digit.to_digit(10).unwrap_or(0)).unwrap_or('⁰'),
     }
 }
 
@@ -85,8 +93,8 @@ fn integer(value: i64, group: bool) -> String {
     if value < 0 { format!("-{text}") } else { text }
 }
 
-/// A figure with three significant digits, for titles.
-pub fn figure(value: f64) -> String {
+/// A number with three significant digits, for titles.
+pub fn rounded(value: f64) -> String {
     let magnitude = value.abs();
     let text = if value == 0.0 {
         "0".to_owned()
@@ -101,10 +109,8 @@ pub fn figure(value: f64) -> String {
 
 /// Powers of ten within a range above 0, thinned to about `count`; with 2 and 5 between them if there are few.
 pub fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
-    let (first, last) = (
-        libm::log10(low).ceil() as i32,
-        libm::log10(high).floor() as i32,
-    );
+    let first = libm::log10(low).ceil() as i32;
+    let last = libm::log10(high).floor() as i32;
     let stride = ((last - first + 1).max(1) as usize).div_ceil(count.max(1)) as i32;
     let factors: &[f64] = if last - first < 2 {
         &[1.0, 2.0, 5.0]
@@ -112,7 +118,10 @@ pub fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
         &[1.0]
     };
     let mut ticks = Vec::new();
-    for exponent in (first - 1..=last).filter(|exponent| (exponent - first) % stride == 0) {
+    for exponent in first - 1..=last {
+        if (exponent - first) % stride != 0 {
+            continue;
+        }
         for factor in factors {
             let at = factor * 10_f64.powi(exponent);
             if at >= low * (1.0 - 1e-9) && at <= high * (1.0 + 1e-9) {
@@ -184,51 +193,41 @@ pub fn calendar(times: &[i64], count: usize) -> Vec<Tick> {
 fn calendar_text(time: i64, step: i64) -> String {
     let (year, month, day) = civil(time.div_euclid(DAY));
     let of_day = time.rem_euclid(DAY);
-    let (hour, minute, second) = (
-        of_day / HOUR,
-        of_day % HOUR / MINUTE,
-        of_day % MINUTE / SECOND,
-    );
+    let (hour, minute) = (of_day / HOUR, of_day % HOUR / MINUTE);
     if step >= DAY {
         format!("{year:04}-{month:02}-{day:02}")
     } else if step >= MINUTE {
         format!("{month:02}-{day:02} {hour:02}:{minute:02}")
     } else {
+        let second = of_day % MINUTE / SECOND;
         format!("{hour:02}:{minute:02}:{second:02}")
     }
 }
 
 /// Year, month and day of a day number since 1970-01-01, in the Gregorian calendar.
 fn civil(day_number: i64) -> (i64, i64, i64) {
-    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     // Whole cycles of 400 years have 146,097 days.
     let cycle = day_number.div_euclid(146_097);
     let mut rest = day_number.rem_euclid(146_097);
     let mut year = 1970 + 400 * cycle;
-    while rest >= if leap(year) { 366 } else { 365 } {
-        rest -= if leap(year) { 366 } else { 365 };
+    while rest >= 337 + february(year) {
+        rest -= 337 + february(year);
         year += 1;
     }
-    let lengths = [
-        31,
-        if leap(year) { 29 } else { 28 },
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
+    let mut lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    lengths[1] = february(year);
     let mut month = 0;
     while rest >= lengths[month] {
         rest -= lengths[month];
         month += 1;
     }
     (year, month as i64 + 1, rest + 1)
+}
+
+/// Days of February.
+fn february(year: i64) -> i64 {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    if is_leap { 29 } else { 28 }
 }
 
 #[cfg(test)]
@@ -262,9 +261,9 @@ mod tests {
             ["0.01", "0.1", "1", "10", "100", "1000"]
         );
         assert_eq!(texts(&logarithmic(0.9, 12.0, 8)), ["1", "2", "5", "10"]);
-        assert_eq!(figure(0.123_456), "0.123");
-        assert_eq!(figure(-1234.5), "−1234");
-        assert_eq!(figure(1.5e-7), "1.5×10⁻⁷");
+        assert_eq!(rounded(0.123_456), "0.123");
+        assert_eq!(rounded(-1234.5), "−1234");
+        assert_eq!(rounded(1.5e-7), "1.5×10⁻⁷");
     }
 
     #[test]

@@ -1,3 +1,5 @@
 //! The stage that runs a program of the user.
 
-pub mod command;
+contract::stage_kinds! {
+    pub mod command: Command;
+}

@@ -1,9 +1,12 @@
 //! Delimited text of any kind: CSV, TSV, with or without a header, with a time column, a label column, gaps.
 //! Files may be compressed by gzip. Fields may stand in quotes; a line break within quotes is not understood.
 
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::builder::Builder;
 use super::columns::Selection;
 use super::tabular::Sources;
 use super::text::{Dialect, TextFile};
@@ -80,11 +83,11 @@ impl TimeColumn {
     }
 }
 
-fn comma() -> char {
+pub(super) fn comma() -> char {
     ','
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 
@@ -126,9 +129,8 @@ impl Dataset for Csv {
     fn check(&self) -> Result<(), Fault> {
         check_delimiter(self.delimiter)?;
         if let Some(time) = &self.time {
-            time.format()
-                .check()
-                .map_err(|reason| Fault::new("time.format", reason))?;
+            let checked = time.format().check();
+            checked.map_err(|reason| Fault::new("time.format", reason))?;
         }
         self.sources().check(self.label.is_some())
     }
@@ -142,10 +144,10 @@ impl Dataset for Csv {
             delimiter: self.delimiter as u8,
             header: self.header,
             name: unnamed,
-            time_format: self
-                .time
-                .as_ref()
-                .map_or(&TimeFormat::Iso, TimeColumn::format),
+            time_format: match &self.time {
+                Some(time) => time.format(),
+                None => &TimeFormat::Iso,
+            },
             allow_missing: self.missing != Missing::Error,
         };
         let selection = Selection {
@@ -153,15 +155,12 @@ impl Dataset for Csv {
             label: self.label.as_deref(),
             columns: self.columns.as_deref(),
         };
-        self.sources().read(
-            self.missing,
-            self.label.is_some(),
-            context,
-            |file, builder| {
-                let text = TextFile::open(file, dialect.clone())?;
-                super::read_table(&text, &selection, builder, file, context)
-            },
-        )
+        let labelled = self.label.is_some();
+        let read = |file: &Path, builder: &mut Builder| {
+            let text = TextFile::open(file, dialect.clone())?;
+            super::read_table(&text, &selection, builder, file, context)
+        };
+        self.sources().read(self.missing, labelled, context, read)
     }
 }
 

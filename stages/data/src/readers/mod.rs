@@ -1,28 +1,33 @@
 //! Data sets and file formats: from raw files to a [`Series`]. An entry of the table is one file and one line here.
 //! Where the raw files come from is the engine's business; a reader names them and gets paths.
 
-mod arrow;
 mod batches;
 mod builder;
 mod columns;
-mod csv;
-mod csv_classes;
-mod ett;
 mod fractions;
 mod fresh;
 mod line;
 mod missing;
-mod npy;
 mod number;
-mod parquet;
-mod smd;
 mod split_plan;
 mod stratified;
 mod tabular;
-mod telemanom;
 mod text;
 mod times;
-mod uea;
+
+contract::entries! {
+    /// All data sets and formats, in the order of the documentation.
+    const ENTRIES: Entry<dyn Dataset>;
+    mod smd: Smd;
+    mod telemanom: Msl, Smap;
+    mod ett: Ett;
+    mod uea: Uea;
+    mod csv: Csv;
+    mod csv_classes: CsvClasses;
+    mod npy: Npy;
+    mod parquet: Parquet;
+    mod arrow: Arrow;
+}
 
 use std::path::Path;
 
@@ -32,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use self::columns::{Columns, Role, Selection};
 use self::text::{Dialect, TextFile};
 use contract::artifact::Series;
-use contract::{Choice, Entry, Fault, FileRequest, StageContext, Table, Trouble};
+use contract::{Choice, Fault, FileRequest, StageContext, Table, Trouble};
 
 pub use fresh::read_fresh;
 pub use missing::Missing;
@@ -58,22 +63,7 @@ pub trait Dataset: Send + Sync {
 }
 
 /// All data sets and formats, in the order of the documentation.
-static DATASETS: Table<dyn Dataset> = Table::new(
-    "data set",
-    &[
-        Entry::of::<smd::Smd>(),
-        Entry::of::<telemanom::Msl>(),
-        Entry::of::<telemanom::Smap>(),
-        Entry::of::<ett::Ett>(),
-        Entry::of::<uea::Uea>(),
-        Entry::of::<csv::Csv>(),
-        Entry::of::<csv_classes::CsvClasses>(),
-        Entry::of::<npy::Npy>(),
-        Entry::of::<parquet::Parquet>(),
-        Entry::of::<arrow::Arrow>(),
-    ],
-)
-.tagged("dataset");
+static DATASETS: Table<dyn Dataset> = Table::new("data set", &[ENTRIES]).tagged("dataset");
 
 contract::tabled!(dyn Dataset in DATASETS);
 
@@ -133,16 +123,7 @@ fn read_labels(
     if npy::NpyFile::is_one(file) {
         return npy_labels(file, data, rows, into);
     }
-    let time_format = &TimeFormat::Iso;
-    let name = |_: usize| "label".to_owned();
-    let dialect = Dialect {
-        delimiter: b',',
-        header: false,
-        name,
-        time_format,
-        allow_missing: false,
-    };
-    let text = TextFile::open(file, dialect)?;
+    let text = TextFile::open(file, Dialect::plain(|_| "label".to_owned()))?;
     if text.names.len() != 1 {
         let message = format!("{} columns in a file of labels", text.names.len());
         return Err(Trouble::new(message)
@@ -164,20 +145,16 @@ fn npy_labels(file: &Path, data: &Path, rows: usize, into: &mut Columns) -> Resu
     }
     let mut labels = Columns::default();
     let found = array.read(&mut labels)?;
-    if let Some((row, value)) = labels
-        .values
-        .iter()
-        .enumerate()
-        .find(|(_, value)| **value != 0.0 && **value != 1.0)
-    {
-        let message =
-            format!("the label in row {row} (counted from 0) is {value}, neither 0 nor 1");
-        return Err(Trouble::new(message)
-            .at(file, None)
-            .hint("1 marks an anomalous row, 0 a normal one"));
+    for (row, value) in labels.values.into_iter().enumerate() {
+        if value != 0.0 && value != 1.0 {
+            let message =
+                format!("the label in row {row} (counted from 0) is {value}, neither 0 nor 1");
+            return Err(Trouble::new(message)
+                .at(file, None)
+                .hint("1 marks an anomalous row, 0 a normal one"));
+        }
+        into.labels.push(value as u8);
     }
-    into.labels
-        .extend(labels.values.iter().map(|value| *value as u8));
     same_rows(found, rows, file, data)
 }
 
@@ -197,11 +174,11 @@ fn same_rows(labels: usize, rows: usize, file: &Path, data: &Path) -> Result<(),
 
 /// Bytes of these files together; what cannot be asked for counts as nothing.
 fn bytes_of<'a>(names: impl Iterator<Item = &'a String>, context: &StageContext<'_>) -> u64 {
-    let paths = names.filter_map(|name| context.host.file(name));
-    paths
-        .filter_map(|path| path.metadata().ok())
-        .map(|metadata| metadata.len())
-        .sum()
+    let mut bytes = 0;
+    for path in names.filter_map(|name| context.host.file(name)) {
+        bytes += path.metadata().map_or(0, |metadata| metadata.len());
+    }
+    bytes
 }
 
 /// Reads all columns of `text` that `selection` names, and checks that the channels are those of the files before.

@@ -11,7 +11,7 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 use rayon::prelude::*;
 
-use super::columns::{self, Columns, Role};
+use super::columns::{self, Columns, Role, unreadable};
 use super::line::{self, Fault, LineParser};
 use super::number::PADDING;
 use super::times::TimeFormat;
@@ -47,6 +47,19 @@ pub(super) struct Dialect<'a> {
     pub allow_missing: bool,
 }
 
+impl Dialect<'_> {
+    /// Commas, no header, no missing values.
+    pub fn plain(name: fn(usize) -> String) -> Self {
+        Self {
+            delimiter: b',',
+            header: false,
+            name,
+            time_format: &TimeFormat::Iso,
+            allow_missing: false,
+        }
+    }
+}
+
 /// Where the bytes come from, at any place of the text.
 enum Source {
     File(File),
@@ -55,18 +68,14 @@ enum Source {
 }
 
 impl Source {
-    /// Opens a file; what `gzip` has compressed is told by its first bytes.
+    /// Opens a file; one that `gzip` has compressed is known by its first bytes.
     fn open(path: &Path) -> Result<Self, Trouble> {
-        let failed = |error: std::io::Error| {
-            Trouble::new("the file cannot be read")
-                .at(path, None)
-                .because(error)
-        };
-        let file = File::open(path).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
+        let failed = unreadable(path);
+        let file = File::open(path).map_err(&failed)?;
+        let bytes = file.metadata().map_err(&failed)?.len();
         let mut mark = [0; GZIP.len()];
         let compressed = bytes >= mark.len() as u64 && {
-            file.read_exact_at(&mut mark, 0).map_err(failed)?;
+            file.read_exact_at(&mut mark, 0).map_err(&failed)?;
             mark == GZIP
         };
         if !compressed {
@@ -75,18 +84,13 @@ impl Source {
         let most = bytes
             .saturating_mul(UNPACKED_RATIO)
             .saturating_add(UNPACKED_FREE);
-        match unpacked(file, most).map_err(failed)? {
-            Some(text) => Ok(Self::Memory(text)),
-            None => {
-                let message = format!(
-                    "{bytes} compressed bytes become more than {} MiB of text",
-                    most >> 20
-                );
-                let hint =
-                    "the file is damaged, or was made to fill the memory; if not, unpack it first";
-                Err(Trouble::new(message).at(path, None).hint(hint))
-            }
+        if let Some(text) = unpacked(file, most).map_err(&failed)? {
+            return Ok(Self::Memory(text));
         }
+        let most = most >> 20;
+        let message = format!("{bytes} compressed bytes become more than {most} MiB of text");
+        let hint = "the file is damaged, or was made to fill the memory; if not, unpack it first";
+        Err(Trouble::new(message).at(path, None).hint(hint))
     }
 
     fn len(&self) -> std::io::Result<u64> {
@@ -100,9 +104,8 @@ impl Source {
         match self {
             Self::File(file) => file.read_exact_at(into, start),
             Self::Memory(text) => {
-                let part = text
-                    .get(start as usize..)
-                    .and_then(|text| text.get(..into.len()));
+                let rest = text.get(start as usize..).unwrap_or_default();
+                let part = rest.get(..into.len());
                 into.copy_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
                 Ok(())
             }
@@ -110,7 +113,7 @@ impl Source {
     }
 }
 
-/// What a compressed file holds, if that is no more than `most` bytes.
+/// What a compressed file holds, if that is at most `most` bytes.
 fn unpacked(file: File, most: u64) -> std::io::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
     // Files that were compressed in parts hold several streams.
@@ -125,21 +128,15 @@ fn unpacked(file: File, most: u64) -> std::io::Result<Option<Vec<u8>>> {
 /// # Errors
 /// If it cannot be read or is not UTF-8.
 pub(super) fn whole(path: &Path) -> Result<String, Trouble> {
-    let failed = |error: std::io::Error| {
-        Trouble::new("the file cannot be read")
-            .at(path, None)
-            .because(error)
-    };
     let bytes = match Source::open(path)? {
         Source::Memory(text) => text,
-        Source::File(_) => std::fs::read(path).map_err(failed)?,
+        Source::File(_) => std::fs::read(path).map_err(unreadable(path))?,
     };
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
-        Trouble::new(format!(
-            "the file is not UTF-8 text; byte {place} is the first that is wrong"
-        ))
-        .at(path, None)
+        let message =
+            format!("the file is not UTF-8 text; byte {place} is the first that is wrong");
+        Trouble::new(message).at(path, None)
     })
 }
 
@@ -163,24 +160,15 @@ impl<'a> TextFile<'a> {
     /// # Errors
     /// If it cannot be read or has no rows.
     pub fn open(path: &'a Path, dialect: Dialect<'a>) -> Result<Self, Trouble> {
-        let failed = |error: std::io::Error| {
-            Trouble::new("the file cannot be read")
-                .at(path, None)
-                .because(error)
-        };
+        let failed = unreadable(path);
         let file = Source::open(path)?;
-        let bytes = file.len().map_err(failed)?;
+        let bytes = file.len().map_err(&failed)?;
         let mut mark = vec![0; 3.min(bytes as usize)];
-        file.read_exact_at(&mut mark, 0).map_err(failed)?;
+        file.read_exact_at(&mut mark, 0).map_err(&failed)?;
         let start = if mark == b"\xef\xbb\xbf" { 3 } else { 0 };
-        let (first, after) = whole_line(&file, start, bytes).map_err(failed)?;
-        columns::check_count(
-            1 + first
-                .iter()
-                .filter(|byte| **byte == dialect.delimiter)
-                .count(),
-            path,
-        )?;
+        let (first, after) = whole_line(&file, start, bytes).map_err(&failed)?;
+        let delimiters = first.iter().filter(|byte| **byte == dialect.delimiter);
+        columns::check_count(1 + delimiters.count(), path)?;
         let fields = line::fields(&first, dialect.delimiter);
         if bytes == start || (dialect.header && fields.iter().all(|name| name.is_empty())) {
             return Err(columns::empty(path));
@@ -190,7 +178,7 @@ impl<'a> TextFile<'a> {
         } else {
             ((0..fields.len()).map(dialect.name).collect(), start, 1)
         };
-        let (row, _) = whole_line(&file, body, bytes).map_err(failed)?;
+        let (row, _) = whole_line(&file, body, bytes).map_err(&failed)?;
         Ok(Self {
             path,
             source: file,
@@ -329,9 +317,7 @@ struct Merge {
 impl Merge {
     fn append(&mut self, slot: &mut Slot, into: &mut Columns, path: &Path) -> Result<(), Trouble> {
         if let Some(error) = slot.failure.take() {
-            return Err(Trouble::new("the file cannot be read")
-                .at(path, None)
-                .because(error));
+            return Err(unreadable(path)(error));
         }
         let rows = &slot.rows;
         if let (Some(line), true) = (self.blank, rows.count > 0 || rows.fault.is_some()) {

@@ -1,19 +1,18 @@
-//! The picture of a confusion matrix.
+//! The plot of a confusion matrix.
 
 use std::sync::Arc;
 
-use super::Params;
-use super::pictures::{Drawing, Picture};
+use super::{Drawing, Params, Plot};
 use contract::Trouble;
 use contract::artifact::Predictions;
 use judging::metrics::ClassificationCase;
-use plot::{Matrix, figure};
+use plot::{Matrix, rounded};
 
 /// The confusion matrix of the drawn split.
 ///
 /// # Errors
 /// If the split has no samples, or they have no true class.
-pub fn plan(params: &Params, predictions: Arc<Predictions>) -> Result<Picture, Trouble> {
+pub fn plan(params: &Params, predictions: Arc<Predictions>) -> Result<Plot, Trouble> {
     let case = ClassificationCase::new(predictions, params.split).map_err(Trouble::new)?;
     if case.samples() == 0 {
         return Err(Trouble::new(format!(
@@ -24,10 +23,13 @@ pub fn plan(params: &Params, predictions: Arc<Predictions>) -> Result<Picture, T
     let classes = case.classes();
     let order = order(classes);
     let names: Vec<String> = order.iter().map(|class| classes[*class].clone()).collect();
-    let cells = order
-        .iter()
-        .flat_map(|truth| order.iter().map(move |predicted| (*truth, *predicted)));
-    let accuracy = figure(case.hits() as f64 / case.samples() as f64);
+    let mut counts = Vec::with_capacity(order.len() * order.len());
+    for truth in &order {
+        for predicted in &order {
+            counts.push(case.confusion(*truth, *predicted));
+        }
+    }
+    let accuracy = rounded(case.hits() as f64 / case.samples() as f64);
     let matrix = Matrix {
         title: "confusion matrix".to_owned(),
         subtitle: format!(
@@ -38,25 +40,20 @@ pub fn plan(params: &Params, predictions: Arc<Predictions>) -> Result<Picture, T
         axes: ["true class".to_owned(), "predicted class".to_owned()],
         rows: names.clone(),
         columns: names,
-        counts: cells
-            .map(|(truth, predicted)| case.confusion(truth, predicted))
-            .collect(),
+        counts,
     };
-    Ok(Picture {
+    Ok(Plot {
         name: "confusion".to_owned(),
+        size: matrix.size(),
         drawing: Drawing::Matrix(matrix),
-        channels: 0,
     })
 }
 
 /// The numbers of the classes as they are drawn: names that are numbers by their value, others as they come.
 fn order(classes: &[String]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..classes.len()).collect();
-    if let Ok(numbers) = classes
-        .iter()
-        .map(|name| name.parse::<f64>())
-        .collect::<Result<Vec<f64>, _>>()
-    {
+    let numbers: Result<Vec<f64>, _> = classes.iter().map(|name| name.parse()).collect();
+    if let Ok(numbers) = numbers {
         order.sort_by(|one, other| numbers[*one].total_cmp(&numbers[*other]));
     }
     order

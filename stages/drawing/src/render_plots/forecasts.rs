@@ -1,13 +1,13 @@
-//! Pictures of forecast or filled-in windows beside what was measured, with the rows before a forecast if they are there.
+//! Plots of forecast or filled-in windows beside what was measured, with the rows before a forecast if they are there.
 
-use super::pictures::{Drawing, Picture};
-use super::{Channels, Params};
+use super::selection::column;
+use super::{Channels, Params, Plot};
 use contract::Trouble;
 use contract::artifact::{Forecasts, Series};
 use judging::metrics::events_of;
 use plot::{Chart, Line, Panel, Region, TimeAxis, palette};
 
-/// A picture for each of a few windows of the drawn split, evenly spread. From `series`, the scaled one, come the rows
+/// A plot for each of a few windows of the drawn split, evenly spread. From `series`, the scaled one, come the rows
 /// before each forecast.
 ///
 /// # Errors
@@ -16,11 +16,13 @@ pub fn plan(
     params: &Params,
     forecasts: &Forecasts,
     series: Option<&Series>,
-) -> Result<Vec<Picture>, Trouble> {
+) -> Result<Vec<Plot>, Trouble> {
     forecasts.validate().map_err(Trouble::new)?;
     // Of a window that was filled in, all rows are drawn already.
     let series = series.filter(|_| forecasts.judged.is_empty());
-    series.map_or(Ok(()), |series| check_series(forecasts, series))?;
+    if let Some(series) = series {
+        check_series(forecasts, series)?;
+    }
     let windows: Vec<usize> = forecasts.of_split(params.split).collect();
     if windows.is_empty() {
         return Err(Trouble::new(format!(
@@ -30,39 +32,44 @@ pub fn plan(
     }
     let channels = channels(&params.channels, forecasts)?;
     let count = params.windows.min(windows.len());
-    let spread =
-        |index: usize| windows[index * (windows.len() - 1) / count.saturating_sub(1).max(1)];
-    let before = |window: usize| {
-        series.map_or(&[][..], |series| {
-            rows_before(params, forecasts, series, window)
-        })
-    };
-    let draw = |index| {
-        picture(
+    let mut plots = Vec::with_capacity(count);
+    for index in 0..count {
+        // The first window, the last, and between them evenly.
+        let window = windows[index * (windows.len() - 1) / count.saturating_sub(1).max(1)];
+        let before = match series {
+            Some(series) => rows_before(params, forecasts, series, window),
+            None => &[],
+        };
+        let chart = chart(params, forecasts, &channels, window, before);
+        // The first panel has the height of the plot, the others add to it.
+        let more = channels.len().saturating_sub(1);
+        plots.push(Plot::of_chart(
             params,
-            forecasts,
-            &channels,
-            index,
-            (spread(index), before(spread(index))),
-        )
-    };
-    Ok((0..count).map(draw).collect())
+            format!("forecast-{:03}", index + 1),
+            chart,
+            more,
+        ));
+    }
+    Ok(plots)
 }
 
 /// Whether a series has the channels, and at the first step of each forecast the entity, that the forecasts have.
 fn check_series(forecasts: &Forecasts, series: &Series) -> Result<(), Trouble> {
-    let known = |origin: &contract::artifact::Origin| {
-        series
-            .segment_at(origin.row)
-            .is_some_and(|segment| segment.entity == origin.entity)
-    };
-    if series.channels == forecasts.channels && forecasts.origins.iter().all(known) {
+    let mut origins = forecasts.origins.iter();
+    if series.channels == forecasts.channels
+        && origins.all(|origin| is_of(series, origin.row, &origin.entity))
+    {
         return Ok(());
     }
     Err(
         Trouble::new("`series` and `forecasts` do not belong together")
             .hint("connect the series that the windows were cut from, after scaling"),
     )
+}
+
+fn is_of(series: &Series, row: usize, entity: &str) -> bool {
+    let segment = series.segment_at(row);
+    segment.is_some_and(|segment| segment.entity == entity)
 }
 
 /// Up to `history` rows of the same entity before a forecast, `[rows, channels]`.
@@ -73,50 +80,31 @@ fn rows_before<'a>(
     window: usize,
 ) -> &'a [f32] {
     let origin = &forecasts.origins[window];
-    let same = |row: &usize| {
-        series
-            .segment_at(*row)
-            .is_some_and(|segment| segment.entity == origin.entity)
-    };
-    let rows = (0..origin.row)
-        .rev()
-        .take(params.history)
-        .take_while(same)
-        .count();
-    &series.values[(origin.row - rows) * series.width()..origin.row * series.width()]
+    let mut first = origin.row;
+    let earliest = origin.row.saturating_sub(params.history);
+    while first > earliest && is_of(series, first - 1, &origin.entity) {
+        first -= 1;
+    }
+    &series.values[first * series.width()..origin.row * series.width()]
 }
 
 fn channels(wanted: &Channels, forecasts: &Forecasts) -> Result<Vec<usize>, Trouble> {
-    let find = |name: &String| {
-        forecasts
-            .channels
-            .iter()
-            .position(|channel| channel == name)
-            .ok_or_else(|| {
-                let known = forecasts
-                    .channels
-                    .iter()
-                    .take(40)
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                Trouble::new(format!("the forecasts have no channel `{name}`"))
-                    .hint(format!("their channels are {known}"))
-            })
-    };
     match wanted {
         Channels::Count(count) => Ok((0..forecasts.width().min(*count)).collect()),
-        Channels::Names(names) => names.iter().map(find).collect(),
+        Channels::Names(names) => {
+            let find = |name: &String| column(&forecasts.channels, name, "forecasts");
+            names.iter().map(find).collect()
+        }
     }
 }
 
-fn picture(
+fn chart(
     params: &Params,
     forecasts: &Forecasts,
     channels: &[usize],
-    index: usize,
-    (window, before): (usize, &[f32]),
-) -> Picture {
+    window: usize,
+    before: &[f32],
+) -> Chart {
     let origin = &forecasts.origins[window];
     let history = before.len() / forecasts.width();
     let panels: Vec<Panel> = channels
@@ -136,51 +124,38 @@ fn picture(
         "filled in"
     };
     let title = format!("{} · {what} from row {}", origin.entity, origin.row);
-    let chart = Chart {
+    Chart {
         title,
         subtitle: String::new(),
         time,
         panels,
-    };
-    // The first panel has the height of the picture, the others add to it.
-    let more = channels.len().saturating_sub(1);
-    Picture {
-        name: format!("forecast-{:03}", index + 1),
-        drawing: Drawing::Chart(chart),
-        channels: more,
     }
 }
 
 /// The values of one channel. Where a value was seen by the model and is not judged, the line is that of the true ones.
 fn panel(forecasts: &Forecasts, window: usize, channel: usize, before: &[f32]) -> Panel {
     let (horizon, width) = (forecasts.horizon, forecasts.width());
-    let at = |step: usize| (window * horizon + step) * width + channel;
-    let judged: Vec<bool> = (0..horizon)
-        .map(|step| forecasts.judged.is_empty() || forecasts.judged[at(step)] != 0)
-        .collect();
-    let history: Vec<f32> = before
+    let mut actual: Vec<f32> = before
         .iter()
         .skip(channel)
         .step_by(width)
         .copied()
         .collect();
-    let steps = |step: usize| {
-        if judged[step] {
-            forecasts.predicted[at(step)]
+    let history = actual.len();
+    let mut predicted = vec![f32::NAN; history];
+    let mut judged = Vec::with_capacity(horizon);
+    for step in 0..horizon {
+        let at = (window * horizon + step) * width + channel;
+        let is_judged = forecasts.judged.is_empty() || forecasts.judged[at] != 0;
+        let line = if is_judged {
+            &forecasts.predicted
         } else {
-            forecasts.actual[at(step)]
-        }
-    };
-    let predicted = history
-        .iter()
-        .map(|_| f32::NAN)
-        .chain((0..horizon).map(steps))
-        .collect();
-    let actual = history
-        .iter()
-        .copied()
-        .chain((0..horizon).map(|step| forecasts.actual[at(step)]))
-        .collect();
+            &forecasts.actual
+        };
+        actual.push(forecasts.actual[at]);
+        predicted.push(line[at]);
+        judged.push(is_judged);
+    }
     let mut panel = Panel::of_lines(
         forecasts.channels[channel].clone(),
         vec![
@@ -204,8 +179,8 @@ fn panel(forecasts: &Forecasts, window: usize, channel: usize, before: &[f32]) -
             color: palette::ORANGE,
             opacity: 0.2,
         });
-    } else if !history.is_empty() {
-        let rows = history.len()..history.len() + horizon;
+    } else if history > 0 {
+        let rows = history..history + horizon;
         panel.regions.push(Region {
             name: "forecast".into(),
             rows: [rows].into(),

@@ -1,4 +1,4 @@
-//! Which rows and channels are worth a picture.
+//! Which rows and channels are worth a plot.
 
 use std::ops::Range;
 
@@ -20,32 +20,25 @@ impl Scene {
     }
 
     /// Some rows of an artifact's column, segment after segment.
-    pub fn gather<T: Copy>(&self, column: impl Fn(usize) -> T) -> Vec<T> {
-        self.segments
+    pub fn gather<T>(&self, column: impl Fn(usize) -> T) -> Vec<T> {
+        let rows = self
+            .segments
             .iter()
-            .flat_map(|segment| segment.rows.clone())
-            .map(column)
-            .collect()
+            .flat_map(|segment| segment.rows.clone());
+        rows.map(column).collect()
     }
 
     /// Rows of this scene before which a new segment begins, or a new folder of samples.
     pub fn breaks(&self) -> Vec<usize> {
-        if self.samples {
-            let folder = |row: usize| {
-                self.segments[row]
-                    .entity
-                    .rsplit_once('/')
-                    .map(|(folder, _)| folder)
-            };
-            return (1..self.segments.len())
-                .filter(|row| folder(*row) != folder(*row - 1))
-                .collect();
+        let mut breaks = Vec::new();
+        let mut end = 0;
+        for pair in self.segments.windows(2) {
+            end += pair[0].rows.len();
+            if !self.samples || folder(&pair[0]) != folder(&pair[1]) {
+                breaks.push(end);
+            }
         }
-        let ends = self.segments.iter().scan(0, |end, segment| {
-            *end += segment.rows.len();
-            Some(*end)
-        });
-        ends.take(self.segments.len().saturating_sub(1)).collect()
+        breaks
     }
 
     /// The segments in rows of this scene.
@@ -58,66 +51,61 @@ impl Scene {
 
     /// Labels of the rows, 0 where there are none.
     pub fn labels(&self, labels: &[u8]) -> Vec<bool> {
-        let of_segment = |segment: &Segment| {
+        let mut known = Vec::with_capacity(self.rows());
+        for segment in &self.segments {
             let labelled = segment.labelled && !labels.is_empty();
-            segment
-                .rows
-                .clone()
-                .map(move |row| labelled && labels[row] != 0)
-                .collect::<Vec<_>>()
-        };
-        self.segments.iter().flat_map(of_segment).collect()
+            known.extend(segment.rows.clone().map(|row| labelled && labels[row] != 0));
+        }
+        known
     }
+}
+
+/// The folder in the name of a sample.
+fn folder(sample: &Segment) -> Option<&str> {
+    Some(sample.entity.rsplit_once('/')?.0)
 }
 
 /// The drawn split, entity by entity, in the order of first appearance; all together if each is a single row.
 pub fn scenes(segments: &[Segment], split: Split) -> Result<Vec<Scene>, Trouble> {
-    let drawn = || {
-        segments
-            .iter()
-            .filter(|segment| segment.split == split && !segment.rows.is_empty())
-    };
-    if drawn().count() > 1 && drawn().all(|segment| segment.rows.len() == 1) {
-        let mut segments: Vec<Segment> = drawn().cloned().collect();
-        segments.sort_by(|left, right| left.entity.cmp(&right.entity));
+    let mut drawn = segments_of(segments, split);
+    if drawn.is_empty() {
+        let mut present = Split::ALL.to_vec();
+        present.retain(|split| !segments_of(segments, *split).is_empty());
+        let present: Vec<String> = present.iter().map(|split| format!("`{split}`")).collect();
+        let message = format!("there are no rows of split `{split}` to draw");
+        return Err(Trouble::new(message).hint(format!(
+            "set `split` to one that is available: {}",
+            present.join(", ")
+        )));
+    }
+    if drawn.len() > 1 && drawn.iter().all(|segment| segment.rows.len() == 1) {
+        drawn.sort_by(|left, right| left.entity.cmp(&right.entity));
         return Ok(vec![Scene {
             entity: "samples".to_owned(),
-            segments,
+            segments: drawn,
             samples: true,
         }]);
     }
     let mut scenes: Vec<Scene> = Vec::new();
-    for segment in drawn() {
-        match scenes
-            .iter_mut()
-            .find(|scene| scene.entity == segment.entity)
-        {
-            Some(scene) => scene.segments.push(segment.clone()),
+    for segment in drawn {
+        let entity = &segment.entity;
+        match scenes.iter_mut().find(|scene| scene.entity == *entity) {
+            Some(scene) => scene.segments.push(segment),
             None => scenes.push(Scene {
-                entity: segment.entity.clone(),
-                segments: vec![segment.clone()],
+                entity: entity.clone(),
+                segments: vec![segment],
                 samples: false,
             }),
         }
     }
-    if !scenes.is_empty() {
-        return Ok(scenes);
-    }
-    let present: Vec<String> = Split::ALL
-        .into_iter()
-        .filter(|split| {
-            segments
-                .iter()
-                .any(|segment| segment.split == *split && !segment.rows.is_empty())
-        })
-        .map(|split| format!("`{split}`"))
-        .collect();
-    Err(
-        Trouble::new(format!("there are no rows of split `{split}` to draw")).hint(format!(
-            "set `split` to one that is available: {}",
-            present.join(", ")
-        )),
-    )
+    Ok(scenes)
+}
+
+/// The segments of a split that have rows.
+fn segments_of(segments: &[Segment], split: Split) -> Vec<Segment> {
+    let mut segments = segments.to_vec();
+    segments.retain(|segment| segment.split == split && !segment.rows.is_empty());
+    segments
 }
 
 /// The channels to draw, as columns of the series.
@@ -129,7 +117,10 @@ pub fn channels(
     focus: &[Range<usize>],
 ) -> Result<Vec<usize>, Trouble> {
     match wanted {
-        Channels::Names(names) => names.iter().map(|name| column(series, name)).collect(),
+        Channels::Names(names) => {
+            let find = |name: &String| column(&series.channels, name, "series");
+            names.iter().map(find).collect()
+        }
         Channels::Count(count) => {
             let weights = weights(series, scores, scene, focus);
             let mut order: Vec<usize> = (0..series.width()).collect();
@@ -141,22 +132,14 @@ pub fn channels(
     }
 }
 
-fn column(series: &Series, name: &str) -> Result<usize, Trouble> {
-    series
-        .channels
-        .iter()
-        .position(|channel| channel == name)
-        .ok_or_else(|| {
-            let known = series
-                .channels
-                .iter()
-                .take(40)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ");
-            Trouble::new(format!("the series has no channel `{name}`"))
-                .hint(format!("its channels are {known}"))
-        })
+/// The number of a channel of the input `port`.
+pub fn column(channels: &[String], name: &str, port: &str) -> Result<usize, Trouble> {
+    let found = channels.iter().position(|channel| channel == name);
+    found.ok_or_else(|| {
+        let known = channels[..channels.len().min(40)].join(", ");
+        Trouble::new(format!("`{port}` has no channel `{name}`"))
+            .hint(format!("its channels are {known}"))
+    })
 }
 
 /// How much each channel has to do with the rows in focus: its contributions to their scores, or else how far it lies
@@ -167,65 +150,55 @@ fn weights(
     scene: &Scene,
     focus: &[Range<usize>],
 ) -> Vec<f64> {
-    let rows: Vec<usize> = scene.gather(|row| row);
-    let focused: Vec<usize> = if focus.is_empty() {
-        rows.clone()
-    } else {
-        focus
-            .iter()
-            .flat_map(|range| rows[range.clone()].iter().copied())
-            .collect()
-    };
-    if let Some(scores) = scores
-        .filter(|scores| !scores.contributions.is_empty() && scores.channels == series.channels)
-    {
-        return column_sums(
-            focused
-                .iter()
-                .map(|row| &scores.contributions[row * series.width()..]),
-            series.width(),
-            |_, value| value,
-        );
+    let width = series.width();
+    let rows = scene.gather(|row| row);
+    let mut focused = Vec::new();
+    for range in focus {
+        focused.extend(&rows[range.clone()]);
     }
-    let row_values = |row: &usize| &series.values[row * series.width()..];
+    if focus.is_empty() {
+        focused.clone_from(&rows);
+    }
+    if let Some(scores) = scores
+        && !scores.contributions.is_empty()
+        && scores.channels == series.channels
+    {
+        return column_sums(&scores.contributions, width, &focused, |_, value| value);
+    }
     let count = rows.len().max(1) as f64;
-    let means: Vec<f64> = column_sums(rows.iter().map(row_values), series.width(), |_, value| {
-        value
-    })
-    .iter()
-    .map(|sum| sum / count)
-    .collect();
-    let squares = column_sums(
-        rows.iter().map(row_values),
-        series.width(),
-        |column, value| (value - means[column]).powi(2),
-    );
-    let away = column_sums(
-        focused.iter().map(row_values),
-        series.width(),
-        |column, value| (value - means[column]).abs(),
-    );
-    away.iter()
-        .zip(&squares)
-        .map(|(away, squares)| {
-            if *squares > 0.0 {
-                away / (squares / count).sqrt()
-            } else {
-                0.0
-            }
-        })
-        .collect()
+    let mut means = column_sums(&series.values, width, &rows, |_, value| value);
+    for mean in &mut means {
+        *mean /= count;
+    }
+    let squares = column_sums(&series.values, width, &rows, |column, value| {
+        (value - means[column]).powi(2)
+    });
+    let mut away = column_sums(&series.values, width, &focused, |column, value| {
+        (value - means[column]).abs()
+    });
+    for (away, squares) in away.iter_mut().zip(squares) {
+        // A channel that never moves has nothing to say.
+        *away = if squares > 0.0 {
+            *away / (squares / count).sqrt()
+        } else {
+            0.0
+        };
+    }
+    away
 }
 
-fn column_sums<'a>(
-    rows: impl Iterator<Item = &'a [f32]>,
+/// Sums over some rows of `values`, `[rows, width]`.
+fn column_sums(
+    values: &[f32],
     width: usize,
+    rows: &[usize],
     term: impl Fn(usize, f64) -> f64,
 ) -> Vec<f64> {
     let mut sums = vec![0.0; width];
     for row in rows {
-        for (column, (sum, value)) in sums.iter_mut().zip(row).enumerate() {
-            *sum += term(column, f64::from(*value));
+        let row = &values[row * width..(row + 1) * width];
+        for (column, value) in row.iter().enumerate() {
+            sums[column] += term(column, f64::from(*value));
         }
     }
     sums

@@ -121,7 +121,7 @@ fn a_folder_per_entity_with_overview_and_events() {
 
 /// As scores of images are: a row each, with names that begin with their class.
 #[test]
-fn samples_share_a_picture() {
+fn samples_share_a_plot() {
     let sample = |row: usize| {
         let name = format!("{}/{row}", ["shift", "calm"][row % 2]);
         Segment::new(Split::Test, name, row..row + 1).labelled(true)
@@ -163,7 +163,7 @@ fn same_bits_whatever_the_thread_count() {
 }
 
 #[test]
-fn svg_holds_threshold_figures_and_the_channel_that_matters() {
+fn svg_holds_threshold_metrics_and_the_channel_that_matters() {
     let files = run(r#"{"format": "svg", "channels": 1}"#, all()).unwrap();
     let text = |path: &str| {
         let entry = files

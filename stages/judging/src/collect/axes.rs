@@ -4,15 +4,15 @@ use super::{Cell, Row};
 
 /// `machine=machine-2-1,seed=1` as axes and values; a name without `=` stands on the axis `instance`.
 pub fn axes_of(name: &str) -> Row {
-    let pair = |part: &str| {
+    let mut axes = Row::new();
+    for part in parts_of(name) {
+        if part.trim().is_empty() {
+            continue;
+        }
         let (axis, value) = part.split_once('=').unwrap_or(("instance", part));
-        (axis.trim().to_owned(), cell_of_text(value.trim()))
-    };
-    parts_of(name)
-        .into_iter()
-        .filter(|part| !part.trim().is_empty())
-        .map(pair)
-        .collect()
+        axes.insert(axis.trim().to_owned(), cell_of_text(value.trim()));
+    }
+    axes
 }
 
 /// The parts of a name between its commas. A comma inside brackets or quotes belongs to a value that is a list or a map.
@@ -35,7 +35,7 @@ fn parts_of(name: &str) -> Vec<&str> {
         }
     }
     parts.push(&name[start..]);
-    // Text with a bracket that nothing closes is no list.
+    // Text with a bracket that nothing closes is not a list.
     if depth == 0 && !quoted {
         parts
     } else {
@@ -44,23 +44,18 @@ fn parts_of(name: &str) -> Vec<&str> {
 }
 
 fn cell_of_text(text: &str) -> Cell {
-    let number = || {
-        text.parse::<f64>()
-            .ok()
-            .filter(|number| number.is_finite())
-            .map(Cell::Real)
-    };
     // Text such as 007 stays text.
-    let integer = text
-        .parse::<i64>()
-        .ok()
-        .filter(|number| number.to_string() == text)
-        .map(Cell::Integer);
+    if let Ok(integer) = text.parse::<i64>()
+        && integer.to_string() == text
+    {
+        return Cell::Integer(integer);
+    }
     let looks_like_number =
         text.contains(['.', 'e']) && !text.starts_with(['+', '.', 'e', 'i', 'n']);
-    integer
-        .or_else(|| number().filter(|_| looks_like_number))
-        .unwrap_or_else(|| Cell::Text(text.to_owned()))
+    match text.parse::<f64>() {
+        Ok(number) if looks_like_number && number.is_finite() => Cell::Real(number),
+        _ => Cell::Text(text.to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -1,79 +1,53 @@
-//! Rows of a gathered table that share the values of some axes become one row of means; rows are ranked by a figure.
+//! Rows of a gathered table that share the values of some axes become one row of means; rows are ranked by a metric.
 
 use indexmap::IndexMap;
 
-use super::{Cell, GatheredTable, mean_and_deviation, real};
+use super::{Cell, Cells, GatheredTable, listed, mean_and_deviation};
 use contract::Trouble;
-use contract::artifact::{Direction, Metric};
 
 /// A row for every combination of the values of these axes, in the order of first appearance: how many instances it is
-/// the mean of, and mean and sample standard deviation of each figure, over the instances where it is defined.
+/// the mean of, and mean and sample standard deviation of each metric, over the instances where it is defined.
 ///
 /// # Errors
 /// If one of the axes is not there.
 pub fn group(table: &GatheredTable, by: &[String]) -> Result<GatheredTable, Trouble> {
     for axis in by {
         if !table.columns.contains_key(axis) {
-            let known = table
-                .axes
-                .iter()
-                .map(|axis| format!("`{axis}`"))
-                .collect::<Vec<_>>()
-                .join(", ");
-            return Err(Trouble::new(format!(
-                "`by` names `{axis}`, which the instances do not have"
-            ))
-            .hint(format!("their axes are {known}")));
+            let message = format!("`by` names `{axis}`, which the instances do not have");
+            let known = listed(table.axes.iter());
+            return Err(Trouble::new(message).hint(format!("their axes are {known}")));
         }
     }
-    let keys: Vec<Vec<Option<Cell>>> = (0..table.rows())
-        .map(|row| {
-            by.iter()
-                .map(|axis| table.columns[axis][row].clone())
-                .collect()
-        })
-        .collect();
-    let mut groups: Vec<(Vec<Option<Cell>>, Vec<usize>)> = Vec::new();
-    for (row, key) in keys.into_iter().enumerate() {
+    // Of each group, the values of the axes and the rows.
+    let mut groups: Vec<(Vec<&Option<Cell>>, Vec<usize>)> = Vec::new();
+    for row in 0..table.rows() {
+        let key = by.iter().map(|axis| &table.columns[axis][row]).collect();
         match groups.iter_mut().find(|(known, _)| *known == key) {
             Some((_, rows)) => rows.push(row),
             None => groups.push((key, vec![row])),
         }
     }
-    let mut columns: IndexMap<String, Vec<Option<Cell>>> = IndexMap::new();
+    let mut columns: IndexMap<String, Cells> = IndexMap::new();
     for (index, axis) in by.iter().enumerate() {
-        columns.insert(
-            axis.clone(),
-            groups.iter().map(|(key, _)| key[index].clone()).collect(),
-        );
+        let values = groups.iter().map(|(key, _)| key[index].clone());
+        columns.insert(axis.clone(), values.collect());
     }
-    let counts = groups
-        .iter()
-        .map(|(_, rows)| Some(Cell::Integer(rows.len() as i64)));
+    let counts = groups.iter().map(|(_, rows)| rows.len() as i64);
+    let counts = counts.map(|count| Some(Cell::Integer(count)));
     columns.insert("instances".to_owned(), counts.collect());
-    for (name, cells) in table.figures().filter(|(name, _)| !by.contains(name)) {
-        let statistics: Vec<(Option<f64>, Option<f64>)> = groups
-            .iter()
-            .map(|(_, rows)| {
-                mean_and_deviation(
-                    &rows
-                        .iter()
-                        .filter_map(|row| real(cells[*row].as_ref()?))
-                        .collect::<Vec<_>>(),
-                )
-            })
-            .collect();
-        columns.insert(
-            name.clone(),
-            statistics
-                .iter()
-                .map(|(mean, _)| mean.map(Cell::Real))
-                .collect(),
-        );
-        let deviations = statistics
-            .iter()
-            .map(|(_, deviation)| deviation.map(Cell::Real))
-            .collect();
+    for (name, cells) in table.metrics() {
+        if by.contains(name) {
+            continue;
+        }
+        let (mut means, mut deviations) = (Cells::new(), Cells::new());
+        for (_, rows) in &groups {
+            let known = rows.iter().filter_map(|row| cells[*row].as_ref());
+            let values: Vec<f64> = known.filter_map(Cell::real).collect();
+            let (mean, deviation) = mean_and_deviation(&values);
+            means.push(mean.map(Cell::Real));
+            deviations.push(deviation.map(Cell::Real));
+        }
+        columns.insert(name.clone(), means);
         columns.insert(format!("{name}_std"), deviations);
     }
     Ok(GatheredTable {
@@ -82,44 +56,35 @@ pub fn group(table: &GatheredTable, by: &[String]) -> Result<GatheredTable, Trou
     })
 }
 
-/// The same rows, the best first by a figure, with their rank in a first column. Rows without the figure come last.
+/// The same rows, the best first by a metric, with their rank in a first column. Rows without a value come last.
 ///
 /// # Errors
-/// If there is no such figure.
+/// If there is no such metric.
 pub fn rank(
     table: &GatheredTable,
-    figure: &str,
-    known: &IndexMap<String, Metric>,
+    metric: &str,
+    lower_is_better: bool,
 ) -> Result<GatheredTable, Trouble> {
-    let Some((_, cells)) = table.figures().find(|(name, _)| *name == figure) else {
-        let figures = table
-            .figures()
-            .map(|(name, _)| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        return Err(Trouble::new(format!(
-            "`rank` names `{figure}`, which is not a metric of the instances"
-        ))
-        .hint(format!("there are {figures}")));
+    let metrics = table.metrics();
+    let Some((_, cells)) = metrics.iter().find(|(name, _)| *name == metric) else {
+        let message = format!("`rank` names `{metric}`, which is not a metric of the instances");
+        let known = listed(metrics.iter().map(|(name, _)| *name));
+        return Err(Trouble::new(message).hint(format!("there are {known}")));
     };
-    let lower = known
-        .get(figure)
-        .is_some_and(|metric| metric.direction == Direction::Lower);
-    let value = |row: usize| cells[row].as_ref().and_then(real);
+    let value = |row: usize| cells[row].as_ref().and_then(Cell::real);
     let mut order: Vec<usize> = (0..table.rows()).collect();
+    // Stable: equal rows keep their order.
     order.sort_by(|one, other| match (value(*one), value(*other)) {
-        (Some(one), Some(other)) if lower => one.total_cmp(&other),
+        (Some(one), Some(other)) if lower_is_better => one.total_cmp(&other),
         (Some(one), Some(other)) => other.total_cmp(&one),
         (one, other) => other.is_some().cmp(&one.is_some()),
     });
-    let mut columns: IndexMap<String, Vec<Option<Cell>>> = IndexMap::new();
+    let mut columns: IndexMap<String, Cells> = IndexMap::new();
     let ranks = (1..=table.rows()).map(|rank| Some(Cell::Integer(rank as i64)));
     columns.insert("rank".to_owned(), ranks.collect());
     for (name, cells) in &table.columns {
-        columns.insert(
-            name.clone(),
-            order.iter().map(|row| cells[*row].clone()).collect(),
-        );
+        let sorted = order.iter().map(|row| cells[*row].clone());
+        columns.insert(name.clone(), sorted.collect());
     }
     let mut axes = table.axes.clone();
     axes.insert("rank".to_owned());

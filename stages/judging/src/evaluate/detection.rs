@@ -1,17 +1,15 @@
-//! Judging anomaly scores: the rows that have labels, the threshold, and the figures.
+//! Judging anomaly scores: the rows that have labels, the threshold, and the metrics.
 
 use std::ops::Range;
-
-use rayon::prelude::*;
 
 use crate::metrics::{self, Case, Subject};
 use crate::thresholds::{Basis, Source, ThresholdChoice};
 use contract::artifact::{Direction, Metric, Metrics, Scores, Segment, Split};
 use contract::{StageContext, Trouble};
 
-use super::Params;
+use super::{Params, none_of_split};
 
-/// The threshold and the figures of one split.
+/// The threshold and the metrics of one split.
 pub fn judge(
     params: &Params,
     scores: &Scores,
@@ -24,38 +22,27 @@ pub fn judge(
     let case = judged_case(scores, params.on, context)?;
     if case.events.is_empty() {
         context.host.note(&format!(
-            "no row of split `{}` is labelled as an anomaly: most figures are undefined",
+            "no row of split `{}` is labelled as an anomaly: most metrics are undefined",
             params.on
         ));
     }
     let (threshold, case) = apply_threshold(threshold, scores, case)?;
     context.check_cancelled()?;
     let choices = params.choices(Subject::Detection);
-    let figures = choices
-        .par_iter()
-        .map(|choice| metrics::evaluate(choice, &case, threshold.oracle));
-    let figures = figures
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Trouble::new)?;
-    Ok(Metrics {
-        entries: std::iter::once(threshold).chain(figures).collect(),
-    })
+    let mut entries = metrics::evaluate_all(&choices, &case, threshold.oracle)?;
+    entries.insert(0, threshold);
+    Ok(Metrics { entries })
 }
 
 /// The labelled rows of a split, segment after segment.
 fn judged_case(scores: &Scores, split: Split, context: &StageContext<'_>) -> Result<Case, Trouble> {
-    let segments: Vec<&Segment> = scores
-        .of_split(split)
-        .filter(|segment| !segment.rows.is_empty())
-        .collect();
+    let mut segments: Vec<&Segment> = scores.of_split(split).collect();
+    segments.retain(|segment| !segment.rows.is_empty());
     if segments.is_empty() {
         return Err(no_rows(scores, &[split], "judged"));
     }
-    let labelled: Vec<&Segment> = segments
-        .iter()
-        .copied()
-        .filter(|segment| segment.labelled && !scores.labels.is_empty())
-        .collect();
+    let mut labelled = segments.clone();
+    labelled.retain(|segment| segment.labelled && !scores.labels.is_empty());
     if labelled.is_empty() {
         return Err(Trouble::new(format!("the rows of split `{split}` have no labels to judge by"))
             .hint("judge a split with labels (`on: …`), or ingest a data set that has some; scores alone can be drawn by `render-plots`"));
@@ -70,22 +57,16 @@ fn judged_case(scores: &Scores, split: Split, context: &StageContext<'_>) -> Res
     for segment in labelled {
         let start = values.len();
         extend_finite(&mut values, scores, segment)?;
-        labels.extend(
-            scores.labels[segment.rows.clone()]
-                .iter()
-                .map(|label| *label != 0),
-        );
+        let of_segment = &scores.labels[segment.rows.clone()];
+        labels.extend(of_segment.iter().map(|label| *label != 0));
         stretches.push(start..values.len());
     }
     Case::new(values, labels, stretches).map_err(Trouble::new)
 }
 
 fn extend_finite(values: &mut Vec<f64>, scores: &Scores, segment: &Segment) -> Result<(), Trouble> {
-    for (row, score) in segment
-        .rows
-        .clone()
-        .zip(&scores.scores[segment.rows.clone()])
-    {
+    for row in segment.rows.clone() {
+        let score = scores.scores[row];
         if !score.is_finite() {
             let message = format!(
                 "the score of row {row} (split `{}`, {}, row {} of its segment) is {score}, not a finite number",
@@ -96,40 +77,21 @@ fn extend_finite(values: &mut Vec<f64>, scores: &Scores, segment: &Segment) -> R
             return Err(Trouble::new(message)
                 .hint("the model has probably diverged: look at its training log, or lower its learning rate"));
         }
-        values.push(f64::from(*score));
+        values.push(f64::from(score));
     }
     Ok(())
 }
 
-fn no_rows(scores: &Scores, wanted: &[Split], purpose: &str) -> Trouble {
-    let list = |splits: &[Split]| {
-        splits
-            .iter()
-            .map(|split| format!("`{split}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let present: Vec<Split> = Split::ALL
-        .into_iter()
-        .filter(|split| {
-            scores
-                .of_split(*split)
-                .any(|segment| !segment.rows.is_empty())
-        })
-        .collect();
-    let hint = if present.is_empty() {
-        "the scores have no rows at all".to_owned()
-    } else {
-        format!("there are scores of {}", list(&present))
-    };
-    Trouble::new(format!(
-        "no scores of split {} to be {purpose}",
-        list(wanted)
-    ))
-    .hint(hint)
+fn has_rows(scores: &Scores, split: Split) -> bool {
+    let mut segments = scores.of_split(split);
+    segments.any(|segment| !segment.rows.is_empty())
 }
 
-/// Chooses the threshold; gives it as a figure, and the case with its alarms.
+fn no_rows(scores: &Scores, wanted: &[Split], purpose: &str) -> Trouble {
+    none_of_split("scores", wanted, purpose, |split| has_rows(scores, split))
+}
+
+/// Chooses the threshold; gives it as a metric, and the case with its alarms.
 fn apply_threshold(
     choice: &ThresholdChoice,
     scores: &Scores,
@@ -146,33 +108,26 @@ fn apply_threshold(
         case: &case,
     };
     let chosen = choice.choose(&source)?;
-    let names = learned
-        .splits
-        .iter()
-        .map(Split::to_string)
-        .collect::<Vec<_>>()
-        .join(" and ");
-    let metric = Metric {
-        // A threshold that adapts must not be taken for one that all rows are held against.
-        name: if chosen.by_row.is_some() {
-            "threshold_at_start"
-        } else {
-            "threshold"
+    let mut caveat = chosen.how;
+    if !learned.splits.is_empty() {
+        let names: Vec<String> = learned.splits.iter().map(Split::to_string).collect();
+        caveat = format!("from the scores of {}: {caveat}", names.join(" and "));
+    }
+    // A threshold that adapts must not be taken for one that all rows are held against.
+    let (name, case) = match chosen.by_row {
+        None => ("threshold", case.at(chosen.value)),
+        Some(thresholds) => {
+            let case = case.at_each(chosen.value, &thresholds);
+            ("threshold_at_start", case)
         }
-        .to_owned(),
+    };
+    let metric = Metric {
+        name: name.to_owned(),
         value: Some(chosen.value),
         direction: Direction::Neither,
         oracle: basis == Basis::JudgedLabels,
         inflating: false,
-        caveat: if names.is_empty() {
-            chosen.how
-        } else {
-            format!("from the scores of {names}: {}", chosen.how)
-        },
-    };
-    let case = match chosen.by_row {
-        None => case.at(chosen.value),
-        Some(thresholds) => case.at_each(chosen.value, &thresholds),
+        caveat,
     };
     Ok((metric, case))
 }
@@ -188,35 +143,25 @@ struct LearnedFrom {
 
 /// The scores of these splits; if none is named, of calibration, or else of train.
 fn threshold_scores(scores: &Scores, splits: &[Split]) -> Result<LearnedFrom, Trouble> {
-    let has_rows = |split: &Split| {
-        scores
-            .of_split(*split)
-            .any(|segment| !segment.rows.is_empty())
-    };
-    let over = if splits.is_empty() {
+    let mut over = splits.to_vec();
+    if splits.is_empty() {
         let fallback = [Split::Calibration, Split::Train];
-        let first = fallback
-            .into_iter()
-            .find(has_rows)
-            .ok_or_else(|| no_rows(scores, &fallback, "learned from"))?;
-        vec![first]
-    } else if let Some(missing) = splits.iter().find(|split| !has_rows(split)) {
-        return Err(no_rows(scores, &[*missing], "learned from"));
-    } else {
-        splits.to_vec()
-    };
-    let mut learned = LearnedFrom {
-        splits: over,
-        ..LearnedFrom::default()
-    };
-    for segment in learned
-        .splits
-        .iter()
-        .flat_map(|split| scores.of_split(*split))
-    {
-        let start = learned.scores.len();
-        extend_finite(&mut learned.scores, scores, segment)?;
-        learned.stretches.push(start..learned.scores.len());
+        over.extend(fallback.into_iter().find(|split| has_rows(scores, *split)));
+        if over.is_empty() {
+            return Err(no_rows(scores, &fallback, "learned from"));
+        }
+    }
+    let mut learned = LearnedFrom::default();
+    for split in over {
+        if !has_rows(scores, split) {
+            return Err(no_rows(scores, &[split], "learned from"));
+        }
+        for segment in scores.of_split(split) {
+            let start = learned.scores.len();
+            extend_finite(&mut learned.scores, scores, segment)?;
+            learned.stretches.push(start..learned.scores.len());
+        }
+        learned.splits.push(split);
     }
     Ok(learned)
 }

@@ -1,12 +1,12 @@
-//! Judging forecasts: the figures of all windows of a split, of each step and of each channel.
+//! Judging forecasts: the metrics of all windows of a split, of each step and of each channel.
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::Params;
+use super::{Params, none_of_split};
 use crate::metrics::{self, ForecastCase, MetricChoice, Subject};
-use contract::artifact::{Column, Forecasts, Metrics, Split, Table};
+use contract::artifact::{Column, Forecasts, Metric, Metrics, Table};
 use contract::{Outputs, StageContext, Trouble};
 
 /// The outputs `metrics`, `by_step` and `by_channel`.
@@ -15,8 +15,14 @@ pub fn judge(
     forecasts: Arc<Forecasts>,
     context: &StageContext<'_>,
 ) -> Result<Outputs, Trouble> {
-    if forecasts.of_split(params.on).next().is_none() {
-        return Err(no_windows(&forecasts, params.on));
+    let has_windows = |split| forecasts.of_split(split).next().is_some();
+    if !has_windows(params.on) {
+        return Err(none_of_split(
+            "forecasts",
+            &[params.on],
+            "judged",
+            has_windows,
+        ));
     }
     let case = ForecastCase::new(forecasts, params.on).map_err(|reason| {
         let hint =
@@ -24,89 +30,56 @@ pub fn judge(
         Trouble::new(reason).hint(hint)
     })?;
     let choices = params.choices(Subject::Forecast);
-    let entries = choices
-        .iter()
-        .map(|choice| metrics::evaluate(choice, &case, false));
-    let entries = entries
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Trouble::new)?;
+    let entries = metrics::evaluate_all(&choices, &case, false)?;
     context.check_cancelled()?;
-    let steps: Vec<usize> = case.steps().collect();
-    let by_step = figures(&choices, steps.par_iter().map(|step| case.at_step(*step)))?;
-    context.check_cancelled()?;
-    let by_channel = figures(
+    let by_step = by_part(
         &choices,
-        case.channels()
-            .into_par_iter()
-            .map(|channel| case.of_channel(channel)),
+        case.steps().map(|step| case.at_step(step)).collect(),
     )?;
-    let numbers: Vec<i64> = steps.iter().map(|step| *step as i64).collect();
-    let names: Vec<String> = case
-        .channels()
+    context.check_cancelled()?;
+    let channels = case.channels();
+    let by_channel = by_part(
+        &choices,
+        channels
+            .clone()
+            .map(|channel| case.of_channel(channel))
+            .collect(),
+    )?;
+    let steps: Vec<i64> = case.steps().map(|step| step as i64).collect();
+    let channels: Vec<String> = channels
         .map(|channel| case.channel_name(channel).to_owned())
         .collect();
     Ok(Outputs::one("metrics", Metrics { entries })
-        .with(
-            "by_step",
-            table(&choices, ("step", numbers.into()), &by_step)?,
-        )
+        .with("by_step", table("step", steps.into(), &choices, &by_step)?)
         .with(
             "by_channel",
-            table(&choices, ("channel", names.into()), &by_channel)?,
+            table("channel", channels.into(), &choices, &by_channel)?,
         ))
 }
 
-/// The figures of each case, in the order of the choices.
-fn figures(
+/// The metrics of each part of a case, in the order of the choices.
+fn by_part(
     choices: &[MetricChoice],
-    cases: impl IndexedParallelIterator<Item = ForecastCase>,
-) -> Result<Vec<Vec<Option<f64>>>, Trouble> {
-    let of_case = |case: ForecastCase| {
-        let value = |choice| metrics::evaluate(choice, &case, false).map(|metric| metric.value);
-        choices
-            .iter()
-            .map(value)
-            .collect::<Result<Vec<_>, String>>()
-    };
-    cases
-        .map(of_case)
-        .collect::<Result<_, _>>()
-        .map_err(Trouble::new)
+    parts: Vec<ForecastCase>,
+) -> Result<Vec<Vec<Metric>>, Trouble> {
+    let parts = parts.par_iter();
+    parts
+        .map(|part| metrics::evaluate_all(choices, part, false))
+        .collect()
 }
 
-/// A row per case, a column per figure.
+/// A row per part, a column per metric.
 fn table(
+    first: &str,
+    parts: Column,
     choices: &[MetricChoice],
-    first: (&str, Column),
-    rows: &[Vec<Option<f64>>],
+    rows: &[Vec<Metric>],
 ) -> Result<Table, Trouble> {
     let labels: Vec<String> = choices.iter().map(metrics::label).collect();
-    let column = |(index, label): (usize, &'_ String)| {
-        (
-            label.clone(),
-            Column::Reals(rows.iter().map(|row| row[index]).collect()),
-        )
-    };
-    let columns: Vec<(String, Column)> = labels.iter().enumerate().map(column).collect();
-    let columns = columns
-        .iter()
-        .map(|(label, column)| (label.as_str(), column.clone()));
-    Table::new(std::iter::once(first).chain(columns).collect())
-        .map_err(|error| Trouble::new(format!("the table of figures could not be made: {error}")))
-}
-
-fn no_windows(forecasts: &Forecasts, split: Split) -> Trouble {
-    let present = Split::ALL
-        .into_iter()
-        .filter(|split| forecasts.of_split(*split).next().is_some());
-    let present: Vec<String> = present.map(|split| format!("`{split}`")).collect();
-    let hint = if present.is_empty() {
-        "there are no windows at all".to_owned()
-    } else {
-        format!("there are windows of {}", present.join(", "))
-    };
-    Trouble::new(format!(
-        "there are no forecasts of split `{split}` to be judged"
-    ))
-    .hint(hint)
+    let mut columns = vec![(first, parts)];
+    for (index, label) in labels.iter().enumerate() {
+        let values = rows.iter().map(|row| row[index].value).collect();
+        columns.push((label, Column::Reals(values)));
+    }
+    Ok(Table::new(columns)?)
 }

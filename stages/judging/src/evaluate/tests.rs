@@ -73,7 +73,7 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
-fn threshold_from_training_scores_and_default_figures() {
+fn threshold_from_training_scores_and_default_metrics() {
     let metrics = run(
         scores(),
         json(r#"{"threshold": {"kind": "quantile", "anomaly_ratio": 50}}"#),
@@ -103,7 +103,7 @@ fn threshold_from_training_scores_and_default_figures() {
 }
 
 #[test]
-fn an_oracle_is_called_one_in_every_figure_at_the_threshold() {
+fn an_oracle_is_called_one_in_every_metric_at_the_threshold() {
     let parameters = json(
         r#"{"threshold": {"kind": "best-f1"}, "metrics": ["f1", "best_f1", {"kind": "pa_k_f1", "k": 50}, "roc_auc"]}"#,
     );
@@ -176,7 +176,7 @@ fn says_what_is_wrong() {
 }
 
 #[test]
-fn undefined_figures_are_absent() {
+fn undefined_metrics_are_absent() {
     let mut normal = scores();
     normal.labels.fill(0);
     let metrics = run(

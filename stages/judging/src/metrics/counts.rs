@@ -86,6 +86,11 @@ pub fn harmonic(precision: f64, recall: f64) -> f64 {
     }
 }
 
+/// `None` without values.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
 //! Metrics, one file each, and the table that names them in a pipeline's `metrics` list. A folder for each kind of result.
-//! They see results and truth, never a model; what they say about a figure travels with it.
+//! They see results and truth, never a model; what they say about a value travels with it.
 
 mod classification;
 mod counts;
@@ -9,12 +9,12 @@ mod forecast;
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-pub use classification::{ClassFigures, ClassificationCase};
+pub use classification::ClassificationCase;
 #[cfg(test)]
 pub use detection::golden;
 pub use detection::{Case, events_of};
@@ -23,7 +23,7 @@ pub use evidence::{Evidence, Judged, Subject};
 pub use forecast::{ForecastCase, seasonal_naive_error};
 
 use contract::artifact::{Direction, Metric};
-use contract::{Choice, Entry, Holds, Table, Tabled};
+use contract::{Choice, Entry, Holds, Table, Tabled, Trouble};
 
 /// One metric: what it is called, how to read it, and how it is computed.
 pub trait MetricKind: 'static {
@@ -45,7 +45,7 @@ pub trait MetricKind: 'static {
     /// Whether the value depends on the threshold.
     const AT_THRESHOLD: bool = false;
 
-    /// The figure, or `None` where it is undefined for this case.
+    /// The value, or `None` where it is undefined for this case.
     fn value(params: &Self::Params, case: &Self::Judged) -> Option<f64>;
 }
 
@@ -70,7 +70,7 @@ pub trait AnyMetric: Send + Sync {
     /// How to read it, for each subject that it judges.
     fn readings(&self) -> Vec<Reading>;
 
-    /// The figure; `None` if it is undefined, or judges something else.
+    /// The value; `None` if it is undefined, or judges something else.
     fn value(&self, evidence: Evidence<'_>) -> Option<f64>;
 }
 
@@ -128,6 +128,9 @@ where
     type Params = NoParams;
     const NAME: &'static str = {
         assert!(same(A::NAME, B::NAME), "both have one name");
+        // `collect` ranks by the name, and so by one direction.
+        let alike = A::DIRECTION as u8 == B::DIRECTION as u8;
+        assert!(alike, "both have one direction");
         A::NAME
     };
     const DOC: &'static str = A::DOC;
@@ -158,54 +161,18 @@ impl Tabled for dyn AnyMetric {
 static METRICS: Table<dyn AnyMetric> = Table::new(
     "metric",
     &[
-        Entry::of::<detection::precision::Precision>(),
-        Entry::of::<detection::recall::Recall>(),
-        Entry::of::<detection::f1::F1>(),
-        Entry::of::<Both<detection::accuracy::Accuracy, classification::accuracy::Accuracy>>(),
-        Entry::of::<detection::precision_point_adjusted::PrecisionPointAdjusted>(),
-        Entry::of::<detection::recall_point_adjusted::RecallPointAdjusted>(),
-        Entry::of::<detection::f1_point_adjusted::F1PointAdjusted>(),
-        Entry::of::<detection::pa_k_f1::PaKF1>(),
-        Entry::of::<detection::pa_k_auc::PaKAuc>(),
-        Entry::of::<detection::best_f1::BestF1>(),
-        Entry::of::<detection::best_f1_point_adjusted::BestF1PointAdjusted>(),
-        Entry::of::<detection::detection_latency::DetectionLatency>(),
-        Entry::of::<detection::event_f1::EventF1>(),
-        Entry::of::<detection::range_f1::RangeF1>(),
-        Entry::of::<detection::affiliation_precision::AffiliationPrecision>(),
-        Entry::of::<detection::affiliation_recall::AffiliationRecall>(),
-        Entry::of::<detection::affiliation_f1::AffiliationF1>(),
-        Entry::of::<detection::roc_auc::RocAuc>(),
-        Entry::of::<detection::average_precision::AveragePrecision>(),
-        Entry::of::<detection::range_auc_roc::RangeAucRoc>(),
-        Entry::of::<detection::range_auc_pr::RangeAucPr>(),
-        Entry::of::<detection::vus_roc::VusRoc>(),
-        Entry::of::<detection::vus_pr::VusPr>(),
-        Entry::of::<forecast::mse::Mse>(),
-        Entry::of::<forecast::mae::Mae>(),
-        Entry::of::<forecast::rmse::Rmse>(),
-        Entry::of::<forecast::mape::Mape>(),
-        Entry::of::<forecast::mspe::Mspe>(),
-        Entry::of::<forecast::rse::Rse>(),
-        Entry::of::<forecast::corr::Corr>(),
-        Entry::of::<forecast::mase::Mase>(),
-        Entry::of::<classification::balanced_accuracy::BalancedAccuracy>(),
-        Entry::of::<classification::precision_macro::PrecisionMacro>(),
-        Entry::of::<classification::recall_macro::RecallMacro>(),
-        Entry::of::<classification::f1_macro::F1Macro>(),
-        Entry::of::<classification::precision_micro::PrecisionMicro>(),
-        Entry::of::<classification::recall_micro::RecallMicro>(),
-        Entry::of::<classification::f1_micro::F1Micro>(),
-        Entry::of::<classification::precision_weighted::PrecisionWeighted>(),
-        Entry::of::<classification::recall_weighted::RecallWeighted>(),
-        Entry::of::<classification::f1_weighted::F1Weighted>(),
-        Entry::of::<classification::top_k_accuracy::TopKAccuracy>(),
-        Entry::of::<classification::log_loss::LogLoss>(),
-        Entry::of::<classification::brier_score::BrierScore>(),
-        Entry::of::<classification::expected_calibration_error::ExpectedCalibrationError>(),
+        detection::METRICS,
+        forecast::METRICS,
+        classification::METRICS,
+        SHARED,
     ],
 )
 .or_bare();
+
+/// Metrics that judge more than one kind of result.
+const SHARED: &[Entry<dyn AnyMetric>] = &[Entry::of::<
+    Both<detection::accuracy::Accuracy, classification::accuracy::Accuracy>,
+>()];
 
 /// A metric with its parameters, as a pipeline names it.
 pub type MetricChoice = Choice<dyn AnyMetric>;
@@ -222,16 +189,15 @@ pub fn all() -> impl Iterator<Item = MetricChoice> {
 pub fn reading(choice: &MetricChoice, subject: Subject) -> Result<Reading, String> {
     let readings = choice.readings();
     let found = readings.iter().find(|reading| reading.subject == subject);
-    found
-        .copied()
-        .ok_or_else(|| misplaced(choice, &readings, subject))
+    match found {
+        Some(reading) => Ok(*reading),
+        None => Err(misplaced(choice, &readings, subject)),
+    }
 }
 
 fn misplaced(choice: &MetricChoice, readings: &[Reading], subject: Subject) -> String {
-    let judges: Vec<&str> = readings
-        .iter()
-        .map(|reading| reading.subject.name())
-        .collect();
+    let subjects = readings.iter().map(|reading| reading.subject.name());
+    let judges: Vec<&str> = subjects.collect();
     let mut others = Vec::new();
     for other in all() {
         let readings = other.readings();
@@ -274,28 +240,30 @@ pub fn usual(subject: Subject) -> Vec<MetricChoice> {
             "log_loss",
         ],
     };
-    names
-        .iter()
-        .map(|name| MetricChoice::plain(name).expect("metrics have defaults"))
-        .collect()
+    names.iter().map(|name| plain(name)).collect()
 }
 
-/// The name under which a figure is reported: the metric's, with those parameters that differ from the default.
+/// A metric with its default parameters.
+fn plain(name: &str) -> MetricChoice {
+    // A test parses every metric without parameters.
+    MetricChoice::plain(name).expect("metrics have defaults")
+}
+
+/// The name under which a value is reported: the metric's, with those parameters that differ from the default.
 pub fn label(choice: &MetricChoice) -> String {
-    let defaults = MetricChoice::plain(choice.name()).expect("metrics have defaults");
-    let differs =
-        |(name, value): &(&String, &Value)| defaults.parameters().get(*name) != Some(*value);
-    let text = |value: &Value| match (value.as_str(), value.as_f64()) {
-        (Some(text), _) => text.to_owned(),
-        (None, Some(number)) => number.to_string(),
-        (None, None) => value.to_string(),
-    };
-    let changed: Vec<String> = choice
-        .parameters()
-        .iter()
-        .filter(differs)
-        .map(|(name, value)| format!("{name}={}", text(value)))
-        .collect();
+    let defaults = plain(choice.name());
+    let mut changed = Vec::new();
+    for (name, value) in choice.parameters() {
+        if defaults.parameters().get(name) == Some(value) {
+            continue;
+        }
+        changed.push(match (value.as_str(), value.as_f64()) {
+            (Some(text), _) => format!("{name}={text}"),
+            // 50 and 50.0 are one number and get one name.
+            (None, Some(number)) => format!("{name}={number}"),
+            (None, None) => format!("{name}={value}"),
+        });
+    }
     if changed.is_empty() {
         choice.name().to_owned()
     } else {
@@ -330,6 +298,21 @@ pub fn evaluate<'a>(
         inflating: reading.inflating,
         caveat,
     })
+}
+
+/// Computes several metrics of one case; see [`evaluate`].
+///
+/// # Errors
+/// If one of them judges something else.
+pub fn evaluate_all<'a>(
+    choices: &[MetricChoice],
+    evidence: impl Into<Evidence<'a>>,
+    oracle_threshold: bool,
+) -> Result<Vec<Metric>, Trouble> {
+    let evidence = evidence.into();
+    let metrics = choices.par_iter();
+    let metrics = metrics.map(|choice| evaluate(choice, evidence, oracle_threshold));
+    metrics.collect::<Result<_, String>>().map_err(Trouble::new)
 }
 
 #[cfg(test)]
@@ -388,7 +371,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_documented() {
         let mut names = BTreeSet::new();
-        for (entry, metric) in METRICS.entries().iter().zip(all()) {
+        for (entry, metric) in METRICS.entries().zip(all()) {
             assert!(names.insert(entry.name), "{}", entry.name);
             assert!(entry.doc.ends_with('.'), "{}", entry.name);
             let subjects = metric.readings().into_iter().map(|reading| reading.subject);

@@ -58,14 +58,11 @@ impl Threshold for Dspot {
     fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
         let (differences, mean) = calibrate(source, self.depth)?;
         let tail = Tail::calibrated(differences, self.level, self.search)?;
-        let by_row = source.case.stretches.iter().flat_map(|stretch| {
-            stream(
-                tail.clone(),
-                mean.clone(),
-                self.risk,
-                &source.case.scores[stretch.clone()],
-            )
-        });
+        let mut by_row = Vec::with_capacity(source.case.rows());
+        for stretch in &source.case.stretches {
+            let scores = &source.case.scores[stretch.clone()];
+            by_row.extend(stream(tail.clone(), mean.clone(), self.risk, scores));
+        }
         let how = format!(
             "adapts: a Pareto tail above the mean of the last {} normal scores exceeds it with probability {}",
             self.depth, self.risk
@@ -73,7 +70,7 @@ impl Threshold for Dspot {
         let value = mean.value() + tail.threshold(self.risk);
         Ok(Chosen {
             value,
-            by_row: Some(by_row.collect()),
+            by_row: Some(by_row),
             how,
         })
     }
@@ -83,11 +80,10 @@ impl Threshold for Dspot {
 fn calibrate(source: &Source<'_>, depth: usize) -> Result<(Vec<f64>, LocalMean), Trouble> {
     let mut differences = Vec::with_capacity(source.scores.len());
     let mut last = None;
-    for stretch in source
-        .stretches
-        .iter()
-        .filter(|stretch| stretch.len() > depth)
-    {
+    for stretch in source.stretches {
+        if stretch.len() <= depth {
+            continue;
+        }
         let (first, rest) = source.scores[stretch.clone()].split_at(depth);
         let mut mean = LocalMean::new(first);
         for score in rest {
@@ -96,31 +92,33 @@ fn calibrate(source: &Source<'_>, depth: usize) -> Result<(Vec<f64>, LocalMean),
         }
         last = Some(mean);
     }
-    let mean = last.ok_or_else(|| {
-        Trouble::new(format!(
-            "no segment that calibrates the threshold has more than {depth} rows"
-        ))
-        .hint("lower `depth`, or learn the threshold over more rows")
-    })?;
+    let Some(mean) = last else {
+        let message =
+            format!("no segment that calibrates the threshold has more than {depth} rows");
+        return Err(
+            Trouble::new(message).hint("lower `depth`, or learn the threshold over more rows")
+        );
+    };
     Ok((differences, mean))
 }
 
 /// The threshold that each score is held against.
 fn stream(mut tail: Tail, mut mean: LocalMean, risk: f64, scores: &[f64]) -> Vec<f64> {
     let mut above_mean = tail.threshold(risk);
-    let judge = |score: &f64| {
+    let mut thresholds = Vec::with_capacity(scores.len());
+    for score in scores {
         let local = mean.value();
-        let held_against = local + above_mean;
+        let threshold = local + above_mean;
+        thresholds.push(threshold);
         // A score above the threshold is an alarm and teaches nothing.
-        if *score <= held_against {
+        if *score <= threshold {
             if tail.take(*score - local) {
                 above_mean = tail.threshold(risk);
             }
             mean.take(*score);
         }
-        held_against
-    };
-    scores.iter().map(judge).collect()
+    }
+    thresholds
 }
 
 /// The mean of the last scores.
@@ -128,7 +126,7 @@ fn stream(mut tail: Tail, mut mean: LocalMean, risk: f64, scores: &[f64]) -> Vec
 struct LocalMean {
     scores: VecDeque<f64>,
     sum: f64,
-    /// Scores taken since the sum was made anew: running sums gather rounding errors.
+    /// Scores taken since the sum was last made from scratch: running sums gather rounding errors.
     taken: usize,
 }
 

@@ -49,23 +49,23 @@ impl Threshold for Ewma {
 
     fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
         let start = Moments::of(source.scores);
-        let by_row = source.case.stretches.iter().flat_map(|stretch| {
+        let mut by_row = Vec::with_capacity(source.case.rows());
+        for stretch in &source.case.stretches {
             let mut moments = start;
-            source.case.scores[stretch.clone()]
-                .iter()
-                .map(move |score| {
-                    let threshold = moments.threshold(self.k);
-                    moments.take(score.min(threshold), self.smoothing);
-                    threshold
-                })
-        });
+            for score in &source.case.scores[stretch.clone()] {
+                let threshold = moments.threshold(self.k);
+                // An anomaly must not lift the threshold for what follows it.
+                moments.take(score.min(threshold), self.smoothing);
+                by_row.push(threshold);
+            }
+        }
         let how = format!(
             "adapts: mean plus {} standard deviations, the newest score weighted {}",
             self.k, self.smoothing
         );
         Ok(Chosen {
             value: start.threshold(self.k),
-            by_row: Some(by_row.collect()),
+            by_row: Some(by_row),
             how,
         })
     }
@@ -81,18 +81,16 @@ struct Moments {
 impl Moments {
     fn of(scores: &[f64]) -> Self {
         let count = scores.len() as f64;
-        let second = scores.iter().map(|score| score * score).sum::<f64>() / count;
+        let squares = scores.iter().map(|score| score * score);
         Self {
             mean: scores.iter().sum::<f64>() / count,
-            second,
+            second: squares.sum::<f64>() / count,
         }
     }
 
     fn threshold(self, k: f64) -> f64 {
-        self.mean
-            + k * (self.second - self.mean * self.mean)
-                .max(SMALLEST_VARIANCE)
-                .sqrt()
+        let variance = (self.second - self.mean * self.mean).max(SMALLEST_VARIANCE);
+        self.mean + k * variance.sqrt()
     }
 
     fn take(&mut self, score: f64, weight: f64) {

@@ -34,12 +34,11 @@ impl Threshold for KSigma {
     fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
         let count = source.scores.len() as f64;
         let mean = source.scores.iter().sum::<f64>() / count;
-        let variance = source
+        let squares = source
             .scores
             .iter()
-            .map(|score| (score - mean) * (score - mean))
-            .sum::<f64>()
-            / count;
+            .map(|score| (score - mean) * (score - mean));
+        let variance = squares.sum::<f64>() / count;
         let how = format!("mean plus {} standard deviations", self.k);
         Ok(Chosen::constant(mean + self.k * variance.sqrt(), how))
     }
@@ -58,17 +57,8 @@ mod tests {
             stretches: &[],
             case: &case,
         };
-        assert_eq!(
-            KSigma::choose(
-                &KSigma {
-                    k: 2.0,
-                    over: Over::default()
-                },
-                &source
-            )
-            .unwrap()
-            .value,
-            4.0
-        );
+        let over = Over::default();
+        let chosen = KSigma { k: 2.0, over }.choose(&source).unwrap();
+        assert_eq!(chosen.value, 4.0);
     }
 }

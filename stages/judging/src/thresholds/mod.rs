@@ -1,16 +1,21 @@
 //! Ways to choose the score above which a row raises an alarm, one file each, and the table that names them.
 //! A way says which rows it looks at and whether at labels; whether that is fair is for the leakage check to judge.
 
-mod best_f1;
-mod dspot;
-mod ewma;
-mod fixed;
-mod k_sigma;
 mod peaks;
-mod pot;
-mod quantile;
-mod spot;
 mod tail;
+
+contract::entries! {
+    /// All thresholds, in the order of the documentation.
+    const ENTRIES: Entry<dyn Threshold>;
+    mod quantile: Quantile;
+    mod k_sigma: KSigma;
+    mod pot: Pot;
+    mod ewma: Ewma;
+    mod spot: Spot;
+    mod dspot: Dspot;
+    mod fixed: Fixed;
+    mod best_f1: BestF1;
+}
 
 use std::ops::Range;
 
@@ -19,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::Case;
 use contract::artifact::Split;
-use contract::{Choice, Entry, Fault, Table, Trouble};
+use contract::{Choice, Fault, Table, Trouble};
 
 /// What a threshold is learned from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +54,7 @@ pub struct Chosen {
     pub value: f64,
     /// The threshold of each judged row, if it adapts.
     pub by_row: Option<Vec<f64>>,
-    /// How it came about, in a few words.
+    /// How it was chosen, in a few words.
     pub how: String,
 }
 
@@ -89,19 +94,7 @@ pub trait Threshold: Send + Sync {
 }
 
 /// The table of thresholds for a pipeline: `threshold: {kind: quantile, anomaly_ratio: 0.5}`.
-static THRESHOLDS: Table<dyn Threshold> = Table::new(
-    "threshold",
-    &[
-        Entry::of::<quantile::Quantile>(),
-        Entry::of::<k_sigma::KSigma>(),
-        Entry::of::<pot::Pot>(),
-        Entry::of::<ewma::Ewma>(),
-        Entry::of::<spot::Spot>(),
-        Entry::of::<dspot::Dspot>(),
-        Entry::of::<fixed::Fixed>(),
-        Entry::of::<best_f1::BestF1>(),
-    ],
-);
+static THRESHOLDS: Table<dyn Threshold> = Table::new("threshold", &[ENTRIES]);
 
 contract::tabled!(dyn Threshold in THRESHOLDS);
 

@@ -24,7 +24,9 @@ impl Tail {
         }
     }
 
-    fn exponential(mean: f64, count: f64) -> Self {
+    fn exponential(excesses: &[f64]) -> Self {
+        let count = excesses.len() as f64;
+        let mean = excesses.iter().sum::<f64>() / count;
         Self {
             shape: 0.0,
             scale: mean,
@@ -32,14 +34,18 @@ impl Tail {
         }
     }
 
+    /// The likelier of two; `other` may have none, where its ratio was not a root.
+    fn likelier(self, other: Self) -> Self {
+        let is_likelier =
+            other.log_likelihood.is_finite() && other.log_likelihood > self.log_likelihood;
+        if is_likelier { other } else { self }
+    }
+
     /// The tail whose ratio of shape to scale solves the likelihood equation.
     fn at_root(ratio: f64, excesses: &[f64]) -> Self {
         let count = excesses.len() as f64;
-        let shape = excesses
-            .iter()
-            .map(|excess| libm::log1p(ratio * excess))
-            .sum::<f64>()
-            / count;
+        let logarithms = excesses.iter().map(|excess| libm::log1p(ratio * excess));
+        let shape = logarithms.sum::<f64>() / count;
         let scale = shape / ratio;
         Self {
             shape,
@@ -67,21 +73,16 @@ pub fn fit(excesses: &[f64], search: Search) -> Tail {
     let mean = excesses.iter().sum::<f64>() / count;
     let lowest = excesses.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = excesses.iter().copied().fold(0.0, f64::max);
-    let mut best = Tail::exponential(mean, count);
+    let mut best = Tail::exponential(excesses);
     let upper = 2.0 * (mean - lowest) / (lowest * lowest);
     let lower = match search {
         Search::Full => NEAREST / mean,
         Search::Siffer => 2.0 * (mean - lowest) / (mean * lowest),
     };
-    let (negative, positive) = (negative_grid(highest), positive_grid(lower, upper));
-    for ratio in roots(excesses, &negative)
-        .into_iter()
-        .chain(roots(excesses, &positive))
-    {
-        let tail = Tail::at_root(ratio, excesses);
-        if tail.log_likelihood.is_finite() && tail.log_likelihood > best.log_likelihood {
-            best = tail;
-        }
+    let mut ratios = roots(excesses, &negative_grid(highest));
+    ratios.extend(roots(excesses, &positive_grid(lower, upper)));
+    for ratio in ratios {
+        best = best.likelier(Tail::at_root(ratio, excesses));
     }
     best
 }
@@ -89,26 +90,27 @@ pub fn fit(excesses: &[f64], search: Search) -> Tail {
 /// The tail of somewhat more excesses than those that `tail` was fitted to: the root of the likelihood equation is
 /// followed, which is much faster than the search. `None` if it got lost.
 pub fn follow(tail: &Tail, excesses: &[f64]) -> Option<Tail> {
-    let count = excesses.len() as f64;
+    let exponential = Tail::exponential(excesses);
     if tail.shape == 0.0 {
-        return Some(Tail::exponential(
-            excesses.iter().sum::<f64>() / count,
-            count,
-        ));
+        return Some(exponential);
     }
     let ratio = tail.shape / tail.scale;
     let highest = excesses.iter().copied().fold(0.0, f64::max);
-    let brackets = [1.001, 1.01, 1.1].map(|reach| (ratio / reach, ratio * reach));
-    let inside = |(near, far): &(f64, f64)| near * highest > -1.0 && far * highest > -1.0;
-    let changes = |(near, far): &(f64, f64)| {
-        equation(*near, excesses).is_sign_negative() != equation(*far, excesses).is_sign_negative()
-    };
-    let (near, far) = brackets.into_iter().filter(inside).find(changes)?;
-    let followed = Tail::at_root(false_position(excesses, near, far), excesses);
-    let exponential = Tail::exponential(excesses.iter().sum::<f64>() / count, count);
-    let better =
-        followed.log_likelihood.is_finite() && followed.log_likelihood > exponential.log_likelihood;
-    Some(if better { followed } else { exponential })
+    for reach in [1.001, 1.01, 1.1] {
+        let (near, far) = (ratio / reach, ratio * reach);
+        // Below -1, the logarithm of the highest excess does not exist.
+        let is_inside = near * highest > -1.0 && far * highest > -1.0;
+        if is_inside && is_negative(near, excesses) != is_negative(far, excesses) {
+            let followed = Tail::at_root(false_position(excesses, near, far), excesses);
+            return Some(exponential.likelier(followed));
+        }
+    }
+    None
+}
+
+/// Whether the likelihood equation is negative at this ratio: a root lies where that changes.
+fn is_negative(ratio: f64, excesses: &[f64]) -> bool {
+    equation(ratio, excesses).is_sign_negative()
 }
 
 /// The root between two ratios with values of different sign (Illinois variant of the false position).
@@ -143,10 +145,12 @@ const NEAREST: f64 = 1e-5;
 /// From just above `-1 / highest` to just below 0, dense at both ends.
 fn negative_grid(highest: f64) -> Vec<f64> {
     let reach = -libm::log(NEAREST);
-    let at = |step: usize| reach - 2.0 * reach * step as f64 / GRID as f64;
-    (0..=GRID)
-        .map(|step| -1.0 / (highest * (1.0 + libm::exp(-at(step)))))
-        .collect()
+    let mut grid = Vec::with_capacity(GRID + 1);
+    for step in 0..=GRID {
+        let at = reach - 2.0 * reach * step as f64 / GRID as f64;
+        grid.push(-1.0 / (highest * (1.0 + libm::exp(-at))));
+    }
+    grid
 }
 
 /// From the lower bound to Grimshaw's upper bound, in equal ratios.
@@ -162,15 +166,17 @@ fn positive_grid(lower: f64, upper: f64) -> Vec<f64> {
 
 /// The zeros of the likelihood equation between neighbours of the grid.
 fn roots(excesses: &[f64], grid: &[f64]) -> Vec<f64> {
-    let values: Vec<f64> = grid
+    let negative: Vec<bool> = grid
         .iter()
-        .map(|ratio| equation(*ratio, excesses))
+        .map(|ratio| is_negative(*ratio, excesses))
         .collect();
-    let changes = (1..grid.len())
-        .filter(|at| values[at - 1].is_sign_negative() != values[*at].is_sign_negative());
-    changes
-        .map(|at| bisect(excesses, grid[at - 1], grid[at]))
-        .collect()
+    let mut roots = Vec::new();
+    for at in 1..grid.len() {
+        if negative[at - 1] != negative[at] {
+            roots.push(bisect(excesses, grid[at - 1], grid[at]));
+        }
+    }
+    roots
 }
 
 /// `u(x) v(x) - 1` with `u` the mean of `1 / (1 + x y)` and `v = 1 +` the mean of `log(1 + x y)`.
@@ -185,10 +191,10 @@ fn equation(ratio: f64, excesses: &[f64]) -> f64 {
 }
 
 fn bisect(excesses: &[f64], mut low: f64, mut high: f64) -> f64 {
-    let negative_at_low = equation(low, excesses).is_sign_negative();
+    let negative_at_low = is_negative(low, excesses);
     for _ in 0..80 {
         let middle = f64::midpoint(low, high);
-        if equation(middle, excesses).is_sign_negative() == negative_at_low {
+        if is_negative(middle, excesses) == negative_at_low {
             low = middle;
         } else {
             high = middle;

@@ -14,17 +14,24 @@ pub struct Pot {
     /// The probability that a normal score exceeds the threshold.
     #[serde(default = "tail::default_risk")]
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
-    risk: f64,
+    pub(super) risk: f64,
     /// The share of scores that the tail is fitted to.
     #[serde(default = "tail::default_level")]
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
-    level: f64,
+    pub(super) level: f64,
     /// Where the tail's shape is searched.
     #[serde(default)]
-    search: peaks::Search,
+    pub(super) search: peaks::Search,
     /// The splits whose scores count; by default calibration, or train where there is no calibration.
     #[serde(default)]
-    over: Over,
+    pub(super) over: Over,
+}
+
+impl Pot {
+    /// The tail of the scores that it is learned from.
+    pub(super) fn tail(&self, scores: &[f64]) -> Result<Tail, Trouble> {
+        Tail::calibrated(scores.to_vec(), self.level, self.search)
+    }
 }
 
 impl Named for Pot {
@@ -42,7 +49,7 @@ impl Threshold for Pot {
     }
 
     fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
-        let tail = Tail::calibrated(source.scores.to_vec(), self.level, self.search)?;
+        let tail = self.tail(source.scores)?;
         let how = format!("a Pareto tail exceeds it with probability {}", self.risk);
         Ok(Chosen::constant(tail.threshold(self.risk), how))
     }

@@ -4,28 +4,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::tail::{self, Tail};
-use super::{Basis, Chosen, Over, Source, Threshold, peaks};
+use super::pot::Pot;
+use super::tail::Tail;
+use super::{Basis, Chosen, Source, Threshold};
 use contract::{Fault, Named, Trouble};
 
+/// The parameters are those of `pot`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Spot {
-    /// The probability that a normal score exceeds the threshold.
-    #[serde(default = "tail::default_risk")]
-    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
-    risk: f64,
-    /// The share of the calibrating scores that the tail is fitted to.
-    #[serde(default = "tail::default_level")]
-    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
-    level: f64,
-    /// Where the tail's shape is searched.
-    #[serde(default)]
-    search: peaks::Search,
-    /// The splits whose scores calibrate it; by default calibration, or train where there is no calibration.
-    #[serde(default)]
-    over: Over,
-}
+#[serde(transparent)]
+pub struct Spot(Pot);
 
 impl Named for Spot {
     const NAME: &'static str = "spot";
@@ -34,7 +21,7 @@ impl Named for Spot {
 
 impl Threshold for Spot {
     fn check(&self) -> Result<(), Fault> {
-        tail::check(self.risk, self.level)
+        self.0.check()
     }
 
     fn adapts(&self) -> bool {
@@ -42,25 +29,23 @@ impl Threshold for Spot {
     }
 
     fn basis(&self) -> Basis {
-        self.over.basis()
+        self.0.basis()
     }
 
     fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
-        let calibrated = Tail::calibrated(source.scores.to_vec(), self.level, self.search)?;
-        let by_row = source.case.stretches.iter().flat_map(|stretch| {
-            stream(
-                calibrated.clone(),
-                self.risk,
-                &source.case.scores[stretch.clone()],
-            )
-        });
+        let risk = self.0.risk;
+        let calibrated = self.0.tail(source.scores)?;
+        let mut by_row = Vec::with_capacity(source.case.rows());
+        for stretch in &source.case.stretches {
+            let scores = &source.case.scores[stretch.clone()];
+            by_row.extend(stream(calibrated.clone(), risk, scores));
+        }
         let how = format!(
-            "adapts: a Pareto tail that grows with each normal score exceeds it with probability {}",
-            self.risk
+            "adapts: a Pareto tail that grows with each normal score exceeds it with probability {risk}"
         );
         Ok(Chosen {
-            value: calibrated.threshold(self.risk),
-            by_row: Some(by_row.collect()),
+            value: calibrated.threshold(risk),
+            by_row: Some(by_row),
             how,
         })
     }
@@ -69,19 +54,20 @@ impl Threshold for Spot {
 /// The threshold that each score is held against.
 fn stream(mut tail: Tail, risk: f64, scores: &[f64]) -> Vec<f64> {
     let mut threshold = tail.threshold(risk);
-    let judge = |score: &f64| {
-        let held_against = threshold;
+    let mut thresholds = Vec::with_capacity(scores.len());
+    for score in scores {
+        thresholds.push(threshold);
         // A score above the threshold is an alarm and teaches nothing.
         if *score <= threshold && tail.take(*score) {
             threshold = tail.threshold(risk);
         }
-        held_against
-    };
-    scores.iter().map(judge).collect()
+    }
+    thresholds
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Over, peaks};
     use super::*;
     use crate::metrics::golden;
 
@@ -91,12 +77,12 @@ mod tests {
         for golden in golden::cases() {
             let pot = &golden.expected["pot"];
             let (risk, level) = (pot["q"].as_f64().unwrap(), pot["level"].as_f64().unwrap());
-            let params = Spot {
+            let params = Spot(Pot {
                 risk,
                 level,
                 search: peaks::Search::Siffer,
                 over: Over::default(),
-            };
+            });
             let source = Source {
                 scores: &golden.train,
                 stretches: &[],
@@ -127,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn alarms_teach_nothing_and_stretches_start_anew() {
+    fn alarms_teach_nothing_and_stretches_start_again() {
         let mut random = contract::Random::new(8, "scores");
         let mut draw =
             |count: usize| -> Vec<f64> { (0..count).map(|_| random.uniform()).collect() };

@@ -19,7 +19,7 @@ const FEWEST_PEAKS: usize = 5;
 
 /// The tail is fitted again when the peaks have grown by this share: at each peak while they are few.
 const REFIT_SHARE: f64 = 1.0 / 512.0;
-/// The likelihood is searched anew, and not only followed, when the peaks have grown by this share.
+/// The likelihood is searched again, and not only followed, when the peaks have grown by this share.
 const SEARCH_SHARE: f64 = 0.1;
 
 /// What the schema cannot say of a risk and a level.
@@ -39,12 +39,11 @@ pub fn split(mut scores: Vec<f64>, level: f64) -> (f64, Vec<f64>) {
     scores.sort_unstable_by(f64::total_cmp);
     let rank = ((1.0 - level) * scores.len() as f64) as usize;
     let initial = scores[rank.min(scores.len() - 1)];
-    let excesses = scores
-        .iter()
-        .filter(|score| **score > initial)
-        .map(|score| score - initial)
-        .collect();
-    (initial, excesses)
+    scores.retain(|score| *score > initial);
+    for score in &mut scores {
+        *score -= initial;
+    }
+    (initial, scores)
 }
 
 /// A fitted tail of all scores seen so far.
@@ -97,23 +96,22 @@ impl Tail {
         self.initial + self.fit.excess_at(exceeded)
     }
 
-    /// Takes in a score that is no alarm. Whether it is a peak, so that the threshold changes.
+    /// Takes in a score that is not an alarm. Whether it is a peak, so that the threshold changes.
     pub fn take(&mut self, score: f64) -> bool {
         self.count += 1;
         if score <= self.initial {
             return false;
         }
         self.excesses.push(score - self.initial);
-        let grown =
-            |since: usize, share: f64| self.excesses.len() as f64 >= since as f64 * (1.0 + share);
-        if grown(self.searched_at, SEARCH_SHARE) {
+        let peaks = self.excesses.len();
+        if peaks as f64 >= self.searched_at as f64 * (1.0 + SEARCH_SHARE) {
             self.fit = peaks::fit(&self.excesses, self.search);
-            self.searched_at = self.excesses.len();
-            self.fitted_at = self.excesses.len();
-        } else if grown(self.fitted_at, REFIT_SHARE) {
+            self.searched_at = peaks;
+            self.fitted_at = peaks;
+        } else if peaks as f64 >= self.fitted_at as f64 * (1.0 + REFIT_SHARE) {
             self.fit = peaks::follow(&self.fit, &self.excesses)
                 .unwrap_or_else(|| peaks::fit(&self.excesses, self.search));
-            self.fitted_at = self.excesses.len();
+            self.fitted_at = peaks;
         }
         true
     }
@@ -137,17 +135,17 @@ mod tests {
         more.iter().for_each(|score| {
             grown.take(*score);
         });
-        let anew = peaks::fit(&grown.excesses, Search::Full);
+        let refitted = peaks::fit(&grown.excesses, Search::Full);
         assert!(grown.excesses.len() > 300 && grown.count == 8000);
         // The last fit is at most a share of the peaks old.
         assert!(
-            (grown.fit.shape - anew.shape).abs() < 0.02,
-            "{:?} {anew:?}",
+            (grown.fit.shape - refitted.shape).abs() < 0.02,
+            "{:?} {refitted:?}",
             grown.fit
         );
         assert!(
-            (grown.fit.scale / anew.scale - 1.0).abs() < 0.02,
-            "{:?} {anew:?}",
+            (grown.fit.scale / refitted.scale - 1.0).abs() < 0.02,
+            "{:?} {refitted:?}",
             grown.fit
         );
         assert!(

@@ -6,13 +6,12 @@
 
 mod association;
 
-use candle_core::{D, Device, Result, Tensor};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use candle_core::{D, Tensor};
 
-use super::{Architecture, Batch, DataShape, Form, Network, Task};
+use super::{Architecture, Batch, Built, DataShape, Form, Network, Result, Task};
+use super::{checks, named, sum};
 use association::{Association, Pull};
-use contract::{Fault, Named, Random, Trouble};
+use contract::{Fault, Named, Random};
 use numerics::attention::MultiHeadAttention;
 use numerics::dropout::Dropout;
 use numerics::encoder::{Embedding, EncoderBlock};
@@ -21,49 +20,33 @@ use numerics::linear::Linear;
 use numerics::loss::{mean, mean_squared_error};
 use numerics::{Mode, State, StateBuilder};
 
-/// The Anomaly Transformer.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AnomalyTransformer {
-    /// `paper` weighs errors by the mean discrepancy over layers (equation 3). `reference` takes their sum there, as the
-    /// authors' program does, computes 3^s - 1 with the rounding it has, and carries its unused parameters.
-    pub form: Form,
-    /// Values of a row inside.
-    #[schemars(range(min = 1, max = 4096))]
-    pub d_model: usize,
-    /// Heads of each attention; they share `d_model` evenly.
-    #[schemars(range(min = 1, max = 256))]
-    pub heads: usize,
-    /// Hidden values of the feed-forward layers.
-    #[schemars(range(min = 1, max = 16384))]
-    pub d_ff: usize,
-    /// Encoder layers, one after another.
-    #[schemars(range(min = 1, max = 64))]
-    pub layers: usize,
-    /// The rate at which values are dropped in training. The form `reference` knows 0 only.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub dropout: f64,
-    /// Weight of the association discrepancy in the losses, λ in the paper.
-    #[schemars(range(min = 0.0))]
-    pub k: f64,
-    /// Multiplies the discrepancy in the score: 1 in the paper's equation 6, 50 in the authors' program.
-    #[schemars(range(min = 0.0))]
-    pub temperature: f64,
-}
-
-impl Default for AnomalyTransformer {
-    fn default() -> Self {
-        let (k, temperature) = (3.0, 50.0);
-        Self {
-            form: Form::Paper,
-            d_model: 512,
-            heads: 8,
-            d_ff: 512,
-            layers: 3,
-            dropout: 0.0,
-            k,
-            temperature,
-        }
+contract::parameters! {
+    /// The Anomaly Transformer.
+    pub struct AnomalyTransformer {
+        /// `paper` weighs errors by the mean discrepancy over layers (equation 3). `reference` takes their sum there, as the
+        /// authors' program does, computes 3^s - 1 with the rounding it has, and carries its unused parameters.
+        pub form: Form = Form::Paper,
+        /// Values of a row inside.
+        #[schemars(range(min = 1, max = 4096))]
+        pub d_model: usize = 512,
+        /// Heads of each attention; they share `d_model` evenly.
+        #[schemars(range(min = 1, max = 256))]
+        pub heads: usize = 8,
+        /// Hidden values of the feed-forward layers.
+        #[schemars(range(min = 1, max = 16384))]
+        pub d_ff: usize = 512,
+        /// Encoder layers, one after another.
+        #[schemars(range(min = 1, max = 64))]
+        pub layers: usize = 3,
+        /// The rate at which values are dropped in training. The form `reference` knows 0 only.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+        pub dropout: f64 = 0.0,
+        /// Weight of the association discrepancy in the losses, λ in the paper.
+        #[schemars(range(min = 0.0))]
+        pub k: f64 = 3.0,
+        /// Multiplies the discrepancy in the score: 1 in the paper's equation 6, 50 in the authors' program.
+        #[schemars(range(min = 0.0))]
+        pub temperature: f64 = 50.0,
     }
 }
 
@@ -75,15 +58,13 @@ impl Named for AnomalyTransformer {
         r#"{"d_model": 32, "heads": 2, "d_ff": 32, "layers": 2, "k": 0.0}"#;
 }
 
-// Reference: Xu, Wu, Wang and Long, "Anomaly Transformer: Time Series Anomaly Detection with Association
-// Discrepancy", ICLR 2022
 impl Architecture for AnomalyTransformer {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Detect]
     }
 
-    fn check(&self) -> std::result::Result<(), Fault> {
-        super::checks::heads(self.heads, self.d_model)?;
+    fn check(&self) -> Result<(), Fault> {
+        checks::heads(self.heads, self.d_model)?;
         if self.form == Form::Reference && self.dropout != 0.0 {
             let reason = format!(
                 "must be 0 in the form `reference`, as in the authors' program, not {}",
@@ -94,13 +75,39 @@ impl Architecture for AnomalyTransformer {
         Ok(())
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
-        Ok(Box::new(Detector::new(self, shape, device, random)?))
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
+        Ok(Box::new(self.network(shape, builder)?))
+    }
+}
+
+impl AnomalyTransformer {
+    fn network(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Result<Detector> {
+        let (width, heads) = (self.d_model, self.heads);
+        let embedding = Embedding::new(builder, "embedding", shape.length, shape.channels, width)?;
+        let mut layers = Vec::with_capacity(self.layers);
+        for index in 0..self.layers {
+            let name = format!("encoder.attn_layers.{index}");
+            if self.form == Form::Reference {
+                // Declared by the reference and used by nothing.
+                LayerNorm::new(builder, &format!("{name}.attention.norm"), width)?;
+            }
+            let attention = format!("{name}.attention");
+            let sigma = format!("{name}.attention.sigma_projection");
+            layers.push(Layer {
+                attention: MultiHeadAttention::new(builder, &attention, width, heads)?,
+                sigma: Linear::new(builder, &sigma, width, heads)?,
+                block: EncoderBlock::new(builder, &name, width, self.d_ff)?,
+            });
+        }
+        Ok(Detector {
+            config: self.clone(),
+            shape,
+            embedding,
+            layers,
+            norm: LayerNorm::new(builder, "encoder.norm", width)?,
+            projection: Linear::new(builder, "projection", width, shape.channels)?,
+            state: builder.finish(),
+        })
     }
 }
 
@@ -134,64 +141,6 @@ struct Forward {
 }
 
 impl Detector {
-    fn new(
-        config: &AnomalyTransformer,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> Result<Self> {
-        let AnomalyTransformer {
-            d_model,
-            d_ff,
-            heads,
-            ..
-        } = *config;
-        let mut builder = StateBuilder::new(device, random);
-        let embedding = Embedding::new(
-            &mut builder,
-            "embedding",
-            shape.length,
-            shape.channels,
-            d_model,
-        )?;
-        let mut layers = Vec::with_capacity(config.layers);
-        for index in 0..config.layers {
-            let name = format!("encoder.attn_layers.{index}");
-            if config.form == Form::Reference {
-                // Declared by the reference and used by nothing.
-                LayerNorm::new(&mut builder, &format!("{name}.attention.norm"), d_model)?;
-            }
-            let attention = MultiHeadAttention::new(
-                &mut builder,
-                &format!("{name}.attention"),
-                d_model,
-                heads,
-            )?;
-            let sigma = Linear::new(
-                &mut builder,
-                &format!("{name}.attention.sigma_projection"),
-                d_model,
-                heads,
-            )?;
-            layers.push(Layer {
-                attention,
-                sigma,
-                block: EncoderBlock::new(&mut builder, &name, d_model, d_ff)?,
-            });
-        }
-        let norm = LayerNorm::new(&mut builder, "encoder.norm", d_model)?;
-        let projection = Linear::new(&mut builder, "projection", d_model, shape.channels)?;
-        Ok(Self {
-            config: config.clone(),
-            shape,
-            state: builder.finish(),
-            embedding,
-            layers,
-            norm,
-            projection,
-        })
-    }
-
     /// `pull` says which of the two sides of the association the gradient of a discrepancy reaches, and how.
     fn forward(
         &self,
@@ -200,7 +149,7 @@ impl Detector {
         mode: Mode,
         random: &mut Random,
     ) -> Result<Forward> {
-        super::checks::windows(self.shape, inputs)?;
+        self.shape.check_windows(inputs)?;
         let mut draw = || Dropout::draw(self.config.dropout, mode, random);
         let mut x = draw().forward(&self.embedding.forward(inputs)?)?;
         let (mut discrepancies, mut associations) = (Vec::new(), Vec::new());
@@ -210,6 +159,7 @@ impl Detector {
             block,
         } in &self.layers
         {
+            // What both associations come from is kept, not they: those are length times length values per head.
             let projected = attention.project(&x)?;
             let sigma = positive(&sigma.forward(&x)?, self.config.form)?;
             let association = Association {
@@ -232,12 +182,8 @@ impl Detector {
 
     fn evaluate(&self, batch: &Batch) -> Result<Forward> {
         // Nothing is drawn in evaluation.
-        self.forward(
-            &batch.inputs,
-            Pull::NONE,
-            Mode::Evaluate,
-            &mut Random::new(0, "evaluation"),
-        )
+        let mut unused = Random::new(0, "evaluation");
+        self.forward(&batch.inputs, Pull::NONE, Mode::Evaluate, &mut unused)
     }
 
     /// `errors * softmax(-temperature * discrepancy)`, the softmax over the rows of a window (equation 6).
@@ -247,11 +193,10 @@ impl Detector {
             Form::Reference => 1.0,
         };
         let sum = sum(&forward.discrepancies)?;
-        let weights =
-            candle_nn::ops::softmax(&(sum * (-self.config.temperature / layers))?, D::Minus1)?;
-        (&forward.reconstruction - inputs)?
-            .sqr()?
-            .broadcast_mul(&weights.unsqueeze(2)?)
+        let exponents = (sum * (-self.config.temperature / layers))?;
+        let weights = candle_nn::ops::softmax(&exponents, D::Minus1)?.unsqueeze(2)?;
+        let errors = (&forward.reconstruction - inputs)?.sqr()?;
+        errors.broadcast_mul(&weights)
     }
 
     /// The loss of one phase: the reconstruction error, and `weight` times k times the mean discrepancy, through the sides
@@ -285,15 +230,6 @@ fn positive(projected: &Tensor, form: Form) -> Result<Tensor> {
     }
 }
 
-/// The sum of tensors, of which there is at least one.
-fn sum(tensors: &[Tensor]) -> Result<Tensor> {
-    let (first, rest) = tensors
-        .split_first()
-        .ok_or_else(|| candle_core::Error::Msg("no layers".to_owned()))?;
-    rest.iter()
-        .try_fold(first.clone(), |sum, tensor| sum + tensor)
-}
-
 impl Network for Detector {
     fn state(&self) -> &State {
         &self.state
@@ -323,31 +259,31 @@ impl Network for Detector {
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
         let mut random = Random::new(0, "trace");
-        let mut named = Vec::new();
-        for (name, weight, pull) in [("loss", -1.0, Pull::SERIES), ("loss2", 1.0, Pull::PRIOR)] {
-            named.push((
-                name.to_owned(),
-                self.objective(batch, weight, pull, mode, &mut random)?,
-            ));
-        }
+        let mut traced = named([
+            (
+                "loss",
+                self.objective(batch, -1.0, Pull::SERIES, mode, &mut random)?,
+            ),
+            (
+                "loss2",
+                self.objective(batch, 1.0, Pull::PRIOR, mode, &mut random)?,
+            ),
+        ]);
         let forward = self.forward(&batch.inputs, Pull::NONE, mode, &mut random)?;
         for (index, (projected, sigma)) in forward.associations.iter().enumerate() {
-            named.push((
-                format!("series{index}"),
-                numerics::attention::weights(projected, self.config.heads)?,
-            ));
-            named.push((format!("prior{index}"), association::prior(sigma)?));
-            named.push((
-                format!("sigma{index}"),
-                sigma.transpose(1, 2)?.contiguous()?,
-            ));
+            let series = numerics::attention::weights(projected, self.config.heads)?;
+            traced.push((format!("series{index}"), series));
+            traced.push((format!("prior{index}"), association::prior(sigma)?));
+            // The reference has heads before rows.
+            let sigma = sigma.transpose(1, 2)?.contiguous()?;
+            traced.push((format!("sigma{index}"), sigma));
         }
         let energy = self.score(&forward, &batch.inputs)?.mean(D::Minus1)?;
-        named.extend([
-            ("energy".to_owned(), energy),
-            ("recon".to_owned(), forward.reconstruction),
-        ]);
-        Ok(named)
+        traced.extend(named([
+            ("energy", energy),
+            ("recon", forward.reconstruction),
+        ]));
+        Ok(traced)
     }
 }
 

@@ -1,24 +1,7 @@
-//! Checks that several models share: of their configuration, and of the windows they are given.
+//! What the configurations of several models must fulfil beyond their schemas.
 
-use candle_core::Tensor;
-
-use super::DataShape;
+use super::Result;
 use contract::Fault;
-
-/// Refuses batches of windows of another size than the model was built for.
-pub(super) fn windows(shape: DataShape, inputs: &Tensor) -> candle_core::Result<()> {
-    let (batch, length, channels) = inputs.dims3()?;
-    if batch == 0 || length != shape.length || channels != shape.channels {
-        let DataShape {
-            length, channels, ..
-        } = shape;
-        candle_core::bail!(
-            "the model takes windows of {length} rows and {channels} channels, not {:?}",
-            inputs.dims()
-        )
-    }
-    Ok(())
-}
 
 /// Whether a kernel has a middle.
 pub(super) fn odd(name: &str, rows: usize) -> Result<(), Fault> {

@@ -1,12 +1,12 @@
 //! What models fitted in closed form have in common: training rows and windows as they want them, batches on the host,
 //! and a window's score as errors of its points.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Tensor, Var, bail};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::DataShape;
+use super::{DataShape, Result};
 use contract::Trouble;
 use contract::artifact::{Split, Windows};
 use numerics::statistics::Matrix;
@@ -17,42 +17,41 @@ use numerics::statistics::gram::Slices;
 ///
 /// # Errors
 /// If there are none.
-pub fn training_windows(windows: &Windows) -> std::result::Result<Slices<'_>, Trouble> {
+pub fn training_windows(windows: &Windows) -> Result<Slices<'_>, Trouble> {
     let channels = windows.series.width();
-    let starts: Vec<usize> = windows
-        .starts(Split::Train)
-        .into_iter()
-        .map(|row| row * channels)
-        .collect();
+    let mut starts = windows.starts(Split::Train);
     if starts.is_empty() {
         return Err(no_rows());
     }
-    Ok(Slices::new(
-        &windows.series.values,
-        starts,
-        windows.spec.length * channels,
-    ))
+    for start in &mut starts {
+        *start *= channels;
+    }
+    let width = windows.spec.length * channels;
+    Ok(Slices::new(&windows.series.values, starts, width))
 }
 
 /// The rows that the windows of the split `train` were cut from, a matrix per stretch.
 ///
 /// # Errors
 /// If there are none.
-pub fn training_sections(windows: &Windows) -> std::result::Result<Vec<Matrix>, Trouble> {
+pub fn training_sections(windows: &Windows) -> Result<Vec<Matrix>, Trouble> {
     let channels = windows.series.width();
-    let section = |(first, end): (usize, usize)| {
-        let values = windows.series.values[first * channels..end * channels]
-            .iter()
-            .map(|value| f64::from(*value));
-        Matrix::new(end - first, channels, values.collect())
-    };
-    let runs = windows.of_split(Split::Train).filter(|run| run.count > 0);
-    let sections: Vec<Matrix> = runs.map(|run| section(run.rows)).collect();
-    if sections.is_empty() {
-        Err(no_rows())
-    } else {
-        Ok(sections)
+    let mut sections = Vec::new();
+    for run in windows.of_split(Split::Train) {
+        let (first, end) = run.rows;
+        let values = &windows.series.values[first * channels..end * channels];
+        if run.count > 0 {
+            sections.push(Matrix::new(end - first, channels, to_f64(values)));
+        }
     }
+    if sections.is_empty() {
+        return Err(no_rows());
+    }
+    Ok(sections)
+}
+
+fn to_f64(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
 }
 
 fn no_rows() -> Trouble {
@@ -63,12 +62,14 @@ fn no_rows() -> Trouble {
 /// Mean and deviation of every channel over sections, 1 where it does not vary; and the sections in those units.
 pub fn standardised(sections: &[Matrix]) -> (Vec<f64>, Vec<f64>, Vec<Matrix>) {
     let (mean, deviation) = standard_units(sections);
-    let scaled = sections.iter().map(|section| {
-        Matrix::from_fn(section.rows(), section.columns(), |row, column| {
-            (section[(row, column)] - mean[column]) / deviation[column]
-        })
-    });
-    let scaled = scaled.collect();
+    let mut scaled = Vec::with_capacity(sections.len());
+    for section in sections {
+        scaled.push(Matrix::from_fn(
+            section.rows(),
+            section.columns(),
+            |row, column| (section[(row, column)] - mean[column]) / deviation[column],
+        ));
+    }
     (mean, deviation, scaled)
 }
 
@@ -103,8 +104,10 @@ pub fn matrix(buffer: &Var) -> Result<Matrix> {
 /// If it is negative.
 pub fn count(buffer: &Var) -> Result<usize> {
     let value = buffer.to_scalar::<i64>()?;
-    usize::try_from(value)
-        .map_err(|_| candle_core::Error::Msg(format!("a count of {value} in the model's state")))
+    match usize::try_from(value) {
+        Ok(count) => Ok(count),
+        Err(_) => bail!("a count of {value} in the model's state"),
+    }
 }
 
 /// Sets a buffer to values of its type, in order.
@@ -139,37 +142,33 @@ pub fn judge_windows(
     inputs: &Tensor,
     judge: impl Fn(&[f32]) -> Verdict + Sync,
 ) -> Result<Tensor> {
-    super::forecaster::expect_windows(shape, inputs)?;
+    shape.check_windows(inputs)?;
     let (values, width) = (host_values(inputs)?, shape.length * shape.channels);
     let mut errors = vec![0.0_f32; values.len()];
-    errors
-        .par_chunks_exact_mut(width)
-        .zip(values.par_chunks_exact(width))
-        .for_each(|(errors, window)| {
-            let Verdict { score, blame } = judge(window);
-            let total: f64 = blame.iter().sum();
-            let share = |blame: f64| {
-                if total > 0.0 {
-                    blame / total
-                } else {
-                    1.0 / shape.channels as f64
-                }
-            };
-            let row: Vec<f32> = blame
-                .iter()
-                .map(|blame| (score * share(*blame) * shape.channels as f64) as f32)
-                .collect();
-            errors
-                .chunks_exact_mut(shape.channels)
-                .for_each(|errors| errors.copy_from_slice(&row));
-        });
+    let targets = errors.par_chunks_exact_mut(width);
+    let pairs = targets.zip(values.par_chunks_exact(width));
+    pairs.for_each(|(errors, window)| spread(&judge(window), shape.channels, errors));
     Tensor::from_vec(errors, inputs.shape(), inputs.device())
+}
+
+/// Gives every row of a window the window's score, split over channels.
+fn spread(verdict: &Verdict, channels: usize, errors: &mut [f32]) {
+    let total: f64 = verdict.blame.iter().sum();
+    for row in errors.chunks_exact_mut(channels) {
+        for (error, blame) in row.iter_mut().zip(&verdict.blame) {
+            let even = 1.0 / channels as f64;
+            let share = if total > 0.0 { blame / total } else { even };
+            *error = (verdict.score * share * channels as f64) as f32;
+        }
+    }
 }
 
 /// Σ over rows, per channel, of what a window's values add; `term` is asked for each place of the flat window.
 pub fn by_channel(places: usize, channels: usize, term: impl Fn(usize) -> f64) -> Vec<f64> {
     let mut sums = vec![0.0; channels];
-    (0..places).for_each(|place| sums[place % channels] += term(place));
+    for place in 0..places {
+        sums[place % channels] += term(place);
+    }
     sums
 }
 
@@ -203,24 +202,23 @@ impl Distance {
         if self == Self::Squares {
             return errors.sqr();
         }
-        let whitening = whitening(&covariance()?, least).ok_or_else(|| {
-            candle_core::Error::Msg("the model expects no errors at all".to_owned())
-        })?;
+        let Some(whitening) = whitening(&covariance()?, least) else {
+            bail!("the model expects no errors at all")
+        };
         let mut values = host_values(&errors)?;
         values
             .par_chunks_exact_mut(whitening.rows())
             .for_each(|row| {
-                let error: Vec<f64> = row.iter().map(|value| f64::from(*value)).collect();
-                let white = whitening.times(&error);
-                row.iter_mut()
-                    .zip(white)
-                    .for_each(|(value, white)| *value = (white * white) as f32);
+                let white = whitening.times(&to_f64(row));
+                for (value, white) in row.iter_mut().zip(white) {
+                    *value = (white * white) as f32;
+                }
             });
         Tensor::from_vec(values, errors.shape(), errors.device())
     }
 }
 
-/// Rows of a batch, `[batch, past, channels]`, each window worked on by itself: `steps` gives its forecast,
+/// Forecasts of a batch, `[batch, past, channels]`, one window after another: `steps` gives its forecast,
 /// `[steps, channels]`.
 ///
 /// # Errors
@@ -232,19 +230,15 @@ pub fn forecast_windows(
 ) -> Result<Tensor> {
     let (batch, rows, channels) = past.dims3()?;
     let values = host_values(past)?;
-    let window = |window: &[f32]| {
-        let window: Vec<f64> = window.iter().map(|value| f64::from(*value)).collect();
-        forecast(&window)
-            .into_iter()
-            .map(|value| value as f32)
-            .collect::<Vec<f32>>()
-    };
-    let forecasts: Vec<Vec<f32>> = values
-        .par_chunks_exact(rows * channels)
-        .with_min_len(4)
-        .map(window)
+    // A few windows per task are worth waking a thread for.
+    let windows = values.par_chunks_exact(rows * channels).with_min_len(4);
+    let forecasts: Vec<Vec<f64>> = windows.map(|window| forecast(&to_f64(window))).collect();
+    let flat = forecasts
+        .into_iter()
+        .flatten()
+        .map(|value| value as f32)
         .collect();
-    Tensor::from_vec(forecasts.concat(), (batch, steps, channels), past.device())
+    Tensor::from_vec::<_, f32>(flat, (batch, steps, channels), past.device())
 }
 
 #[cfg(test)]

@@ -3,13 +3,11 @@
 //! NeurIPS 2024). TSB-AD's program differs: it reads the memory of `[length, channels]` as `[channels, length]`, builds
 //! one layer less than it has widths, and pools by the mean twice.
 
-use candle_core::{Device, Result, Tensor};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use candle_core::Tensor;
 
 use super::forecaster::{Forecaster, Forecasting, Span};
-use super::{Architecture, DataShape, Network, Task};
-use contract::{Fault, Named, Random, Trouble};
+use super::{Architecture, Built, DataShape, Result, Task, checks};
+use contract::{Fault, Named, Random};
 use numerics::conv1d::{Border, Conv1d, Sizes};
 use numerics::conv2d::Window2d;
 use numerics::dropout::Dropout;
@@ -18,28 +16,18 @@ use numerics::pool::max_pool2d;
 use numerics::relu::relu;
 use numerics::{Mode, State, StateBuilder};
 
-/// Convolutions over time, and a perceptron on what they find.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Cnn {
-    /// Channels after each convolution; time is halved after each.
-    #[schemars(length(min = 1, max = 64), inner(range(min = 1, max = 4096)))]
-    pub channels: Vec<usize>,
-    /// Rows that a convolution sees; odd. The border is zero.
-    #[schemars(range(min = 1, max = 255))]
-    pub kernel: usize,
-    /// Share of the hidden values that training leaves out.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub dropout: f64,
-}
-
-impl Default for Cnn {
-    fn default() -> Self {
-        Self {
-            channels: vec![32, 32, 40],
-            kernel: 3,
-            dropout: 0.25,
-        }
+contract::parameters! {
+    /// Convolutions over time, and a perceptron on what they find.
+    pub struct Cnn {
+        /// Channels after each convolution; time is halved after each.
+        #[schemars(length(min = 1, max = 64), inner(range(min = 1, max = 4096)))]
+        pub channels: Vec<usize> = vec![32, 32, 40],
+        /// Rows that a convolution sees; odd. The border is zero.
+        #[schemars(range(min = 1, max = 255))]
+        pub kernel: usize = 3,
+        /// Share of the hidden values that training leaves out.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+        pub dropout: f64 = 0.25,
     }
 }
 
@@ -49,46 +37,32 @@ impl Named for Cnn {
     const EXAMPLE: &'static str = r#"{"channels": [16, 24], "dropout": 0.0}"#;
 }
 
-// Reference: Munir, Siddiqui, Dengel and Ahmed, "DeepAnT: A Deep Learning Approach for Unsupervised Anomaly
-// Detection in Time Series", IEEE Access 2019
 impl Architecture for Cnn {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Detect, Task::Forecast]
     }
 
-    fn check(&self) -> std::result::Result<(), Fault> {
-        super::checks::odd("kernel", self.kernel)
+    fn check(&self) -> Result<(), Fault> {
+        checks::odd("kernel", self.kernel)
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let span = Span::of(shape, Self::NAME, 1)?;
-        let mut builder = StateBuilder::new(device, random);
         let mut input = span.channels;
         let mut convolutions = Vec::new();
         for (index, width) in self.channels.iter().enumerate() {
             let name = format!("conv_layers.conv{index}");
-            convolutions.push(Conv1d::new(
-                &mut builder,
-                &name,
-                Sizes::new(input, *width, self.kernel),
-            )?);
+            let sizes = Sizes::new(input, *width, self.kernel);
+            convolutions.push(Conv1d::new(builder, &name, sizes)?);
             input = *width;
         }
-        let hidden = Linear::new(&mut builder, "fc.2", 2 * input, input)?;
-        let output = Linear::new(&mut builder, "fc.5", input, span.steps * span.channels)?;
-        let state = builder.finish();
         let forecaster = Convolutional {
-            state,
             span,
             dropout: self.dropout,
             convolutions,
-            hidden,
-            output,
+            hidden: Linear::new(builder, "fc.2", 2 * input, input)?,
+            output: Linear::new(builder, "fc.5", input, span.steps * span.channels)?,
+            state: builder.finish(),
         };
         Ok(Box::new(Forecasting { shape, forecaster }))
     }
@@ -131,12 +105,8 @@ impl Forecaster for Convolutional {
         let found = Tensor::cat(&[x.mean(1)?, x.max(1)?], 1)?; // [batch, 2 * width]
         let dropout = Dropout::draw(self.dropout, mode, random);
         let hidden = dropout.forward(&relu(&self.hidden.forward(&found)?)?)?;
-        let Span {
-            steps, channels, ..
-        } = self.span;
-        self.output
-            .forward(&hidden)?
-            .reshape((past.dim(0)?, steps, channels))
+        let shape = (past.dim(0)?, self.span.steps, self.span.channels);
+        self.output.forward(&hidden)?.reshape(shape)
     }
 }
 
@@ -144,6 +114,7 @@ impl Forecaster for Convolutional {
 mod tests {
     use super::*;
     use crate::models::fault_of;
+    use candle_core::Device;
 
     #[test]
     fn time_is_halved_and_wrong_sizes_are_named() {

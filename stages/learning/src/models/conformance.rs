@@ -145,7 +145,7 @@ impl Case {
         batch
     }
 
-    /// The same, but windows to be reconstructed are waves: noise cannot be told in fewer numbers than it has, and a
+    /// The same, but windows to be reconstructed are waves: noise cannot be described in fewer numbers than it has, and a
     /// model that weighs what its code costs is right to give up on it.
     fn learnable(&self, shape: DataShape, count: usize) -> Batch {
         if self.task != Task::Detect || shape.width > 0 {
@@ -410,7 +410,7 @@ fn files_carry_everything_that_outputs_depend_on() {
             .collect();
         let model = Model {
             config: case.choice.to_value(),
-            training: Value::Object(describe(shape, &names)),
+            training: describe(shape, &names),
             tensors: first.state().to_data().unwrap(),
         };
         let model = Model::decode(&model.encode().unwrap()).unwrap();

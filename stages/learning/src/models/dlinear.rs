@@ -1,34 +1,24 @@
 //! DLinear: trend and remainder of a window, each continued by one linear layer over time (Zeng, Chen, Zhang and Xu, "Are
 //! Transformers Effective for Time Series Forecasting?", AAAI 2023).
 
-use candle_core::{Device, Result, Tensor, Var};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use candle_core::{Tensor, Var};
 
 use super::forecaster::{Forecaster, Forecasting, Span};
-use super::{Architecture, DataShape, Network, Task};
-use contract::{Fault, Named, Random, Trouble};
+use super::moving_average::averaging;
+use super::{Architecture, Built, DataShape, Result, Task, checks};
+use contract::{Fault, Named, Random};
 use numerics::initialise::Initial;
 use numerics::linear::Linear;
 use numerics::{Mode, State, StateBuilder};
 
-/// Linear layers over time, for trend and remainder.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Dlinear {
-    /// Rows of the moving average that is the trend; odd. The first and last rows are repeated beyond the ends.
-    #[schemars(range(min = 1, max = 4095))]
-    pub kernel: usize,
-    /// Whether every channel has its own layers.
-    pub individual: bool,
-}
-
-impl Default for Dlinear {
-    fn default() -> Self {
-        Self {
-            kernel: 25,
-            individual: false,
-        }
+contract::parameters! {
+    /// Linear layers over time, for trend and remainder.
+    pub struct Dlinear {
+        /// Rows of the moving average that is the trend; odd. The first and last rows are repeated beyond the ends.
+        #[schemars(range(min = 1, max = 4095))]
+        pub kernel: usize = 25,
+        /// Whether every channel has its own layers.
+        pub individual: bool = false,
     }
 }
 
@@ -38,48 +28,28 @@ impl Named for Dlinear {
     const EXAMPLE: &'static str = r#"{"kernel": 5, "individual": true}"#;
 }
 
-// Reference: Zeng, Chen, Zhang and Xu, "Are Transformers Effective for Time Series Forecasting?", AAAI 2023
 impl Architecture for Dlinear {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Forecast, Task::Detect]
     }
 
-    fn check(&self) -> std::result::Result<(), Fault> {
-        super::checks::odd("kernel", self.kernel)
+    fn check(&self) -> Result<(), Fault> {
+        checks::odd("kernel", self.kernel)
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let span = Span::of(shape, Self::NAME, 1)?;
-        let mut builder = StateBuilder::new(device, random);
         let channels = if self.individual { span.channels } else { 0 };
-        let seasonal = Continuation::new(&mut builder, "Linear_Seasonal", span, channels)?;
-        let trend = Continuation::new(&mut builder, "Linear_Trend", span, channels)?;
-        let average = averages(span.past, self.kernel, device)?;
+        let seasonal = Continuation::new(builder, "Linear_Seasonal", span, channels)?;
+        let trend = Continuation::new(builder, "Linear_Trend", span, channels)?;
         let forecaster = Decomposed {
             state: builder.finish(),
-            average,
+            average: averaging(span.past, self.kernel, builder.device())?,
             seasonal,
             trend,
         };
         Ok(Box::new(Forecasting { shape, forecaster }))
     }
-}
-
-/// The moving average as a matrix: `[past, past]`, a column per row of the result.
-fn averages(past: usize, kernel: usize, device: &Device) -> Result<Tensor> {
-    let mut weights = vec![0.0_f32; past * past];
-    for row in 0..past {
-        for offset in 0..kernel {
-            let seen = (row + offset).saturating_sub(kernel / 2).min(past - 1);
-            weights[seen * past + row] += 1.0 / kernel as f32;
-        }
-    }
-    Tensor::from_vec(weights, (past, past), device)
 }
 
 /// A linear layer over time: one for all channels, or one for each.
@@ -104,13 +74,10 @@ impl Continuation {
             return Ok(Self::Shared(Linear::new(builder, name, past, steps)?));
         }
         let initial = Initial::FanIn(past);
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
         Ok(Self::Individual {
-            weight: builder.parameter(
-                format!("{name}.weight"),
-                &[channels, steps, past],
-                initial,
-            )?,
-            bias: builder.parameter(format!("{name}.bias"), &[channels, 1, steps], initial)?,
+            weight: builder.parameter(weight, &[channels, steps, past], initial)?,
+            bias: builder.parameter(bias, &[channels, 1, steps], initial)?,
         })
     }
 
@@ -157,29 +124,7 @@ impl Forecaster for Decomposed {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn trends_repeat_the_ends() {
-        let average = averages(4, 3, &Device::Cpu).unwrap();
-        let x = Tensor::new(&[[3.0_f32, 6.0, 9.0, 0.0]], &Device::Cpu).unwrap();
-        let trend = x.matmul(&average).unwrap().to_vec2::<f32>().unwrap();
-        let expected = [4.0, 6.0, 5.0, 3.0];
-        assert!(
-            trend[0]
-                .iter()
-                .zip(expected)
-                .all(|(one, other)| (one - other).abs() < 1e-5),
-            "{trend:?}"
-        );
-        // A kernel wider than the window still sums to one.
-        let wide = averages(3, 25, &Device::Cpu)
-            .unwrap()
-            .sum(0)
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap();
-        assert!(wide.iter().all(|sum| (sum - 1.0).abs() < 1e-5));
-    }
+    use candle_core::Device;
 
     #[test]
     fn individual_layers_with_equal_weights_are_the_shared_ones() {

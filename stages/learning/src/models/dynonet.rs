@@ -11,71 +11,54 @@ mod controller;
 mod normalisation;
 mod worker;
 
-use candle_core::{D, Device, Result, Tensor, Var};
+use candle_core::{D, Tensor, Var};
 use candle_nn::ops::sigmoid;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use self::controller::{Controller, Signals};
-use self::normalisation::{InstanceNorm, Normalised};
+use self::normalisation::InstanceNorm;
 use self::worker::Worker;
-use super::{Architecture, Batch, DataShape, Form, Network, Phase, Source, Task, checks};
+use super::instance_norm::Instance;
+use super::moving_average::averaging;
+use super::{Architecture, Batch, Built, DataShape, Form, Network, Phase, Result, Source, Task};
+use super::{checks, differentiate, named, sum};
 use contract::{Fault, Named, Random, Trouble};
 use numerics::linear::Linear;
 use numerics::{Gradients, Mode, State, StateBuilder};
 
-/// DynoNet.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Dynonet {
-    pub form: Form,
-    /// Size of the controller's state.
-    #[schemars(range(min = 1, max = 4096))]
-    pub control_hidden: usize,
-    /// Size of each worker's state.
-    #[schemars(range(min = 1, max = 4096))]
-    pub worker_hidden: usize,
-    /// Recurrent layers of a worker.
-    #[schemars(range(min = 1, max = 64))]
-    pub layers: usize,
-    /// The last rows of the window, which the workers see.
-    #[schemars(range(min = 1))]
-    pub worker_length: usize,
-    /// Rows of the moving average that makes the trend; odd.
-    #[schemars(range(min = 1))]
-    pub decomposition_kernel: usize,
-    /// The channel mixer's inner size, in channels.
-    #[schemars(range(min = 1, max = 64))]
-    pub mixer_expansion: usize,
-    /// Dropout inside the channel mixer.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub dropout: f64,
-    /// The controller's learning rate, in workers' rates.
-    #[schemars(range(min = 0.0))]
-    pub controller_rate: f64,
-    /// The controller's weight decay, in workers' decays.
-    #[schemars(range(min = 0.0))]
-    pub controller_decay: f64,
-    /// Weight of the workers' squared parameters in their loss; by default 1e-4 in the form `reference`, else 0.
-    #[schemars(range(min = 0.0))]
-    pub penalty: Option<f64>,
-}
-
-impl Default for Dynonet {
-    fn default() -> Self {
-        Self {
-            form: Form::Paper,
-            control_hidden: 64,
-            worker_hidden: 8,
-            layers: 1,
-            worker_length: 96,
-            decomposition_kernel: 25,
-            mixer_expansion: 4,
-            dropout: 0.1,
-            controller_rate: 0.05,
-            controller_decay: 10.0,
-            penalty: None,
-        }
+contract::parameters! {
+    /// DynoNet.
+    pub struct Dynonet {
+        pub form: Form = Form::Paper,
+        /// Size of the controller's state.
+        #[schemars(range(min = 1, max = 4096))]
+        pub control_hidden: usize = 64,
+        /// Size of each worker's state.
+        #[schemars(range(min = 1, max = 4096))]
+        pub worker_hidden: usize = 8,
+        /// Recurrent layers of a worker.
+        #[schemars(range(min = 1, max = 64))]
+        pub layers: usize = 1,
+        /// The last rows of the window, which the workers see.
+        #[schemars(range(min = 1))]
+        pub worker_length: usize = 96,
+        /// Rows of the moving average that makes the trend; odd.
+        #[schemars(range(min = 1))]
+        pub decomposition_kernel: usize = 25,
+        /// The channel mixer's inner size, in channels.
+        #[schemars(range(min = 1, max = 64))]
+        pub mixer_expansion: usize = 4,
+        /// Dropout inside the channel mixer.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+        pub dropout: f64 = 0.1,
+        /// The controller's learning rate, in workers' rates.
+        #[schemars(range(min = 0.0))]
+        pub controller_rate: f64 = 0.05,
+        /// The controller's weight decay, in workers' decays.
+        #[schemars(range(min = 0.0))]
+        pub controller_decay: f64 = 10.0,
+        /// Weight of the workers' squared parameters in their loss; by default 1e-4 in the form `reference`, else 0.
+        #[schemars(range(min = 0.0))]
+        pub penalty: Option<f64> = None,
     }
 }
 
@@ -88,7 +71,6 @@ impl Named for Dynonet {
     const EXAMPLE: &'static str = r#"{"control_hidden": 8, "worker_hidden": 4, "worker_length": 16, "decomposition_kernel": 5}"#;
 }
 
-// Reference: kvu1342009-pixel/DynoNet (a program without a paper)
 impl Architecture for Dynonet {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Forecast]
@@ -98,16 +80,11 @@ impl Architecture for Dynonet {
         true
     }
 
-    fn check(&self) -> std::result::Result<(), Fault> {
+    fn check(&self) -> Result<(), Fault> {
         checks::odd("decomposition_kernel", self.decomposition_kernel)
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         if self.worker_length > shape.length {
             let message = format!(
                 "dynonet's workers see {} rows, and windows have {}",
@@ -115,11 +92,57 @@ impl Architecture for Dynonet {
             );
             return Err(Trouble::new(message).hint("lower `worker_length` or lengthen the windows"));
         }
-        Ok(Box::new(Forecaster::new(self, shape, device, random)?))
+        Ok(Box::new(self.network(shape, builder)?))
     }
 }
 
-/// Where the random draws of a training step come from.
+impl Dynonet {
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn network(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Result<Forecaster> {
+        let (channels, horizon) = (shape.channels, shape.horizon);
+        let normalise = InstanceNorm::new(builder, "revin", channels, self.form)?;
+        let controller = Controller::new(builder, "control_net", channels, self)?;
+        let trend = "worker_net.shared_trend_linear";
+        let trend = Linear::new(builder, trend, shape.length, horizon)?;
+        let positions = self.worker_length.max(POSITIONS);
+        let mut workers = Vec::with_capacity(channels);
+        for worker in 0..channels {
+            let name = format!("worker_net.workers.{worker}");
+            workers.push(Worker::new(builder, &name, self, positions, horizon)?);
+        }
+        // The second layer of the mixer starts at zero: at first, channels do not see each other.
+        let inner = self.mixer_expansion * channels;
+        let mixer = [
+            Linear::new(builder, "worker_net.channel_mixer.0", channels, inner)?,
+            Linear::zeroed(builder, "worker_net.channel_mixer.3", inner, channels)?,
+        ];
+        let upper = Phase {
+            source: Source::Validation,
+            rate: self.controller_rate,
+            decay: self.controller_decay,
+        };
+        Ok(Forecaster {
+            config: self.clone(),
+            state: builder.finish(),
+            shape,
+            phases: [Phase::TRAIN, upper],
+            normalise,
+            controller,
+            workers,
+            trend,
+            mixer,
+            average: averaging(shape.length, self.decomposition_kernel, builder.device())?
+                .t()?
+                .contiguous()?,
+        })
+    }
+}
+
+/// Where the random draws of a training step come from; nothing is drawn in evaluation.
+type Drawing<'a, 'b> = Option<&'a mut (dyn Draws + 'b)>;
+
+/// Random draws of a training step.
 pub trait Draws {
     /// 1 where a value is kept and 0 where it is dropped, `[batch, time, hidden]`, with the probability `keep` for each
     /// sample, `[batch, 1, 1]`.
@@ -152,17 +175,13 @@ impl Draws for Random {
         hidden: usize,
     ) -> Result<Tensor> {
         let probabilities: Vec<f32> = keep.flatten_all()?.to_vec1()?;
-        let values: Vec<f32> = probabilities
-            .iter()
-            .flat_map(|keep| std::iter::repeat_n(f64::from(*keep), time * hidden))
-            .map(|keep| {
-                if Random::uniform(self) < keep {
-                    1.0
-                } else {
-                    0.0
-                }
-            })
-            .collect();
+        let mut values = Vec::with_capacity(probabilities.len() * time * hidden);
+        for probability in &probabilities {
+            for _ in 0..time * hidden {
+                let kept = Random::uniform(self) < f64::from(*probability);
+                values.push(f32::from(u8::from(kept)));
+            }
+        }
         Tensor::from_vec(values, (probabilities.len(), time, hidden), keep.device())
     }
 
@@ -194,6 +213,7 @@ pub struct Forecaster {
 /// What a forward pass computes on its way.
 struct Forward {
     forecast: Tensor,
+    instance: Instance,
     normalised: Tensor,
     trend: Tensor,
     residual: Tensor,
@@ -201,85 +221,23 @@ struct Forward {
 }
 
 impl Forecaster {
-    /// # Errors
-    /// If a tensor cannot be made.
-    pub fn new(
-        config: &Dynonet,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> Result<Self> {
-        let DataShape {
-            length,
-            channels,
-            horizon,
-            ..
-        } = shape;
-        let mut declared = StateBuilder::new(device, random);
-        let builder = &mut declared;
-        let normalise = InstanceNorm::new(builder, "revin", channels, config.form)?;
-        let controller = Controller::new(builder, "control_net", channels, config)?;
-        let trend = Linear::new(builder, "worker_net.shared_trend_linear", length, horizon)?;
-        let positions = config.worker_length.max(POSITIONS);
-        let workers = (0..channels)
-            .map(|worker| {
-                Worker::new(
-                    builder,
-                    &format!("worker_net.workers.{worker}"),
-                    config,
-                    positions,
-                    horizon,
-                )
-            })
-            .collect::<Result<_>>()?;
-        let inner = config.mixer_expansion * channels;
-        let mixer = [
-            Linear::new(builder, "worker_net.channel_mixer.0", channels, inner)?,
-            Linear::zeroed(builder, "worker_net.channel_mixer.3", inner, channels)?,
-        ];
-        Ok(Self {
-            config: config.clone(),
-            state: declared.finish(),
-            shape,
-            phases: [
-                Phase::TRAIN,
-                Phase {
-                    source: Source::Validation,
-                    rate: config.controller_rate,
-                    decay: config.controller_decay,
-                },
-            ],
-            normalise,
-            controller,
-            workers,
-            trend,
-            mixer,
-            average: moving_average(length, config.decomposition_kernel, device)?,
-        })
-    }
-
     /// The forward pass. Without `draws` nothing is dropped: that is evaluation. `live` says whether the controller is to
     /// get gradients.
-    fn forward(&self, x: &Tensor, draws: Option<&mut dyn Draws>, live: bool) -> Result<Forward> {
-        checks::windows(self.shape, x)?;
-        let mode = if draws.is_some() {
-            Mode::Train
-        } else {
-            Mode::Evaluate
-        };
-        let Normalised {
-            plain,
-            affine: normalised,
-            moments,
-        } = self.normalise.forward(x)?;
+    fn forward(&self, x: &Tensor, mut draws: Drawing<'_, '_>, live: bool) -> Result<Forward> {
+        self.shape.check_windows(x)?;
+        let mode = mode_of(&draws);
+        let instance = Instance::of(x, None)?;
+        let plain = instance.normalise(x)?;
+        let normalised = self.normalise.scale(&plain)?;
         // The affine parameters are the workers': in the form `paper` what they do does not move the signals.
-        let read = if self.config.form == Form::Reference {
-            normalised.detach()
-        } else {
-            plain
+        let read = match self.config.form {
+            Form::Reference => normalised.detach(),
+            Form::Paper => plain,
         };
-        let signals = self.controller.forward(&read, mode)?;
-        let signals = if live { signals } else { signals.detached() };
+        let mut signals = self.controller.forward(&read, mode)?;
+        if !live {
+            signals.detach();
+        }
         // [batch, channels, length], so that rows of time are the last axis.
         let columns = normalised.transpose(1, 2)?.contiguous()?;
         let trend = self.averaged(&columns)?;
@@ -292,12 +250,13 @@ impl Forecaster {
             trend.clone()
         };
         let long_run = self.trend.forward(&moved.contiguous()?)?;
-        let (short_run, draws) = self.short_run(&residual, &signals, draws)?;
+        let short_run = self.short_run(&residual, &signals, draws.as_deref_mut())?;
         let y = (long_run + short_run)?.transpose(1, 2)?.contiguous()?;
         let y = (&y + self.mixed(&y, draws)?)?;
-        let forecast = self.normalise.invert(&y, &moments)?;
+        let forecast = instance.restore(&self.normalise.unscale(&y)?)?;
         Ok(Forward {
             forecast,
+            instance,
             normalised,
             trend,
             residual,
@@ -315,37 +274,37 @@ impl Forecaster {
     }
 
     /// What the workers forecast of the residual: `[batch, channels, horizon]`.
-    #[allow(clippy::type_complexity)]
-    fn short_run<'d>(
+    fn short_run(
         &self,
         residual: &Tensor,
         signals: &Signals,
-        mut draws: Option<&'d mut dyn Draws>,
-    ) -> Result<(Tensor, Option<&'d mut dyn Draws>)> {
+        mut draws: Drawing<'_, '_>,
+    ) -> Result<Tensor> {
         let length = self.config.worker_length;
         let recent = residual.narrow(2, self.shape.length - length, length)?;
         let mut forecasts = Vec::with_capacity(self.workers.len());
         for (index, worker) in self.workers.iter().enumerate() {
             let own = recent.narrow(1, index, 1)?.squeeze(1)?.contiguous()?;
-            let draws = draws.as_mut().map(|draws| &mut **draws as &mut dyn Draws);
-            forecasts.push(worker.forward(&own, index, signals, draws)?);
+            forecasts.push(worker.forward(&own, index, signals, draws.as_deref_mut())?);
         }
-        Ok((Tensor::stack(&forecasts, 1)?, draws))
+        Tensor::stack(&forecasts, 1)
     }
 
     /// What the other channels add, `[batch, horizon, channels]`.
-    fn mixed(&self, y: &Tensor, draws: Option<&mut dyn Draws>) -> Result<Tensor> {
-        let inner = self.mixer[0].forward(y)?.gelu_erf()?;
+    fn mixed(&self, y: &Tensor, draws: Drawing<'_, '_>) -> Result<Tensor> {
+        let mut inner = self.mixer[0].forward(y)?.gelu_erf()?;
         let rate = self.config.dropout;
-        let inner = match draws {
-            Some(draws) if rate > 0.0 => {
-                let scale = (1.0 / (1.0 - rate)) as f32;
-                let draw = |_| if draws.uniform() < rate { 0.0 } else { scale };
-                let mask = (0..inner.elem_count()).map(draw).collect();
-                (&inner * Tensor::from_vec(mask, inner.dims(), inner.device())?)?
+        if let Some(draws) = draws
+            && rate > 0.0
+        {
+            let mut mask = vec![(1.0 / (1.0 - rate)) as f32; inner.elem_count()];
+            for factor in &mut mask {
+                if draws.uniform() < rate {
+                    *factor = 0.0;
+                }
             }
-            _ => inner,
-        };
+            inner = (&inner * Tensor::from_vec(mask, inner.dims(), inner.device())?)?;
+        }
         self.mixer[1].forward(&inner)
     }
 
@@ -359,53 +318,68 @@ impl Forecaster {
         draws: &mut dyn Draws,
     ) -> Result<(f64, Gradients)> {
         let (loss, signals) = self.worker_loss(batch, draws)?;
-        let mut gradients = self.of_part(&loss, |name| {
-            name.starts_with("worker_net.")
-                || self.config.form == Form::Paper && name.starts_with("revin.")
-        })?;
-        let mean = |signal: &Tensor| -> Result<Vec<f32>> { signal.mean(0)?.to_vec1() };
-        let (clips, freezes) = (mean(&signals.grad_clip)?, mean(&signals.freeze_prob)?);
+        // In the program no optimiser has the affine parameters of the normalisation.
+        let parts: &[&str] = match self.config.form {
+            Form::Reference => &["worker_net."],
+            Form::Paper => &["worker_net.", "revin."],
+        };
+        let (loss, mut gradients) = self.of_parts(&loss, parts)?;
+        let clips: Vec<f32> = signals.grad_clip.mean(0)?.to_vec1()?;
+        let freezes: Vec<f32> = signals.freeze_prob.mean(0)?.to_vec1()?;
         for worker in 0..self.workers.len() {
-            let own = self.places_of(worker);
-            let mut part = Gradients(own.iter().map(|index| gradients.0[*index].take()).collect());
+            let prefix = prefix_of(worker);
+            let mut own = Gradients(Vec::new());
+            for ((name, _), gradient) in self.state.parameters().zip(&mut gradients.0) {
+                if name.starts_with(&prefix) {
+                    own.0.push(gradient.take());
+                }
+            }
+            // The gradients of a frozen worker stay away: an optimiser then neither moves nor decays its weights.
             if draws.frozen(worker, f64::from(freezes[worker])) {
                 continue;
             }
-            part.clip(f64::from(clips[worker]))?;
-            for (index, gradient) in own.into_iter().zip(part.0) {
-                gradients.0[index] = gradient;
+            own.clip(f64::from(clips[worker]))?;
+            let mut clipped = own.0.into_iter();
+            for ((name, _), gradient) in self.state.parameters().zip(&mut gradients.0) {
+                if name.starts_with(&prefix) {
+                    *gradient = clipped.next().flatten();
+                }
             }
         }
-        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+        Ok((loss, gradients))
     }
 
     /// The workers' loss: squared errors, weighted per channel, and the penalty of their parameters.
     fn worker_loss(&self, batch: &Batch, draws: &mut dyn Draws) -> Result<(Tensor, Signals)> {
         let forward = self.forward(&batch.inputs, Some(draws), false)?;
         let weights = (&forward.signals.lr_scale * &forward.signals.loss_weight)?.unsqueeze(1)?;
-        let squares = (forward.forecast - targets(batch)?)?
-            .sqr()?
-            .broadcast_mul(&weights)?;
-        let mut loss = squares.mean_all()?;
-        let default = if self.config.form == Form::Reference {
-            1e-4
-        } else {
-            0.0
+        let squares = (forward.forecast - batch.targets()?)?.sqr()?;
+        let mut loss = squares.broadcast_mul(&weights)?.mean_all()?;
+        let default = match self.config.form {
+            Form::Reference => 1e-4,
+            Form::Paper => 0.0,
         };
         let penalty = self.config.penalty.unwrap_or(default);
         if penalty > 0.0 {
             let scales: Vec<f32> = forward.signals.wd_scale.mean(0)?.to_vec1()?;
             for (worker, scale) in scales.into_iter().enumerate() {
-                let squares = self
-                    .parameters_of(worker)
-                    .map(|parameter| parameter.sqr()?.sum_all());
-                let sum = squares.reduce(|sum, square| sum? + square?).transpose()?;
-                if let Some(sum) = sum {
-                    loss = (loss + (sum * (0.5 * penalty * f64::from(scale)))?)?;
-                }
+                let sum = self.squared_parameters(worker)?;
+                loss = (loss + (sum * (0.5 * penalty * f64::from(scale)))?)?;
             }
         }
         Ok((loss, forward.signals))
+    }
+
+    /// The sum of a worker's squared parameters.
+    fn squared_parameters(&self, worker: usize) -> Result<Tensor> {
+        let prefix = prefix_of(worker);
+        let mut squares = Vec::new();
+        for (name, parameter) in self.state.parameters() {
+            if name.starts_with(&prefix) {
+                squares.push(parameter.sqr()?.sum_all()?);
+            }
+        }
+        sum(&squares)
     }
 
     /// The controller's loss, the error of forecasts, and its gradients.
@@ -418,59 +392,32 @@ impl Forecaster {
         draws: &mut dyn Draws,
     ) -> Result<(f64, Gradients)> {
         let forward = self.forward(&batch.inputs, Some(draws), true)?;
-        let loss = (forward.forecast - targets(batch)?)?.sqr()?.mean_all()?;
-        let gradients = self.of_part(&loss, |name| name.starts_with("control_net."))?;
-        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+        let loss = batch.squared_error(&forward.forecast)?;
+        self.of_parts(&loss, &["control_net."])
     }
 
-    /// The gradients of those parameters whose names are wanted.
-    fn of_part(&self, loss: &Tensor, wanted: impl Fn(&str) -> bool) -> Result<Gradients> {
-        let mut gradients = Gradients::of(&self.state, &loss.backward()?);
+    /// A loss and its gradients by those parameters whose names begin in one of these ways.
+    fn of_parts(&self, loss: &Tensor, parts: &[&str]) -> Result<(f64, Gradients)> {
+        let (loss, mut gradients) = differentiate(&self.state, loss)?;
         for ((name, _), gradient) in self.state.parameters().zip(&mut gradients.0) {
-            if !wanted(name) {
+            if !parts.iter().any(|part| name.starts_with(part)) {
                 *gradient = None;
             }
         }
-        Ok(gradients)
-    }
-
-    fn parameters_of(&self, worker: usize) -> impl Iterator<Item = &Var> {
-        let prefix = format!("worker_net.workers.{worker}.");
-        self.state
-            .parameters()
-            .filter(move |(name, _)| name.starts_with(&prefix))
-            .map(|(_, parameter)| parameter)
-    }
-
-    fn places_of(&self, worker: usize) -> Vec<usize> {
-        let prefix = format!("worker_net.workers.{worker}.");
-        let places = self
-            .state
-            .parameters()
-            .enumerate()
-            .filter(|(_, (name, _))| name.starts_with(&prefix));
-        places.map(|(index, _)| index).collect()
+        Ok((loss, gradients))
     }
 }
 
-fn targets(batch: &Batch) -> Result<&Tensor> {
-    batch
-        .targets
-        .as_ref()
-        .ok_or_else(|| candle_core::Error::Msg("a batch to forecast has no targets".to_owned()))
+/// How the names of a worker's parameters begin.
+fn prefix_of(worker: usize) -> String {
+    format!("worker_net.workers.{worker}.")
 }
 
-/// The matrix of a moving average whose ends repeat the first and the last row.
-fn moving_average(length: usize, kernel: usize, device: &Device) -> Result<Tensor> {
-    let (half, share) = (kernel / 2, 1.0 / kernel as f32);
-    let mut weights = vec![0.0; length * length];
-    for (row, weights) in weights.chunks_exact_mut(length).enumerate() {
-        for tap in 0..kernel {
-            let place = (row + tap).saturating_sub(half).min(length - 1);
-            weights[place] += share;
-        }
+fn mode_of(draws: &Drawing<'_, '_>) -> Mode {
+    match draws {
+        Some(_) => Mode::Train,
+        None => Mode::Evaluate,
     }
-    Tensor::from_vec(weights, (length, length), device)
 }
 
 impl Network for Forecaster {
@@ -481,7 +428,7 @@ impl Network for Forecaster {
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
         match mode {
             Mode::Train => Ok(self.worker_loss(batch, random)?.0),
-            Mode::Evaluate => (self.predict(batch)? - targets(batch)?)?.sqr()?.mean_all(),
+            Mode::Evaluate => batch.squared_error(&self.predict(batch)?),
         }
     }
 
@@ -508,25 +455,21 @@ impl Network for Forecaster {
 
     fn trace(&self, batch: &Batch, _: Mode) -> Result<Vec<(String, Tensor)>> {
         let forward = self.forward(&batch.inputs, None, true)?;
-        let moments = self.normalise.forward(&batch.inputs)?.moments;
-        let roundtrip = self.normalise.invert(&forward.normalised, &moments)?;
-        let mut named = vec![
-            ("pred".to_owned(), forward.forecast),
+        let roundtrip = self.normalise.unscale(&forward.normalised)?;
+        let mut traced = named([
+            ("pred", forward.forecast),
+            ("decomp_trend", forward.trend.transpose(1, 2)?.contiguous()?),
             (
-                "decomp_trend".to_owned(),
-                forward.trend.transpose(1, 2)?.contiguous()?,
-            ),
-            (
-                "decomp_residual".to_owned(),
+                "decomp_residual",
                 forward.residual.transpose(1, 2)?.contiguous()?,
             ),
-            ("revin_norm".to_owned(), forward.normalised),
-            ("revin_mean".to_owned(), moments.mean),
-            ("revin_stdev".to_owned(), moments.deviation),
-            ("revin_roundtrip".to_owned(), roundtrip),
-        ];
-        named.extend(forward.signals.named()?);
-        Ok(named)
+            ("revin_norm", forward.normalised),
+            ("revin_roundtrip", forward.instance.restore(&roundtrip)?),
+            ("revin_mean", forward.instance.mean),
+            ("revin_stdev", forward.instance.deviation),
+        ]);
+        traced.extend(forward.signals.named());
+        Ok(traced)
     }
 }
 
@@ -548,27 +491,8 @@ fn layer_norm(x: &Tensor, weight: &Var, bias: &Var) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::fault_of;
-
-    #[test]
-    fn the_moving_average_repeats_the_ends() {
-        let average = moving_average(4, 3, &Device::Cpu).unwrap();
-        let x = Tensor::new(&[[3.0_f32], [6.0], [0.0], [9.0]], &Device::Cpu).unwrap();
-        let y: Vec<f32> = average
-            .matmul(&x)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1()
-            .unwrap();
-        let expected = [4.0, 3.0, 5.0, 6.0];
-        assert!(
-            y.iter()
-                .zip(expected)
-                .all(|(y, expected)| (y - expected).abs() < 1e-6),
-            "{y:?}"
-        );
-    }
+    use crate::models::{fault_of, on_cpu};
+    use candle_core::Device;
 
     #[test]
     fn impossible_parameters_are_named() {
@@ -602,8 +526,7 @@ mod tests {
             "controller_rate"
         );
         let shape = DataShape::forecast(32, 2, 8);
-        let error = Dynonet::default()
-            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+        let error = on_cpu(1, |builder| Dynonet::default().build(shape, builder))
             .err()
             .unwrap();
         assert!(error.message().contains("96 rows"), "{error}");
@@ -618,14 +541,9 @@ mod tests {
             layers: 2,
             ..Dynonet::default()
         };
-        let mut random = Random::new(3, "init");
-        let network = Forecaster::new(
-            &config,
-            DataShape::forecast(12, 2, 3),
-            &Device::Cpu,
-            &mut random,
-        )
-        .unwrap();
+        let shape = DataShape::forecast(12, 2, 3);
+        let network = on_cpu(3, |builder| config.network(shape, builder)).unwrap();
+        let mut random = Random::new(3, "data");
         let mut draws = |dims: &[usize]| {
             let values: Vec<f32> = (0..dims.iter().product())
                 .map(|_| random.normal() as f32)

@@ -1,19 +1,20 @@
-//! What all forecasters have in common: to forecast, they tell the rows that follow a window; to detect, they tell the
-//! window's last row from the rows before it, and what they get wrong is the error of every row of the window.
+//! What all forecasters have in common: to forecast, they predict the rows that follow a window; to detect, they predict
+//! the window's last row from the rows before it, and their error there is the error of every row of the window.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::Tensor;
 
-use super::{Batch, DataShape, Network, Task};
+use super::draws::scoring;
+use super::{Batch, DataShape, Edge, Network, Result, Task, named};
 use contract::artifact::Windows;
 use contract::{Random, StageContext, Trouble};
 use numerics::{Mode, State};
 
-/// What a forecaster sees and tells.
+/// What a forecaster sees and predicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Rows that are seen.
     pub past: usize,
-    /// Rows that are told.
+    /// Rows that are predicted.
     pub steps: usize,
     pub channels: usize,
 }
@@ -23,32 +24,32 @@ impl Span {
     ///
     /// # Errors
     /// If the window is too short.
-    pub fn of(shape: DataShape, name: &str, least: usize) -> std::result::Result<Self, Trouble> {
-        let (past, steps, told) = match shape.task {
-            Task::Forecast => (shape.length, shape.horizon, ""),
+    pub fn of(shape: DataShape, name: &str, least: usize) -> Result<Self, Trouble> {
+        let rows = shape.length;
+        let (past, steps, which) = match shape.task {
+            Task::Forecast => (rows, shape.horizon, ""),
             _ => (
-                shape.length - 1,
+                rows - 1,
                 1,
-                ", the last of which is to be told from the others",
+                ", the last of which is forecast from the others",
             ),
         };
         if past < least.max(1) {
-            let needed = shape.length - past + least.max(1);
-            return Err(Trouble::new(format!(
-                "{name} cannot work with windows of {} rows{told}",
-                shape.length
-            ))
-            .hint(format!("make the windows at least {needed} rows long")));
+            let needed = rows - past + least.max(1);
+            let message = format!("{name} cannot work with windows of {rows} rows{which}");
+            let hint = format!("make the windows at least {needed} rows long");
+            return Err(Trouble::new(message).hint(hint));
         }
+        let channels = shape.channels;
         Ok(Self {
             past,
             steps,
-            channels: shape.channels,
+            channels,
         })
     }
 }
 
-/// Tells the rows that follow others.
+/// Predicts the rows that follow others.
 pub trait Forecaster: Send + Sync {
     fn state(&self) -> &State;
 
@@ -78,11 +79,7 @@ pub trait Forecaster: Send + Sync {
     ///
     /// # Errors
     /// As there.
-    fn fit(
-        &self,
-        _windows: &Windows,
-        _context: &StageContext<'_>,
-    ) -> std::result::Result<(), Trouble> {
+    fn fit(&self, _windows: &Windows, _context: &StageContext<'_>) -> Result<(), Trouble> {
         Err(Trouble::new("this model is trained by gradients"))
     }
 
@@ -90,7 +87,7 @@ pub trait Forecaster: Send + Sync {
     ///
     /// # Errors
     /// As there.
-    fn graph(&self) -> Result<Option<Vec<super::Edge>>> {
+    fn graph(&self) -> Result<Option<Vec<Edge>>> {
         Ok(None)
     }
 }
@@ -102,15 +99,27 @@ pub struct Forecasting<F> {
 }
 
 impl<F: Forecaster> Forecasting<F> {
-    /// What is seen, and what is to be told as far as it is known.
-    fn split(&self, batch: &Batch) -> Result<(Tensor, Option<Tensor>)> {
-        expect_windows(self.shape, &batch.inputs)?;
-        if self.shape.task == Task::Forecast {
-            return Ok((batch.inputs.clone(), batch.targets.clone()));
+    /// The rows that are seen.
+    fn past(&self, batch: &Batch) -> Result<Tensor> {
+        self.shape.check_windows(&batch.inputs)?;
+        match self.shape.task {
+            Task::Forecast => Ok(batch.inputs.clone()),
+            _ => batch
+                .inputs
+                .narrow(1, 0, self.shape.length - 1)?
+                .contiguous(),
         }
-        let last = self.shape.length - 1;
-        let past = batch.inputs.narrow(1, 0, last)?.contiguous()?;
-        Ok((past, Some(batch.inputs.narrow(1, last, 1)?.contiguous()?)))
+    }
+
+    /// The rows that follow them.
+    fn actual(&self, batch: &Batch) -> Result<Tensor> {
+        match self.shape.task {
+            Task::Forecast => Ok(batch.targets()?.clone()),
+            _ => batch
+                .inputs
+                .narrow(1, self.shape.length - 1, 1)?
+                .contiguous(),
+        }
     }
 
     fn evaluate(&self, past: &Tensor) -> Result<Tensor> {
@@ -119,21 +128,13 @@ impl<F: Forecaster> Forecasting<F> {
     }
 }
 
-/// The generator of what is evaluated: the same draws for every batch.
-fn scoring() -> Random {
-    Random::new(0, "scoring")
-}
-
 impl<F: Forecaster> Network for Forecasting<F> {
     fn state(&self) -> &State {
         self.forecaster.state()
     }
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
-        let (past, actual) = self.split(batch)?;
-        let Some(actual) = actual else {
-            bail!("the batch does not say which rows follow")
-        };
+        let (past, actual) = (self.past(batch)?, self.actual(batch)?);
         let forecast = self.forecaster.forecast(&past, mode, random)?;
         if mode == Mode::Train {
             self.forecaster.notice(&forecast.detach(), &actual)?;
@@ -141,16 +142,12 @@ impl<F: Forecaster> Network for Forecasting<F> {
         (forecast - actual)?.sqr()?.mean_all()
     }
 
-    fn fit(
-        &self,
-        windows: &Windows,
-        context: &StageContext<'_>,
-    ) -> std::result::Result<(), Trouble> {
+    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> Result<(), Trouble> {
         self.forecaster.fit(windows, context)
     }
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
-        let (past, _) = self.split(batch)?;
+        let past = self.past(batch)?;
         let forecast = self.evaluate(&past)?;
         match self.shape.task {
             Task::Forecast => Ok(forecast),
@@ -159,46 +156,22 @@ impl<F: Forecaster> Network for Forecasting<F> {
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
-        let (past, actual) = self.split(batch)?;
-        let Some(actual) = actual else {
-            bail!("the batch does not say which rows follow")
-        };
-        let judged = self.forecaster.judge(&self.evaluate(&past)?, &actual)?;
-        judged
-            .narrow(1, 0, 1)?
-            .broadcast_as(batch.inputs.shape())?
-            .contiguous()
+        let forecast = self.evaluate(&self.past(batch)?)?;
+        let judged = self.forecaster.judge(&forecast, &self.actual(batch)?)?;
+        // Every row of the window gets the error of the one row that was forecast.
+        let first = judged.narrow(1, 0, 1)?;
+        first.broadcast_as(batch.inputs.shape())?.contiguous()
     }
 
-    fn graph(&self) -> Result<Option<Vec<super::Edge>>> {
+    fn graph(&self) -> Result<Option<Vec<Edge>>> {
         self.forecaster.graph()
     }
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
-        let (past, _) = self.split(batch)?;
-        Ok(vec![(
-            "forecast".to_owned(),
-            self.forecaster.forecast(&past, mode, &mut scoring())?,
-        )])
+        let past = self.past(batch)?;
+        let forecast = self.forecaster.forecast(&past, mode, &mut scoring())?;
+        Ok(named([("forecast", forecast)]))
     }
-}
-
-/// Whether inputs are `[batch, length, channels]` with a batch of at least one.
-///
-/// # Errors
-/// If they are not.
-pub fn expect_windows(shape: DataShape, inputs: &Tensor) -> Result<()> {
-    let (batch, length, channels) = inputs.dims3()?;
-    if batch == 0 || length != shape.length || channels != shape.channels {
-        let DataShape {
-            length, channels, ..
-        } = shape;
-        bail!(
-            "the model takes windows of {length} rows and {channels} channels, not {:?}",
-            inputs.dims()
-        )
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,16 +6,15 @@
 //! test rows; here both are running statistics of the training. And it smooths scores over four rows; here that is left
 //! to the stage that scores.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::closed_form::{host_values, set, set_count};
 use super::forecaster::{Forecaster, Forecasting, Span};
-use super::{Architecture, DataShape, Edge, Network, Task};
+use super::{Architecture, Built, DataShape, Edge, Result, Task, dot};
 use contract::{Named, Random, Trouble};
 use numerics::batch_norm::{BatchNorm, MOMENTUM};
 use numerics::dropout::Dropout;
@@ -37,34 +36,22 @@ pub enum Aggregate {
     Mean,
 }
 
-/// A graph of sensors and attention over it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Gdn {
-    /// Size of a sensor's embedding, and of what it makes of its window.
-    #[schemars(range(min = 1, max = 4096))]
-    pub embedding: usize,
-    /// Sensors that each one listens to besides itself; all others if there are fewer.
-    #[schemars(range(min = 1))]
-    pub neighbours: usize,
-    /// Sizes of the hidden layers between a sensor's state and its forecast.
-    #[schemars(inner(range(min = 1, max = 4096)))]
-    pub hidden: Vec<usize>,
-    /// Share of the hidden values that training leaves out.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub dropout: f64,
-    pub aggregate: Aggregate,
-}
-
-impl Default for Gdn {
-    fn default() -> Self {
-        Self {
-            embedding: 64,
-            neighbours: 15,
-            hidden: Vec::new(),
-            dropout: 0.2,
-            aggregate: Aggregate::default(),
-        }
+contract::parameters! {
+    /// A graph of sensors and attention over it.
+    pub struct Gdn {
+        /// Size of a sensor's embedding, and of what it makes of its window.
+        #[schemars(range(min = 1, max = 4096))]
+        pub embedding: usize = 64,
+        /// Sensors that each one listens to besides itself; all others if there are fewer.
+        #[schemars(range(min = 1))]
+        pub neighbours: usize = 15,
+        /// Sizes of the hidden layers between a sensor's state and its forecast.
+        #[schemars(inner(range(min = 1, max = 4096)))]
+        pub hidden: Vec<usize> = Vec::new(),
+        /// Share of the hidden values that training leaves out.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+        pub dropout: f64 = 0.2,
+        pub aggregate: Aggregate = Aggregate::default(),
     }
 }
 
@@ -75,29 +62,67 @@ impl Named for Gdn {
         r#"{"embedding": 16, "neighbours": 3, "hidden": [32], "dropout": 0.0}"#;
 }
 
-// Reference: Deng and Hooi, "Graph Neural Network-Based Anomaly Detection in Multivariate Time Series", AAAI
-// 2021
 impl Architecture for Gdn {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Detect, Task::Forecast]
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let span = Span::of(shape, Self::NAME, 1)?;
         if span.channels < 2 {
             return Err(Trouble::new(
                 "gdn needs at least two sensors to learn a graph, and the series has one",
             ));
         }
-        Ok(Box::new(Forecasting {
-            shape,
-            forecaster: Graph::new(self, span, device, random)?,
-        }))
+        let forecaster = self.network(span, builder)?;
+        Ok(Box::new(Forecasting { shape, forecaster }))
+    }
+}
+
+impl Gdn {
+    fn network(&self, span: Span, builder: &mut StateBuilder<'_>) -> Result<Graph> {
+        let (size, channels) = (self.embedding, span.channels);
+        let initial = Initial::FanIn(size);
+        let embeddings = builder.parameter("embedding.weight", &[channels, size], initial)?;
+        let encode = Linear::new(builder, "gnn.lin", span.past, size)?;
+        let attention = [
+            builder.parameter("gnn.att_i", &[size], initial)?,
+            builder.parameter("gnn.att_em_i", &[size], initial)?,
+            builder.parameter("gnn.att_j", &[size], initial)?,
+            builder.parameter("gnn.att_em_j", &[size], initial)?,
+        ];
+        let bias = builder.parameter("gnn.bias", &[size], Initial::Zeros)?;
+        let norm = BatchNorm::new(builder, "gnn.bn", size)?;
+        let mixed_norm = BatchNorm::new(builder, "bn_outlayer_in", size)?;
+        let (mut output, mut input) = (Vec::new(), size);
+        for (index, width) in self.hidden.iter().enumerate() {
+            let name = format!("out_layer.{index}");
+            output.push(Layer {
+                linear: Linear::new(builder, &format!("{name}.linear"), input, *width)?,
+                norm: Some(BatchNorm::new(builder, &format!("{name}.bn"), *width)?),
+            });
+            input = *width;
+        }
+        let name = format!("out_layer.{}.linear", self.hidden.len());
+        output.push(Layer {
+            linear: Linear::new(builder, &name, input, span.steps)?,
+            norm: None,
+        });
+        Ok(Graph {
+            span,
+            config: self.clone(),
+            embeddings,
+            encode,
+            attention,
+            bias,
+            norm,
+            mixed_norm,
+            output,
+            median: builder.buffer("errors.median", &[channels], Initial::Zeros)?,
+            spread: builder.buffer("errors.spread", &[channels], Initial::Ones)?,
+            batches: builder.counter("errors.num_batches_tracked")?,
+            state: builder.finish(),
+        })
     }
 }
 
@@ -128,125 +153,50 @@ struct Graph {
 }
 
 impl Graph {
-    fn new(config: &Gdn, span: Span, device: &Device, random: &mut Random) -> Result<Self> {
-        let size = config.embedding;
-        let mut builder = StateBuilder::new(device, random);
-        let embeddings = builder.parameter(
-            "embedding.weight",
-            &[span.channels, size],
-            Initial::FanIn(size),
-        )?;
-        let encode = Linear::new(&mut builder, "gnn.lin", span.past, size)?;
-        let names = ["gnn.att_i", "gnn.att_em_i", "gnn.att_j", "gnn.att_em_j"];
-        let [own_state, own_embedding, state, embedding] = names;
-        let mut vector = |name| builder.parameter(name, &[size], Initial::FanIn(size));
-        let attention = [
-            vector(own_state)?,
-            vector(own_embedding)?,
-            vector(state)?,
-            vector(embedding)?,
-        ];
-        let bias = builder.parameter("gnn.bias", &[size], Initial::Zeros)?;
-        let norm = BatchNorm::new(&mut builder, "gnn.bn", size)?;
-        let mixed_norm = BatchNorm::new(&mut builder, "bn_outlayer_in", size)?;
-        let mut output = Vec::new();
-        let mut input = size;
-        for (index, width) in config.hidden.iter().enumerate() {
-            let linear = Linear::new(
-                &mut builder,
-                &format!("out_layer.{index}.linear"),
-                input,
-                *width,
-            )?;
-            let norm = BatchNorm::new(&mut builder, &format!("out_layer.{index}.bn"), *width)?;
-            output.push(Layer {
-                linear,
-                norm: Some(norm),
-            });
-            input = *width;
-        }
-        let name = format!("out_layer.{}.linear", config.hidden.len());
-        output.push(Layer {
-            linear: Linear::new(&mut builder, &name, input, span.steps)?,
-            norm: None,
-        });
-        let median = builder.buffer("errors.median", &[span.channels], Initial::Zeros)?;
-        let spread = builder.buffer("errors.spread", &[span.channels], Initial::Ones)?;
-        let batches = builder.counter("errors.num_batches_tracked")?;
-        Ok(Self {
-            state: builder.finish(),
-            span,
-            config: config.clone(),
-            embeddings,
-            encode,
-            attention,
-            bias,
-            norm,
-            mixed_norm,
-            output,
-            median,
-            spread,
-            batches,
-        })
-    }
-
     /// The neighbours of every sensor, the most similar first, with the cosine of their embeddings.
     fn neighbours(&self) -> Result<Vec<Vec<(usize, f32)>>> {
-        let (values, size) = (host_values(&self.embeddings)?, self.config.embedding);
-        let unit = |vector: &[f32]| {
-            let length = vector
-                .iter()
-                .map(|value| value * value)
-                .sum::<f32>()
-                .sqrt()
-                .max(1e-12);
-            vector
-                .iter()
-                .map(|value| value / length)
-                .collect::<Vec<f32>>()
-        };
-        let units: Vec<Vec<f32>> = values.chunks_exact(size).map(unit).collect();
-        let of = |own: usize| {
-            let cosine = |other: usize| {
-                units[own]
-                    .iter()
-                    .zip(&units[other])
-                    .map(|(one, other)| one * other)
-                    .sum()
-            };
-            let others = (0..units.len()).filter(|other| *other != own);
-            let mut ranked: Vec<(usize, f32)> =
-                others.map(|other| (other, cosine(other))).collect();
-            let order = |one: &(usize, f32), other: &(usize, f32)| match other.1.total_cmp(&one.1) {
-                Ordering::Equal => one.0.cmp(&other.0),
-                different => different,
-            };
-            ranked.sort_by(order);
+        let mut units = host_values(&self.embeddings)?;
+        let size = self.config.embedding;
+        for vector in units.chunks_exact_mut(size) {
+            let length = dot(vector, vector).sqrt().max(1e-12);
+            for value in vector {
+                *value /= length;
+            }
+        }
+        let mut neighbours = Vec::with_capacity(self.span.channels);
+        for (own, unit) in units.chunks_exact(size).enumerate() {
+            let mut ranked = Vec::with_capacity(self.span.channels);
+            for (other, vector) in units.chunks_exact(size).enumerate() {
+                if other != own {
+                    ranked.push((other, dot(unit, vector)));
+                }
+            }
+            // Equal cosines keep the order of the channels, as the sort is stable.
+            ranked.sort_by(|one, other| other.1.total_cmp(&one.1));
             ranked.truncate(self.config.neighbours);
-            ranked
-        };
-        Ok((0..units.len()).map(of).collect())
+            neighbours.push(ranked);
+        }
+        Ok(neighbours)
     }
 
     /// What every sensor makes of its own state and of those of its neighbours.
     fn gather(&self, states: &Tensor) -> Result<Tensor> {
         let [own_state, own_embedding, state, embedding] = &self.attention;
-        let size = self.config.embedding;
-        let along = |vector: &Var| {
-            self.embeddings
-                .matmul(&vector.reshape((size, 1))?)?
-                .flatten_all()
-        };
         let vectors = Tensor::stack(&[own_state.as_tensor(), state, &self.bias], 0)?;
-        let offsets = Tensor::stack(&[along(own_embedding)?, along(embedding)?], 0)?;
-        let others = |row: Vec<(usize, f32)>| row.into_iter().map(|(other, _)| other).collect();
-        let neighbours: Vec<Vec<usize>> = self.neighbours()?.into_iter().map(others).collect();
-        attend(
-            states,
-            &vectors,
-            &offsets,
-            &Arc::new(Edges::new(&neighbours)),
-        )
+        let offsets = [self.along(own_embedding)?, self.along(embedding)?];
+        // The graph follows the embeddings, which every step moves: it is found again each time.
+        let mut neighbours: Vec<Vec<usize>> = Vec::new();
+        for ranked in self.neighbours()? {
+            neighbours.push(ranked.into_iter().map(|(other, _)| other).collect());
+        }
+        let edges = Arc::new(Edges::new(&neighbours));
+        attend(states, &vectors, &Tensor::stack(&offsets, 0)?, &edges)
+    }
+
+    /// The product of every sensor's embedding with a vector, `[channels]`.
+    fn along(&self, vector: &Var) -> Result<Tensor> {
+        let column = vector.reshape((self.config.embedding, 1))?;
+        self.embeddings.matmul(&column)?.flatten_all()
     }
 }
 
@@ -273,12 +223,12 @@ impl Forecaster for Graph {
 
     /// Errors in units of what is usual for their sensor; of the largest only, if that is the score.
     fn judge(&self, forecast: &Tensor, actual: &Tensor) -> Result<Tensor> {
-        let errors = (forecast.narrow(1, 0, 1)? - actual.narrow(1, 0, 1)?)?.abs()?;
+        let errors = first_errors(forecast, actual)?;
         let (median, spread) = (host_values(&self.median)?, host_values(&self.spread)?);
         let mut values = host_values(&errors)?;
         for row in values.chunks_exact_mut(self.span.channels) {
-            for (value, (median, spread)) in row.iter_mut().zip(median.iter().zip(&spread)) {
-                *value = (*value - median) / (spread + LEAST_SPREAD);
+            for (channel, value) in row.iter_mut().enumerate() {
+                *value = (*value - median[channel]) / (spread[channel] + LEAST_SPREAD);
             }
             if self.config.aggregate == Aggregate::Max {
                 keep_largest(row);
@@ -288,22 +238,17 @@ impl Forecaster for Graph {
     }
 
     fn notice(&self, forecast: &Tensor, actual: &Tensor) -> Result<()> {
-        let errors = host_values(
-            &(forecast.narrow(1, 0, 1)? - actual.narrow(1, 0, 1)?)?
-                .abs()?
-                .contiguous()?,
-        )?;
+        let errors = host_values(&first_errors(forecast, actual)?)?;
         let channels = self.span.channels;
         let seen = self.batches.to_scalar::<i64>()?;
+        // The first batch counts in full: there is nothing to average it with.
         let weight = if seen == 0 { 1.0 } else { MOMENTUM as f32 };
         let (mut median, mut spread) = (host_values(&self.median)?, host_values(&self.spread)?);
         for channel in 0..channels {
-            let mut own: Vec<f32> = errors
-                .iter()
-                .skip(channel)
-                .step_by(channels)
-                .copied()
-                .collect();
+            let mut own = Vec::with_capacity(errors.len() / channels);
+            for row in errors.chunks_exact(channels) {
+                own.push(row[channel]);
+            }
             own.sort_unstable_by(f32::total_cmp);
             let range = quantile(&own, 0.75) - quantile(&own, 0.25);
             median[channel] += weight * (quantile(&own, 0.5) - median[channel]);
@@ -315,37 +260,35 @@ impl Forecaster for Graph {
     }
 
     fn graph(&self) -> Result<Option<Vec<Edge>>> {
-        let edges = |(to, neighbours): (usize, Vec<(usize, f32)>)| {
-            neighbours.into_iter().map(move |(from, cosine)| Edge {
-                from,
-                to,
-                weight: f64::from(cosine),
-            })
-        };
-        Ok(Some(
-            self.neighbours()?
-                .into_iter()
-                .enumerate()
-                .flat_map(edges)
-                .collect(),
-        ))
+        let mut edges = Vec::new();
+        for (to, neighbours) in self.neighbours()?.into_iter().enumerate() {
+            for (from, cosine) in neighbours {
+                let weight = f64::from(cosine);
+                edges.push(Edge { from, to, weight });
+            }
+        }
+        Ok(Some(edges))
     }
+}
+
+/// The absolute errors of the first row of forecasts, `[batch, 1, channels]`.
+fn first_errors(forecast: &Tensor, actual: &Tensor) -> Result<Tensor> {
+    (forecast.narrow(1, 0, 1)? - actual.narrow(1, 0, 1)?)?
+        .abs()?
+        .contiguous()
 }
 
 /// Leaves the largest value alone, as much larger as there are values: so the mean is the largest.
 fn keep_largest(row: &mut [f32]) {
-    let count = row.len() as f32;
-    let largest = (0..row.len()).fold(
-        0,
-        |best, index| if row[index] > row[best] { index } else { best },
-    );
-    for (index, value) in row.iter_mut().enumerate() {
-        *value = if index == largest {
-            *value * count
-        } else {
-            0.0
-        };
+    let mut largest = 0;
+    for index in 1..row.len() {
+        if row[index] > row[largest] {
+            largest = index;
+        }
     }
+    let value = row[largest] * row.len() as f32;
+    row.fill(0.0);
+    row[largest] = value;
 }
 
 /// A quantile of rising values, interpolated.
@@ -359,7 +302,8 @@ fn quantile(rising: &[f32], share: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Batch;
+    use crate::models::{Batch, on_cpu};
+    use candle_core::Device;
 
     fn graph(config: &Gdn, channels: usize) -> Graph {
         let span = Span {
@@ -367,7 +311,7 @@ mod tests {
             steps: 1,
             channels,
         };
-        Graph::new(config, span, &Device::Cpu, &mut Random::new(3, "init")).unwrap()
+        on_cpu(3, |builder| config.network(span, builder)).unwrap()
     }
 
     #[test]
@@ -426,11 +370,8 @@ mod tests {
     #[test]
     fn a_single_sensor_has_no_graph() {
         let build = |channels| {
-            Gdn::default().build(
-                DataShape::detect(5, channels),
-                &Device::Cpu,
-                &mut Random::new(1, "init"),
-            )
+            let shape = DataShape::detect(5, channels);
+            on_cpu(1, |builder| Gdn::default().build(shape, builder))
         };
         assert!(build(1).err().unwrap().message().contains("two sensors"));
         let network = build(3).unwrap();

@@ -1,40 +1,28 @@
 //! Isolation forest over windows (Liu, Ting and Zhou, "Isolation Forest", ICDM 2008). A window is one vector of all its
 //! rows; TSB-AD (Liu and Paparrizos, NeurIPS 2024) runs it on single rows of multivariate series.
 
-use candle_core::{Device, Result, Tensor, Var, bail};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use candle_core::{Tensor, Var, bail};
 
 use super::closed_form::{Verdict, count, host_values, judge_windows, set, set_count};
-use super::{Architecture, Batch, DataShape, Network, Task, closed_form};
+use super::{Architecture, Batch, Built, DataShape, Network, Result, Task, closed_form, named};
 use contract::artifact::Windows;
-use contract::{Named, Random, StageContext, Trouble};
+use contract::{Named, StageContext, Trouble};
 use numerics::initialise::Initial;
 use numerics::statistics::gram::RowSource;
 use numerics::statistics::isolation::{Forest, Growth};
 use numerics::{Mode, State, StateBuilder};
 
-/// Trees of random splits.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct IsolationForest {
-    #[schemars(range(min = 1, max = 100_000))]
-    pub trees: usize,
-    /// Windows that each tree is grown from.
-    #[schemars(range(min = 2, max = 65536))]
-    pub samples: usize,
-    /// Share of a window's values that each tree may split by.
-    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
-    pub features: f64,
-}
-
-impl Default for IsolationForest {
-    fn default() -> Self {
-        Self {
-            trees: 100,
-            samples: 256,
-            features: 1.0,
-        }
+contract::parameters! {
+    /// Trees of random splits.
+    pub struct IsolationForest {
+        #[schemars(range(min = 1, max = 100_000))]
+        pub trees: usize = 100,
+        /// Windows that each tree is grown from.
+        #[schemars(range(min = 2, max = 65536))]
+        pub samples: usize = 256,
+        /// Share of a window's values that each tree may split by.
+        #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+        pub features: f64 = 1.0,
     }
 }
 
@@ -44,7 +32,6 @@ impl Named for IsolationForest {
     const EXAMPLE: &'static str = r#"{"trees": 10, "samples": 32}"#;
 }
 
-// Reference: Liu, Ting and Zhou, "Isolation Forest", ICDM 2008
 impl Architecture for IsolationForest {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Detect]
@@ -54,12 +41,7 @@ impl Architecture for IsolationForest {
         true
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let width = shape.length * shape.channels;
         let features = ((self.features * width as f64).round() as usize).clamp(1, width);
         let growth = Growth {
@@ -68,7 +50,6 @@ impl Architecture for IsolationForest {
             features,
         };
         let size = [growth.trees, growth.nodes()];
-        let mut builder = StateBuilder::new(device, random);
         Ok(Box::new(Trees {
             features: builder.integers("features", &size)?,
             thresholds: builder.buffer("thresholds", &size, Initial::Zeros)?,
@@ -116,11 +97,7 @@ impl Network for Trees {
         &self.state
     }
 
-    fn fit(
-        &self,
-        windows: &Windows,
-        context: &StageContext<'_>,
-    ) -> std::result::Result<(), Trouble> {
+    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> Result<(), Trouble> {
         let source = closed_form::training_windows(windows)?;
         let forest = Forest::grow(&source, self.growth, &mut context.random("forest"));
         set_count(&self.samples, self.growth.samples.min(source.rows()))?;
@@ -131,9 +108,7 @@ impl Network for Trees {
     }
 
     fn predict(&self, _: &Batch) -> Result<Tensor> {
-        bail!(
-            "an isolation forest has no idea of what a window should be, only of how unusual it is"
-        )
+        bail!("an isolation forest knows how unusual a window is, not what it should be")
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
@@ -146,15 +121,17 @@ impl Network for Trees {
     }
 
     fn trace(&self, batch: &Batch, _: Mode) -> Result<Vec<(String, Tensor)>> {
-        Ok(vec![("errors".to_owned(), self.errors(batch)?)])
+        Ok(named([("errors", self.errors(batch)?)]))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::fault_of;
+    use crate::models::{fault_of, on_cpu};
+    use candle_core::Device;
     use contract::NullHost;
+    use contract::Random;
     use contract::testing::training_windows;
 
     #[test]
@@ -162,9 +139,8 @@ mod tests {
         let mut random = Random::new(6, "normal");
         let values: Vec<f32> = (0..2000).map(|_| random.normal() as f32).collect();
         let shape = DataShape::detect(2, 2);
-        let network = IsolationForest::default()
-            .build(shape, &Device::Cpu, &mut random)
-            .unwrap();
+        let forest = IsolationForest::default();
+        let network = on_cpu(1, |builder| forest.build(shape, builder)).unwrap();
         let windows = vec![0.0_f32, 0.1, -0.2, 0.1, 5.0, -5.0, 5.0, 5.0];
         let batch = Batch::of(Tensor::from_vec(windows, (2, 2, 2), &Device::Cpu).unwrap());
         assert!(

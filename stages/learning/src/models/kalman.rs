@@ -3,14 +3,14 @@
 //! Stoffer, 1982), or a level for each channel fitted by maximum likelihood. A window starts from what is known of a
 //! random row.
 
-use candle_core::{Device, Result, Tensor, Var, bail};
+use candle_core::{Tensor, Var, bail};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::closed_form::{Distance, count, forecast_windows, matrix, reals, set, set_count};
 use super::forecaster::{Forecaster, Forecasting, Span};
-use super::{Architecture, DataShape, Network, Task, closed_form};
+use super::{Architecture, Built, DataShape, Result, Task, closed_form};
 use contract::artifact::Windows;
 use contract::{Fault, Named, Progress, Random, StageContext, Trouble};
 use numerics::statistics::expectation::{self, Limits};
@@ -35,37 +35,24 @@ pub enum Structure {
     LocalLevel,
 }
 
-/// A linear Gaussian state-space model.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Kalman {
-    pub structure: Structure,
-    /// The number of factors; by default 8, or as many as there are channels if those are fewer.
-    #[schemars(range(min = 1, max = 256))]
-    pub states: Option<usize>,
-    /// The most rounds of expectation and maximisation.
-    #[schemars(range(min = 1))]
-    pub iterations: usize,
-    /// The rounds end when the log-likelihood of a row rises by less.
-    #[schemars(range(min = 0.0))]
-    pub tolerance: f64,
-    /// How far a row is from its forecast, to detect.
-    pub score: Distance,
-    /// The least variance of an error, in units of their mean, where the score depends on it.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub least_variance: f64,
-}
-
-impl Default for Kalman {
-    fn default() -> Self {
-        Self {
-            structure: Structure::default(),
-            states: None,
-            iterations: 30,
-            tolerance: 1e-3,
-            score: Distance::default(),
-            least_variance: 1e-3,
-        }
+contract::parameters! {
+    /// A linear Gaussian state-space model.
+    pub struct Kalman {
+        pub structure: Structure = Structure::default(),
+        /// The number of factors; by default 8, or as many as there are channels if those are fewer.
+        #[schemars(range(min = 1, max = 256))]
+        pub states: Option<usize> = None,
+        /// The most rounds of expectation and maximisation.
+        #[schemars(range(min = 1))]
+        pub iterations: usize = 30,
+        /// The rounds end when the log-likelihood of a row rises by less.
+        #[schemars(range(min = 0.0))]
+        pub tolerance: f64 = 1e-3,
+        /// How far a row is from its forecast, to detect.
+        pub score: Distance = Distance::default(),
+        /// The least variance of an error, in units of their mean, where the score depends on it.
+        #[schemars(extend("exclusiveMinimum" = 0.0))]
+        pub least_variance: f64 = 1e-3,
     }
 }
 
@@ -76,8 +63,6 @@ impl Named for Kalman {
     const EXAMPLE: &'static str = r#"{"iterations": 3}"#;
 }
 
-// Reference: Shumway and Stoffer, "An Approach to Time Series Smoothing and Forecasting Using the EM
-// Algorithm", 1982
 impl Architecture for Kalman {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Forecast, Task::Detect]
@@ -87,7 +72,7 @@ impl Architecture for Kalman {
         true
     }
 
-    fn check(&self) -> std::result::Result<(), Fault> {
+    fn check(&self) -> Result<(), Fault> {
         if self.states.is_some() && self.structure == Structure::LocalLevel {
             let reason = "has no meaning for local levels, of which each channel has one";
             return Err(Fault::new("states", reason));
@@ -95,12 +80,7 @@ impl Architecture for Kalman {
         Ok(())
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let span = Span::of(shape, Self::NAME, 1)?;
         let channels = span.channels;
         let states = match (self.structure, self.states) {
@@ -108,12 +88,11 @@ impl Architecture for Kalman {
             (Structure::Factors, states) => states.unwrap_or(FACTORS.min(channels)),
         };
         if states > channels {
-            return Err(Trouble::new(format!(
-                "kalman cannot tell {states} factors from {channels} channels apart"
-            ))
-            .hint(format!("set the model's `states` to at most {channels}")));
+            let message =
+                format!("kalman cannot tell {states} factors of {channels} channels apart");
+            let hint = format!("set the model's `states` to at most {channels}");
+            return Err(Trouble::new(message).hint(hint));
         }
-        let mut builder = StateBuilder::new(device, random);
         let forecaster = Hidden {
             observation: builder.reals("observation", &[channels, states])?,
             observation_intercept: builder.reals("observation_intercept", &[channels])?,
@@ -167,92 +146,97 @@ impl Hidden {
     }
 
     fn set_model(&self, model: &StateSpace) -> Result<()> {
-        let matrices = [
-            (&self.observation, &model.observation),
-            (&self.observation_noise, &model.observation_noise),
-            (&self.transition, &model.transition),
-            (&self.state_noise, &model.state_noise),
-            (&self.initial_covariance, &model.initial_covariance),
+        let values = [
+            (&self.observation, model.observation.values()),
+            (&self.observation_intercept, &model.observation_intercept),
+            (&self.observation_noise, model.observation_noise.values()),
+            (&self.transition, model.transition.values()),
+            (&self.state_noise, model.state_noise.values()),
+            (&self.initial_mean, &model.initial_mean),
+            (&self.initial_covariance, model.initial_covariance.values()),
         ];
-        matrices
-            .into_iter()
-            .try_for_each(|(own, value)| set(own, value.values().to_vec()))?;
-        set(
-            &self.observation_intercept,
-            model.observation_intercept.clone(),
-        )?;
-        set(&self.initial_mean, model.initial_mean.clone())?;
+        for (own, values) in values {
+            set(own, values.to_vec())?;
+        }
         set_count(&self.fitted, 1)
+    }
+
+    /// The model, and what its filter does to windows.
+    fn filter(&self) -> Result<(StateSpace, Recursion)> {
+        let model = self.model()?;
+        let recursion = Recursion::new(&model, self.span.past).map_err(candle_core::Error::Msg)?;
+        Ok((model, recursion))
     }
 
     fn fit_factors(
         &self,
         sections: &[Matrix],
         context: &StageContext<'_>,
-    ) -> std::result::Result<StateSpace, Trouble> {
+    ) -> Result<StateSpace, Trouble> {
         let limits = Limits {
             iterations: self.config.iterations,
             tolerance: self.config.tolerance,
         };
-        let progress = |done: usize| {
-            let (done, total) = (done as u64, limits.iterations as u64);
+        let fitted = expectation::fit(sections, self.states, limits, |done| {
             context.host.progress(Progress {
                 unit: "round",
-                done,
-                total,
+                done: done as u64,
+                total: limits.iterations as u64,
                 phase: String::new(),
                 figures: Vec::new(),
             });
             context.check_cancelled().map_err(|error| error.to_string())
+        });
+        let fitted = match fitted {
+            Ok(fitted) => fitted,
+            Err(reason) => {
+                // A run that was stopped reports that, and not that the fit failed.
+                context.check_cancelled()?;
+                let message = format!("the state-space model cannot be fitted: {reason}");
+                return Err(Trouble::new(message).hint("use fewer `states` or more training rows"));
+            }
         };
-        let fitted =
-            expectation::fit(sections, self.states, limits, progress).map_err(|reason| {
-                // A run that was stopped says so itself.
-                match context.check_cancelled() {
-                    Err(cancelled) => cancelled,
-                    Ok(()) => {
-                        Trouble::new(format!("the state-space model cannot be fitted: {reason}"))
-                            .hint("use fewer `states` or more training rows")
-                    }
-                }
-            })?;
         let rounds = fitted.log_likelihoods.len();
         let last = fitted.log_likelihoods.last().copied().unwrap_or_default();
-        context
-            .host
-            .note(&format!("log-likelihood {last:.1} after {rounds} rounds"));
+        let note = format!("log-likelihood {last:.1} after {rounds} rounds");
+        context.host.note(&note);
         Ok(fitted.model)
     }
 
-    fn fit_levels(&self, sections: &[Matrix]) -> std::result::Result<StateSpace, Trouble> {
-        let level = |channel: usize| {
-            let own = |section: &Matrix| {
-                (0..section.rows())
-                    .map(|row| section[(row, channel)])
-                    .collect()
-            };
-            let sections: Vec<Vec<f64>> = sections.iter().map(own).collect();
-            LocalLevel::fit(&sections, LEAST_NOISE)
+    fn fit_levels(&self, sections: &[Matrix]) -> Result<StateSpace, Trouble> {
+        let channels = (0..self.span.channels).into_par_iter();
+        let levels: Option<Vec<LocalLevel>> = channels
+            .map(|channel| {
+                let columns: Vec<Vec<f64>> = sections
+                    .iter()
+                    .map(|section| column(section, channel))
+                    .collect();
+                LocalLevel::fit(&columns, LEAST_NOISE)
+            })
+            .collect();
+        let Some(levels) = levels else {
+            return Err(Trouble::new(
+                "a local level needs two training rows in a row",
+            ));
         };
-        let levels: Option<Vec<LocalLevel>> =
-            (0..self.span.channels).into_par_iter().map(level).collect();
-        let levels =
-            levels.ok_or_else(|| Trouble::new("a local level needs two training rows in a row"))?;
-        let of = |value: fn(&LocalLevel) -> f64| {
-            Matrix::diagonal(&levels.iter().map(value).collect::<Vec<_>>())
-        };
+        let irregular: Vec<f64> = levels.iter().map(|level| level.irregular).collect();
+        let walking: Vec<f64> = levels.iter().map(|level| level.level).collect();
         Ok(StateSpace {
             observation: Matrix::identity(self.states),
             observation_intercept: vec![0.0; self.states],
-            observation_noise: of(|level| level.irregular),
+            observation_noise: Matrix::diagonal(&irregular),
             transition: Matrix::identity(self.states),
             state_intercept: vec![0.0; self.states],
-            state_noise: of(|level| level.level),
+            state_noise: Matrix::diagonal(&walking),
             // The sections are in standard units, and windows begin anywhere.
             initial_mean: vec![0.0; self.states],
             initial_covariance: Matrix::identity(self.states),
         })
     }
+}
+
+fn column(matrix: &Matrix, index: usize) -> Vec<f64> {
+    (0..matrix.rows()).map(|row| matrix[(row, index)]).collect()
 }
 
 impl Forecaster for Hidden {
@@ -261,8 +245,7 @@ impl Forecaster for Hidden {
     }
 
     fn forecast(&self, past: &Tensor, _: Mode, _: &mut Random) -> Result<Tensor> {
-        let model = self.model()?;
-        let recursion = Recursion::new(&model, self.span.past).map_err(candle_core::Error::Msg)?;
+        let (model, recursion) = self.filter()?;
         let steps = self.span.steps;
         forecast_windows(past, steps, |window| {
             let state = recursion.state_after(&model, window);
@@ -271,24 +254,18 @@ impl Forecaster for Hidden {
     }
 
     fn judge(&self, forecast: &Tensor, actual: &Tensor) -> Result<Tensor> {
-        self.config
+        let config = &self.config;
+        config
             .score
-            .judge(forecast, actual, self.config.least_variance, || {
-                let model = self.model()?;
-                let recursion =
-                    Recursion::new(&model, self.span.past).map_err(candle_core::Error::Msg)?;
-                Ok(model
-                    .observation
-                    .sandwich(&recursion.covariance)
-                    .plus(&model.observation_noise))
+            .judge(forecast, actual, config.least_variance, || {
+                let (model, recursion) = self.filter()?;
+                let of_state = model.observation.sandwich(&recursion.covariance);
+                Ok(of_state.plus(&model.observation_noise))
             })
     }
 
-    fn fit(
-        &self,
-        windows: &Windows,
-        context: &StageContext<'_>,
-    ) -> std::result::Result<(), Trouble> {
+    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> Result<(), Trouble> {
+        // In standard units, limits such as the least noise mean the same for every channel.
         let (mean, deviation, sections) =
             closed_form::standardised(&closed_form::training_sections(windows)?);
         let model = match self.config.structure {
@@ -302,7 +279,7 @@ impl Forecaster for Hidden {
 /// What the filter does to the state at each row of a window, which is the same for all windows: the next predicted
 /// state is `keep · state + take · row + shift`.
 struct Recursion {
-    /// A step for each row; the last one goes on for all further rows once the filter has settled.
+    /// A step for each row; the last one is used for all further rows once the filter has settled.
     steps: Vec<Move>,
     rows: usize,
     /// Of the state predicted after the last row.
@@ -316,7 +293,7 @@ struct Move {
 }
 
 impl Recursion {
-    fn new(model: &StateSpace, rows: usize) -> std::result::Result<Self, String> {
+    fn new(model: &StateSpace, rows: usize) -> Result<Self, String> {
         let all: Vec<usize> = (0..model.observed()).collect();
         let mut covariance = model.initial_covariance.clone();
         let mut steps = Vec::new();
@@ -324,14 +301,15 @@ impl Recursion {
             let (gains, next) = model.gains(&covariance, all.clone())?;
             let take = model.transition.product(&gains.gain);
             let keep = model.transition.minus(&take.product(&model.observation));
-            let taken = take.times(&model.observation_intercept);
-            let shift = model
-                .state_intercept
-                .iter()
-                .zip(taken)
-                .map(|(own, taken)| own - taken)
-                .collect();
+            let mut shift = model.state_intercept.clone();
+            for (own, taken) in shift
+                .iter_mut()
+                .zip(take.times(&model.observation_intercept))
+            {
+                *own -= taken;
+            }
             steps.push(Move { keep, take, shift });
+            // Covariances do not depend on the values. Once they have settled, all further steps are alike.
             let settled = next.minus(&covariance).largest() <= 1e-13 * covariance.largest();
             covariance = next;
             if settled {
@@ -349,11 +327,8 @@ impl Recursion {
     fn state_after(&self, model: &StateSpace, window: &[f64]) -> Vec<f64> {
         let mut state = model.initial_mean.clone();
         let mut next = state.clone();
-        for (index, row) in window
-            .chunks_exact(model.observed())
-            .take(self.rows)
-            .enumerate()
-        {
+        let rows = window.chunks_exact(model.observed()).take(self.rows);
+        for (index, row) in rows.enumerate() {
             let Move { keep, take, shift } = &self.steps[index.min(self.steps.len() - 1)];
             for (place, value) in next.iter_mut().enumerate() {
                 *value = dot(keep.row(place), &state) + dot(take.row(place), row) + shift[place];
@@ -367,8 +342,8 @@ impl Recursion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Batch;
-    use crate::models::fault_of;
+    use crate::models::{Batch, Network, fault_of, on_cpu};
+    use candle_core::Device;
     use contract::NullHost;
     use contract::testing::training_windows;
     use numerics::testing::example;
@@ -437,11 +412,8 @@ mod tests {
                 .unwrap()
         };
         let last = super::super::naive::Naive::default();
-        let last = mean_error(
-            last.build(shape, &Device::Cpu, &mut Random::new(1, "init"))
-                .unwrap()
-                .as_ref(),
-        );
+        let last = on_cpu(1, |builder| last.build(shape, builder)).unwrap();
+        let last = mean_error(last.as_ref());
         for (structure, states) in [(Structure::Factors, Some(1)), (Structure::LocalLevel, None)] {
             let config = Kalman {
                 structure,
@@ -449,12 +421,8 @@ mod tests {
                 score: Distance::Squares,
                 ..Kalman::default()
             };
-            let own = mean_error(
-                config
-                    .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
-                    .unwrap()
-                    .as_ref(),
-            );
+            let own = on_cpu(1, |builder| config.build(shape, builder)).unwrap();
+            let own = mean_error(own.as_ref());
             assert!(own < 0.75 * last, "{structure:?}: {own} {last}");
         }
     }
@@ -465,12 +433,8 @@ mod tests {
             states: Some(3),
             ..Kalman::default()
         };
-        let error = config
-            .build(
-                DataShape::detect(5, 2),
-                &Device::Cpu,
-                &mut Random::new(1, "init"),
-            )
+        let shape = DataShape::detect(5, 2);
+        let error = on_cpu(1, |builder| config.build(shape, builder))
             .err()
             .unwrap();
         assert!(error.hint_text().unwrap().contains("at most 2"));

@@ -2,40 +2,28 @@
 //! Detection by Mining Association Rules from House-keeping Data", 2001; as in TSB-AD, Liu and Paparrizos, NeurIPS 2024,
 //! whose score of a row is the mean over the windows that cover it: `overlap: mean`).
 
-use candle_core::{Device, Result, Tensor, Var, bail};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use candle_core::{Tensor, Var, bail};
 
 use super::closed_form::{Verdict, by_channel, count, host_values, judge_windows, set, set_count};
-use super::{Architecture, Batch, DataShape, Network, Task, closed_form, forecaster};
+use super::{Architecture, Batch, Built, DataShape, Network, Result, Task, closed_form, named};
 use contract::artifact::Windows;
-use contract::{Named, Random, StageContext, Trouble};
+use contract::{Named, StageContext, Trouble};
 use numerics::initialise::Initial;
 use numerics::statistics::clusters::{Clusters, Limits};
 use numerics::statistics::gram::RowSource;
 use numerics::{Mode, State, StateBuilder};
 
-/// Clusters of windows.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct KmeansAd {
-    #[schemars(range(min = 1, max = 4096))]
-    pub clusters: usize,
-    /// The most rounds of assigning windows and moving centroids.
-    #[schemars(range(min = 1))]
-    pub iterations: usize,
-    /// The rounds end when the centroids' squared movement, relative to the variance of the windows, is no larger.
-    #[schemars(range(min = 0.0))]
-    pub tolerance: f64,
-}
-
-impl Default for KmeansAd {
-    fn default() -> Self {
-        Self {
-            clusters: 30,
-            iterations: 300,
-            tolerance: 1e-4,
-        }
+contract::parameters! {
+    /// Clusters of windows.
+    pub struct KmeansAd {
+        #[schemars(range(min = 1, max = 4096))]
+        pub clusters: usize = 30,
+        /// The most rounds of assigning windows and moving centroids.
+        #[schemars(range(min = 1))]
+        pub iterations: usize = 300,
+        /// The rounds end when the centroids' squared movement, relative to the variance of the windows, is no larger.
+        #[schemars(range(min = 0.0))]
+        pub tolerance: f64 = 1e-4,
     }
 }
 
@@ -45,8 +33,6 @@ impl Named for KmeansAd {
     const EXAMPLE: &'static str = r#"{"clusters": 4}"#;
 }
 
-// Reference: Yairi, Kato and Hori, "Fault Detection by Mining Association Rules from House-keeping Data",
-// 2001
 impl Architecture for KmeansAd {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Detect]
@@ -56,14 +42,8 @@ impl Architecture for KmeansAd {
         true
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let width = shape.length * shape.channels;
-        let mut builder = StateBuilder::new(device, random);
         Ok(Box::new(Centroids {
             centroids: builder.buffer("centroids", &[self.clusters, width], Initial::Zeros)?,
             found: builder.counter("found")?,
@@ -100,29 +80,16 @@ impl Network for Centroids {
         &self.state
     }
 
-    fn fit(
-        &self,
-        windows: &Windows,
-        context: &StageContext<'_>,
-    ) -> std::result::Result<(), Trouble> {
+    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> Result<(), Trouble> {
         let source = closed_form::training_windows(windows)?;
-        let KmeansAd {
-            clusters,
-            iterations,
-            tolerance,
-        } = self.config;
+        let clusters = self.config.clusters;
         let limits = Limits {
-            iterations,
-            tolerance,
+            iterations: self.config.iterations,
+            tolerance: self.config.tolerance,
         };
-        let stop = || context.check_cancelled();
-        let found = Clusters::fit(
-            &source,
-            clusters,
-            limits,
-            &mut context.random("clusters"),
-            stop,
-        )?;
+        let (mut random, stop) = (context.random("clusters"), || context.check_cancelled());
+        let found = Clusters::fit(&source, clusters, limits, &mut random, stop)?;
+        // There may be fewer centroids than asked for; the buffer keeps its size.
         set_count(&self.found, found.centroids.len() / source.width())?;
         let mut centroids = found.centroids;
         centroids.resize(clusters * source.width(), 0.0);
@@ -131,16 +98,12 @@ impl Network for Centroids {
 
     /// The nearest centroid of every window.
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
-        forecaster::expect_windows(self.shape, &batch.inputs)?;
+        self.shape.check_windows(&batch.inputs)?;
         let (clusters, values) = (self.clusters()?, host_values(&batch.inputs)?);
-        let nearest = |window: &[f32]| {
-            let first = clusters.nearest(window).0 * clusters.width;
-            clusters.centroids[first..first + clusters.width].to_vec()
-        };
-        let nearest: Vec<f32> = values
-            .chunks_exact(clusters.width)
-            .flat_map(nearest)
-            .collect();
+        let mut nearest = Vec::with_capacity(values.len());
+        for window in values.chunks_exact(clusters.width) {
+            nearest.extend_from_slice(centroid(&clusters, clusters.nearest(window).0));
+        }
         Tensor::from_vec(nearest, batch.inputs.shape(), batch.inputs.device())
     }
 
@@ -148,27 +111,33 @@ impl Network for Centroids {
         let (clusters, channels) = (self.clusters()?, self.shape.channels);
         judge_windows(self.shape, &batch.inputs, |window| {
             let (index, distance) = clusters.nearest(window);
-            let centroid =
-                &clusters.centroids[index * clusters.width..(index + 1) * clusters.width];
-            let apart = |place: usize| f64::from(window[place] - centroid[place]).powi(2);
+            let centroid = centroid(&clusters, index);
             Verdict {
                 score: distance.sqrt(),
-                blame: by_channel(window.len(), channels, apart),
+                blame: by_channel(window.len(), channels, |place| {
+                    f64::from(window[place] - centroid[place]).powi(2)
+                }),
             }
         })
     }
 
     fn trace(&self, batch: &Batch, _: Mode) -> Result<Vec<(String, Tensor)>> {
-        Ok(vec![
-            ("nearest".to_owned(), self.predict(batch)?),
-            ("errors".to_owned(), self.errors(batch)?),
-        ])
+        Ok(named([
+            ("nearest", self.predict(batch)?),
+            ("errors", self.errors(batch)?),
+        ]))
     }
+}
+
+fn centroid(clusters: &Clusters, index: usize) -> &[f32] {
+    &clusters.centroids[index * clusters.width..(index + 1) * clusters.width]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::on_cpu;
+    use candle_core::Device;
     use contract::NullHost;
     use contract::testing::training_windows;
 
@@ -179,12 +148,11 @@ mod tests {
             .flat_map(|row| if row % 2 == 0 { [0.0, 0.0] } else { [8.0, 4.0] })
             .collect();
         let shape = DataShape::detect(2, 2);
-        let network = KmeansAd {
+        let config = KmeansAd {
             clusters: 5,
             ..KmeansAd::default()
-        }
-        .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
-        .unwrap();
+        };
+        let network = on_cpu(1, |builder| config.build(shape, builder)).unwrap();
         network
             .fit(
                 &training_windows(values, 2, 2),

@@ -1,67 +1,57 @@
 //! Models, one file per paper: a configuration, its network, and a line in the table below.
 //! How they are trained and what their errors mean for a stage is not decided here.
 
-pub mod anomaly_transformer;
 mod checks;
 mod closed_form;
-pub mod cnn;
-pub mod dlinear;
 mod draws;
-pub mod dynonet;
 mod forecaster;
-pub mod gdn;
-pub mod isolation_forest;
-pub mod kalman;
-pub mod kmeans_ad;
-pub mod moving_average;
-pub mod naive;
-pub mod omni_anomaly;
-pub mod omni_vae;
-pub mod pca;
-pub mod resnet50_plot;
-pub mod transformer_recon;
-pub mod tvnet;
-pub mod tvnet_recon;
-pub mod vae;
-pub mod var;
+mod instance_norm;
+
+contract::entries! {
+    /// All models, in the order of the documentation.
+    const ENTRIES: Entry<dyn Architecture>;
+    mod tvnet: Tvnet;
+    mod tvnet_recon: TvnetRecon;
+    pub mod omni_anomaly: OmniAnomaly;
+    pub mod omni_vae: OmniVae;
+    mod transformer_recon: TransformerRecon;
+    mod anomaly_transformer: AnomalyTransformer;
+    pub mod dynonet: Dynonet;
+    mod resnet50_plot: Resnet50Plot;
+    mod vae: Vae;
+    mod gdn: Gdn;
+    mod cnn: Cnn;
+    mod dlinear: Dlinear;
+    mod var: VectorAutoregression;
+    mod kalman: Kalman;
+    mod pca: Pca;
+    mod kmeans_ad: KmeansAd;
+    mod isolation_forest: IsolationForest;
+    mod moving_average: MovingAverage;
+    mod naive: Naive;
+}
 
 use std::fmt;
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use contract::artifact::{Model, Windows};
-use contract::{Choice, Entry, Fault, FileRequest, Random, StageContext, Table, Trouble};
+use contract::{Choice, Fault, FileRequest, Random, StageContext, Table, Trouble};
 use numerics::cross_entropy::CrossEntropy;
-use numerics::{Gradients, Mode, State};
+use numerics::host::with_slice;
+use numerics::{Gradients, Mode, State, StateBuilder};
+
+/// What can fail. Most of what a model does is done to tensors, so theirs is the error unless another is named.
+pub type Result<T, E = candle_core::Error> = std::result::Result<T, E>;
+
+/// What comes of [`Architecture::build`].
+pub type Built = Result<Box<dyn Network>, Trouble>;
 
 /// The table of models.
-static MODELS: Table<dyn Architecture> = Table::new(
-    "model",
-    &[
-        Entry::of::<tvnet::Tvnet>(),
-        Entry::of::<tvnet_recon::TvnetRecon>(),
-        Entry::of::<omni_anomaly::OmniAnomaly>(),
-        Entry::of::<omni_vae::OmniVae>(),
-        Entry::of::<transformer_recon::TransformerRecon>(),
-        Entry::of::<anomaly_transformer::AnomalyTransformer>(),
-        Entry::of::<dynonet::Dynonet>(),
-        Entry::of::<resnet50_plot::Resnet50Plot>(),
-        Entry::of::<vae::Vae>(),
-        Entry::of::<gdn::Gdn>(),
-        Entry::of::<cnn::Cnn>(),
-        Entry::of::<dlinear::Dlinear>(),
-        Entry::of::<var::VectorAutoregression>(),
-        Entry::of::<kalman::Kalman>(),
-        Entry::of::<pca::Pca>(),
-        Entry::of::<kmeans_ad::KmeansAd>(),
-        Entry::of::<isolation_forest::IsolationForest>(),
-        Entry::of::<moving_average::MovingAverage>(),
-        Entry::of::<naive::Naive>(),
-    ],
-);
+static MODELS: Table<dyn Architecture> = Table::new("model", &[ENTRIES]);
 
 contract::tabled!(dyn Architecture in MODELS);
 
@@ -102,6 +92,17 @@ impl fmt::Display for Task {
     }
 }
 
+/// What a model or a stage looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Of {
+    /// Windows of a series.
+    #[default]
+    Windows,
+    /// Images.
+    Images,
+}
+
 /// Whose word counts where a published program and its paper differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -109,7 +110,7 @@ pub enum Form {
     /// The method as published, done right.
     #[default]
     Paper,
-    /// The reference program to the letter, defects included: for comparison with its figures.
+    /// The reference program to the letter, defects included: for comparison with its numbers.
     Reference,
 }
 
@@ -141,7 +142,7 @@ impl DataShape {
         }
     }
 
-    /// Windows whose following rows are to be told.
+    /// Windows whose following rows are to be predicted.
     pub fn forecast(length: usize, channels: usize, horizon: usize) -> Self {
         Self {
             task: Task::Forecast,
@@ -177,37 +178,81 @@ impl DataShape {
 
     /// What keeps any model from such data, if anything.
     fn fault(self) -> Option<Trouble> {
+        let (message, hint) = match self.task {
+            _ if self.length == 0 || self.channels == 0 => {
+                return Some(Trouble::new(format!("{self} hold no values")));
+            }
+            Task::Forecast if self.horizon == 0 => (
+                "there are no rows to forecast: the windows have a horizon of 0".to_owned(),
+                "set the windows' `horizon` to the number of rows to forecast",
+            ),
+            Task::Detect | Task::Impute if self.horizon != 0 => (
+                format!(
+                    "the task `{}` needs windows without a horizon, not one of {} rows",
+                    self.task, self.horizon
+                ),
+                "set the windows' `horizon` to 0, or the training's `task` to `forecast`",
+            ),
+            Task::Classify if self.classes < 2 => (
+                format!(
+                    "the task `classify` needs samples of at least two classes, not {}",
+                    self.classes
+                ),
+                "ingest a data set whose samples have classes",
+            ),
+            _ => return None,
+        };
+        Some(Trouble::new(message).hint(hint))
+    }
+
+    /// Refuses windows of another size than the model was built for, `[batch, length, channels]`.
+    fn check_windows(self, inputs: &Tensor) -> Result<()> {
+        let (batch, length, channels) = inputs.dims3()?;
+        if batch == 0 || length != self.length || channels != self.channels {
+            bail!(
+                "the model takes {self}, not a tensor of {:?}",
+                inputs.dims()
+            )
+        }
+        Ok(())
+    }
+
+    /// Refuses images of another size than the model was built for, `[batch, channels, height, width]`.
+    fn check_images(self, inputs: &Tensor) -> Result<()> {
+        let (batch, channels, height, width) = inputs.dims4()?;
+        if batch == 0 || (channels, height, width) != (self.channels, self.length, self.width) {
+            bail!(
+                "the model takes {self}, not a tensor of {:?}",
+                inputs.dims()
+            )
+        }
+        Ok(())
+    }
+}
+
+/// For messages: `windows of 100 rows and 3 channels`.
+impl fmt::Display for DataShape {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            task,
             length,
             channels,
             horizon,
-            classes,
+            width,
             ..
         } = self;
-        if length == 0 || channels == 0 {
-            return Some(Trouble::new(format!(
-                "windows of {length} rows and {channels} channels hold no values"
-            )));
-        }
-        match task {
-            Task::Forecast if horizon == 0 => Some(
-                Trouble::new("there are no rows to forecast: the windows have a horizon of 0")
-                    .hint("set the windows' `horizon` to the number of rows to forecast"),
+        match (width, horizon) {
+            (0, 0) => write!(
+                formatter,
+                "windows of {length} rows and {channels} channels"
             ),
-            Task::Detect | Task::Impute if horizon != 0 => Some(
-                Trouble::new(format!(
-                    "to {task} needs windows without a horizon, not one of {horizon} rows"
-                ))
-                .hint("set the windows' `horizon` to 0, or the training's `task` to `forecast`"),
+            (0, _) => write!(
+                formatter,
+                "windows of {length} rows and {channels} channels with {horizon} rows to forecast"
             ),
-            Task::Classify if classes < 2 => Some(
-                Trouble::new(format!(
-                    "to classify needs samples of at least two classes, not {classes}"
-                ))
-                .hint("ingest a data set whose samples have classes"),
+            _ => write!(
+                formatter,
+                "images of {width} x {length} pixels and {channels} channels"
             ),
-            _ => None,
         }
     }
 }
@@ -242,24 +287,42 @@ impl Batch {
         }
     }
 
+    /// The targets, which tasks without any must not ask for.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn targets(&self) -> Result<&Tensor> {
+        match &self.targets {
+            Some(targets) => Ok(targets),
+            None => bail!("the batch does not say what the model should have predicted"),
+        }
+    }
+
+    /// The mean squared error of a prediction of the targets.
+    ///
+    /// # Errors
+    /// If there are none, or they have another shape.
+    pub fn squared_error(&self, predicted: &Tensor) -> Result<Tensor> {
+        (predicted - self.targets()?)?.sqr()?.mean_all()
+    }
+
     /// The cross entropy of logits, `[batch, classes]`, with the classes, weights and smoothing of this batch.
     ///
     /// # Errors
     /// If the samples have no classes, or those do not fit the logits.
-    pub fn cross_entropy(&self, logits: &Tensor) -> candle_core::Result<Tensor> {
+    pub fn cross_entropy(&self, logits: &Tensor) -> Result<Tensor> {
         let Some(classes) = &self.classes else {
-            candle_core::bail!("the samples have no classes to learn")
+            bail!("the samples have no classes to learn")
         };
-        let class_weights = self
-            .class_weights
-            .as_ref()
-            .map(|weights| weights.to_vec1())
-            .transpose()?;
-        CrossEntropy {
+        let class_weights = match &self.class_weights {
+            Some(weights) => Some(weights.to_vec1()?),
+            None => None,
+        };
+        let entropy = CrossEntropy {
             class_weights,
             label_smoothing: self.label_smoothing,
-        }
-        .loss(logits, classes)
+        };
+        entropy.loss(logits, classes)
     }
 }
 
@@ -271,7 +334,7 @@ pub enum Source {
     Validation,
 }
 
-/// One part of a training step, with an optimiser state of its own.
+/// One part of a training step, with a separate optimiser state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Phase {
     pub source: Source,
@@ -317,13 +380,8 @@ pub trait Network: Send + Sync {
     ///
     /// # Errors
     /// If a tensor operation fails or the batch does not fit.
-    fn loss(
-        &self,
-        _batch: &Batch,
-        _mode: Mode,
-        _random: &mut Random,
-    ) -> candle_core::Result<Tensor> {
-        candle_core::bail!("this model is fitted in closed form and has no loss")
+    fn loss(&self, _batch: &Batch, _mode: Mode, _random: &mut Random) -> Result<Tensor> {
+        bail!("this model is fitted in closed form and has no loss")
     }
 
     /// What a training step consists of, in order.
@@ -341,10 +399,8 @@ pub trait Network: Send + Sync {
         _phase: usize,
         batch: &Batch,
         random: &mut Random,
-    ) -> candle_core::Result<(f64, Gradients)> {
-        let loss = self.loss(batch, Mode::Train, random)?;
-        let gradients = Gradients::of(self.state(), &loss.backward()?);
-        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+    ) -> Result<(f64, Gradients)> {
+        differentiate(self.state(), &self.loss(batch, Mode::Train, random)?)
     }
 
     /// Sets the state from the windows of the split `train`, for models that say they are
@@ -361,14 +417,14 @@ pub trait Network: Send + Sync {
     ///
     /// # Errors
     /// As [`Self::loss`].
-    fn predict(&self, batch: &Batch) -> candle_core::Result<Tensor>;
+    fn predict(&self, batch: &Batch) -> Result<Tensor>;
 
     /// What each point adds to its anomaly score, in evaluation mode: `[batch, length, channels]`, finite. The score is
     /// the mean over channels.
     ///
     /// # Errors
     /// As [`Self::loss`].
-    fn errors(&self, batch: &Batch) -> candle_core::Result<Tensor> {
+    fn errors(&self, batch: &Batch) -> Result<Tensor> {
         (self.predict(batch)? - &batch.inputs)?.sqr()
     }
 
@@ -376,7 +432,7 @@ pub trait Network: Send + Sync {
     ///
     /// # Errors
     /// If a tensor operation fails.
-    fn graph(&self) -> candle_core::Result<Option<Vec<Edge>>> {
+    fn graph(&self) -> Result<Option<Vec<Edge>>> {
         Ok(None)
     }
 
@@ -384,12 +440,59 @@ pub trait Network: Send + Sync {
     ///
     /// # Errors
     /// As [`Self::loss`].
-    fn trace(&self, batch: &Batch, mode: Mode) -> candle_core::Result<Vec<(String, Tensor)>>;
+    fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>>;
+}
+
+/// A loss and the gradients that automatic differentiation finds for it.
+fn differentiate(state: &State, loss: &Tensor) -> Result<(f64, Gradients)> {
+    let gradients = Gradients::of(state, &loss.backward()?);
+    Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+}
+
+/// The mean of all values, summed in 64 bits and in one order: Candle's reductions may look at the number of threads.
+pub(crate) fn exact_mean(values: &Tensor) -> Result<f64> {
+    let values = values.to_device(&Device::Cpu)?.contiguous()?;
+    with_slice(&values, |values| {
+        let mut sum = 0.0;
+        for value in values {
+            sum += f64::from(*value);
+        }
+        sum / values.len() as f64
+    })
+}
+
+/// A gradient with the shape of the tensor it belongs to, as operations return it.
+fn gradient_of(tensor: &Tensor, values: Vec<f32>) -> Result<Option<Tensor>> {
+    Tensor::from_vec(values, tensor.shape(), tensor.device()).map(Some)
+}
+
+/// The product of two vectors, added up in their order.
+fn dot(left: &[f32], right: &[f32]) -> f32 {
+    left.iter()
+        .zip(right)
+        .map(|(left, right)| left * right)
+        .sum()
+}
+
+/// The sum of tensors of one shape, of which there is at least one.
+fn sum(tensors: &[Tensor]) -> Result<Tensor> {
+    let mut sum = tensors[0].clone();
+    for tensor in &tensors[1..] {
+        sum = (sum + tensor)?;
+    }
+    Ok(sum)
+}
+
+/// What a [`Network::trace`] returns.
+fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> Vec<(String, Tensor)> {
+    tensors
+        .map(|(name, tensor)| (name.to_owned(), tensor))
+        .into()
 }
 
 /// A model's configuration.
 pub trait Architecture: Send + Sync {
-    /// What it can be trained to do. The first is what it does if nothing is said.
+    /// What it can be trained to do. The first is the default.
     fn tasks(&self) -> &'static [Task];
 
     /// Whether it is fitted at once, by [`Network::fit`], instead of step by step.
@@ -420,16 +523,11 @@ pub trait Architecture: Send + Sync {
         Ok(())
     }
 
-    /// A network with fresh weights drawn from `random`.
+    /// A network whose tensors are declared to `builder`, which draws their first values.
     ///
     /// # Errors
     /// If the data's shape is impossible for the model.
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> Result<Box<dyn Network>, Trouble>;
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built;
 }
 
 /// Whether a model can be trained for a task.
@@ -440,15 +538,11 @@ pub fn check_task(choice: &ModelChoice, task: Task) -> Result<(), String> {
     if choice.tasks().contains(&task) {
         return Ok(());
     }
-    let tasks: Vec<String> = choice
-        .tasks()
-        .iter()
-        .map(|task| format!("`{task}`"))
-        .collect();
+    let tasks: Vec<&str> = choice.tasks().iter().map(|task| task.name()).collect();
     Err(format!(
-        "cannot be `{task}` with the model {}, which is for {}",
+        "cannot be `{task}` with the model {}, which is for `{}`",
         choice.name(),
-        tasks.join(", ")
+        tasks.join("`, `")
     ))
 }
 
@@ -461,7 +555,7 @@ pub fn build(
     shape: DataShape,
     device: &Device,
     random: &mut Random,
-) -> Result<Box<dyn Network>, Trouble> {
+) -> Built {
     check_task(choice, shape.task).map_err(|error| Trouble::new(format!("the task {error}")))?;
     if let Some(fault) = shape.fault() {
         return Err(fault);
@@ -469,31 +563,15 @@ pub fn build(
     if let Err(fault) = choice.check() {
         return Err(Trouble::new(format!("model {}: {fault}", choice.name())));
     }
-    choice.build(shape, device, random)
+    choice.build(shape, &mut StateBuilder::new(device, random))
 }
 
 /// What a model file says of the data that the model is for, below [`Model::training`].
-pub fn describe(shape: DataShape, classes: &[String]) -> Map<String, Value> {
-    let DataShape {
-        task,
-        length,
-        channels,
-        horizon,
-        width,
-        ..
-    } = shape;
-    let entries = [
-        ("task", json!(task)),
-        ("length", json!(length)),
-        ("channels", json!(channels)),
-        ("horizon", json!(horizon)),
-        ("width", json!(width)),
-        ("classes", json!(classes)),
-    ];
-    entries
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+pub fn describe(shape: DataShape, classes: &[String]) -> Value {
+    json!({
+        "task": shape.task, "length": shape.length, "channels": shape.channels,
+        "horizon": shape.horizon, "width": shape.width, "classes": classes,
+    })
 }
 
 /// What [`describe`] wrote, read back: the shape and the names of the classes.
@@ -507,27 +585,18 @@ fn described(training: &Value) -> Result<(DataShape, Vec<String>), Trouble> {
         width: usize,
         classes: Vec<String>,
     }
-    let Described {
-        task,
-        length,
-        channels,
-        horizon,
-        width,
-        classes,
-    } = Described::deserialize(training).map_err(|error| {
-        Trouble::new("the model file does not say what data it is for").because(error)
+    let described = Described::deserialize(training).map_err(|error| {
+        Trouble::new("the model file does not say what data the model is for").because(error)
     })?;
-    Ok((
-        DataShape {
-            task,
-            length,
-            channels,
-            horizon,
-            classes: classes.len(),
-            width,
-        },
-        classes,
-    ))
+    let shape = DataShape {
+        task: described.task,
+        length: described.length,
+        channels: described.channels,
+        horizon: described.horizon,
+        classes: described.classes.len(),
+        width: described.width,
+    };
+    Ok((shape, described.classes))
 }
 
 /// A model file at work.
@@ -549,15 +618,13 @@ pub fn load(
     device: &Device,
     fits: impl FnOnce(DataShape) -> Result<(), Trouble>,
 ) -> Result<Loaded, Trouble> {
-    let choice: ModelChoice = serde_json::from_value(model.config.clone()).map_err(|error| {
-        Trouble::new("the model file's configuration cannot be used").because(error)
-    })?;
+    let choice = ModelChoice::deserialize(&model.config)
+        .map_err(|error| unusable(&model.config, error.to_string()))?;
+    choice
+        .check()
+        .map_err(|fault| unusable(&model.config, fault.to_string()))?;
     let (shape, classes) = described(&model.training)?;
     fits(shape)?;
-    if let Err(fault) = choice.check() {
-        let message = format!("the model file's configuration: {fault}");
-        return Err(Trouble::new(message));
-    }
     // The values drawn here are overwritten at once.
     let network = build(&choice, shape, device, &mut Random::new(0, "init"))?;
     network.state().set_data(&model.tensors)?;
@@ -566,6 +633,17 @@ pub fn load(
         shape,
         classes,
     })
+}
+
+/// Why a model file cannot be loaded whose configuration no model of the table takes. Stages have their model on the
+/// input `model`, and know of no path.
+fn unusable(config: &Value, cause: String) -> Trouble {
+    // A file can hold anything, and as much of it as it likes.
+    let shown: String = config.to_string().chars().take(300).collect();
+    let message = "the model file on the input `model` holds a configuration that cannot be used";
+    Trouble::new(message)
+        .with_causes(vec![cause, format!("the configuration is {shown}")])
+        .hint("train the model again with this version of the program")
 }
 
 /// What is wrong with a configuration.
@@ -578,5 +656,56 @@ fn fault_of<A: contract::Named>(config: &A) -> Fault {
     }
 }
 
+/// What `build` makes of a builder on the CPU.
+#[cfg(test)]
+fn on_cpu<T>(seed: u64, build: impl FnOnce(&mut StateBuilder<'_>) -> T) -> T {
+    build(&mut StateBuilder::new(
+        &Device::Cpu,
+        &mut Random::new(seed, "init"),
+    ))
+}
+
 #[cfg(test)]
 mod conformance;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_cannot_be_used_is_shown_with_the_reason() {
+        for (config, words) in [
+            (
+                json!({"kind": "tvnt"}),
+                "unknown model `tvnt`; there are tvnet",
+            ),
+            (
+                json!("naive"),
+                "expected a model with `kind`, found \"naive\"",
+            ),
+            (
+                json!({"kind": "naive", "seasons": 2}),
+                "unknown field `seasons`",
+            ),
+            (
+                json!({"kind": "naive", "season": 0}),
+                "`season` must be at least 1, not 0",
+            ),
+            (
+                json!({"kind": "dlinear", "kernel": 4}),
+                "`kernel` must be odd, not 4",
+            ),
+        ] {
+            let shown = format!("the configuration is {config}");
+            let model = Model {
+                config,
+                training: json!({}),
+                tensors: Default::default(),
+            };
+            let error = load(&model, &Device::Cpu, |_| Ok(())).err().unwrap();
+            assert!(error.message().contains("on the input `model`"), "{error}");
+            assert!(error.causes()[0].contains(words), "{error:?}");
+            assert_eq!(error.causes()[1], shown);
+        }
+    }
+}

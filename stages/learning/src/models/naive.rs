@@ -1,28 +1,20 @@
 //! The forecast that any other has to beat: the last value, or the value of the last season (Hyndman and Athanasopoulos,
 //! "Forecasting: Principles and Practice", section 5.2).
 
-use candle_core::{Device, Result, Tensor};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use candle_core::Tensor;
 
 use super::forecaster::{Forecaster, Forecasting, Span};
-use super::{Architecture, DataShape, Network, Task};
+use super::{Architecture, Built, DataShape, Result, Task};
 use contract::artifact::Windows;
 use contract::{Named, Random, StageContext, Trouble};
 use numerics::{Mode, State, StateBuilder};
 
-/// The last value, or that of the last season.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Naive {
-    /// Rows of a season, whose last one is repeated; 1 repeats the last row.
-    #[schemars(range(min = 1))]
-    pub season: usize,
-}
-
-impl Default for Naive {
-    fn default() -> Self {
-        Self { season: 1 }
+contract::parameters! {
+    /// The last value, or that of the last season.
+    pub struct Naive {
+        /// Rows of a season, whose last one is repeated; 1 repeats the last row.
+        #[schemars(range(min = 1))]
+        pub season: usize = 1,
     }
 }
 
@@ -41,22 +33,18 @@ impl Architecture for Naive {
         true
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
+        let season = self.season;
         let span = Span::of(
             shape,
-            &format!("naive with a season of {} rows", self.season),
-            self.season,
+            &format!("naive with a season of {season} rows"),
+            season,
         )?;
-        let state = StateBuilder::new(device, random).finish();
+        let state = builder.finish();
         let forecaster = Repeating {
             state,
             span,
-            season: self.season,
+            season,
         };
         Ok(Box::new(Forecasting { shape, forecaster }))
     }
@@ -82,7 +70,7 @@ impl Forecaster for Repeating {
     }
 
     /// There is nothing to learn.
-    fn fit(&self, _: &Windows, _: &StageContext<'_>) -> std::result::Result<(), Trouble> {
+    fn fit(&self, _: &Windows, _: &StageContext<'_>) -> Result<(), Trouble> {
         Ok(())
     }
 }
@@ -90,12 +78,11 @@ impl Forecaster for Repeating {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Batch;
+    use crate::models::{Batch, on_cpu};
+    use candle_core::Device;
 
     fn predict(season: usize, shape: DataShape, values: &[f32]) -> Vec<f32> {
-        let network = Naive { season }
-            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
-            .unwrap();
+        let network = on_cpu(1, |builder| Naive { season }.build(shape, builder)).unwrap();
         let inputs = Tensor::from_vec(
             values.to_vec(),
             (1, shape.length, shape.channels),

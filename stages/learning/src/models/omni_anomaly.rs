@@ -9,59 +9,43 @@ mod recurrent;
 
 use std::f64::consts::TAU;
 
-use candle_core::{Device, Result, Tensor};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use candle_core::{Device, Tensor};
 
 use self::connected::Drawn;
 use self::flow::PlanarFlow;
 use self::prior::RandomWalk;
 use self::recurrent::{Dense, Readout, Recurrent};
 use super::draws::{self, Draws};
-use super::{Architecture, Batch, DataShape, Form, Network, Task, checks};
-use contract::{Named, Random, Trouble};
+use super::{Architecture, Batch, Built, DataShape, Form, Network, Result, Task, named};
+use contract::{Named, Random};
 use numerics::{Mode, State, StateBuilder};
 
-/// OmniAnomaly.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct OmniAnomaly {
-    /// `paper`: the evidence lower bound as published, all networks learn, draws are independent. `reference`: the
-    /// authors' program, in which the inference network keeps its random weights, the prior does not enter the loss,
-    /// the posterior's density is taken at another place than its draws, and a batch shares its draws.
-    pub form: Form,
-    /// Size of a latent vector.
-    #[schemars(range(min = 1, max = 256))]
-    pub latent: usize,
-    /// Units of each recurrent layer.
-    #[schemars(range(min = 1, max = 8192))]
-    pub state: usize,
-    /// Units of the linear layers behind it.
-    #[schemars(range(min = 1, max = 8192))]
-    pub dense: usize,
-    /// Planar layers of the posterior's flow; 0 for a normal posterior.
-    #[schemars(range(min = 0, max = 1024))]
-    pub flows: usize,
-    /// What is added to every standard deviation.
-    #[schemars(range(min = 0.0))]
-    pub least_deviation: f64,
-    /// Draws of the latent vectors by which a window is scored. The score is the mean over draws of the negative
-    /// logarithm of the probability; in form `reference` the latent vectors are averaged instead.
-    #[schemars(range(min = 1, max = 4096))]
-    pub samples: usize,
-}
-
-impl Default for OmniAnomaly {
-    fn default() -> Self {
-        Self {
-            form: Form::Paper,
-            latent: 3,
-            state: 500,
-            dense: 500,
-            flows: 20,
-            least_deviation: 1e-4,
-            samples: 1,
-        }
+contract::parameters! {
+    /// OmniAnomaly.
+    pub struct OmniAnomaly {
+        /// `paper`: the evidence lower bound as published, all networks learn, draws are independent. `reference`: the
+        /// authors' program, in which the inference network keeps its random weights, the prior does not enter the loss,
+        /// the posterior's density is taken at another place than its draws, and a batch shares its draws.
+        pub form: Form = Form::Paper,
+        /// Size of a latent vector.
+        #[schemars(range(min = 1, max = 256))]
+        pub latent: usize = 3,
+        /// Units of each recurrent layer.
+        #[schemars(range(min = 1, max = 8192))]
+        pub state: usize = 500,
+        /// Units of the linear layers after it.
+        #[schemars(range(min = 1, max = 8192))]
+        pub dense: usize = 500,
+        /// Planar layers of the posterior's flow; 0 for a normal posterior.
+        #[schemars(range(min = 0, max = 1024))]
+        pub flows: usize = 20,
+        /// What is added to every standard deviation.
+        #[schemars(range(min = 0.0))]
+        pub least_deviation: f64 = 1e-4,
+        /// Draws of the latent vectors by which a window is scored. The score is the mean over draws of the negative
+        /// logarithm of the probability; in form `reference` the latent vectors are averaged instead.
+        #[schemars(range(min = 1, max = 4096))]
+        pub samples: usize = 1,
     }
 }
 
@@ -76,13 +60,39 @@ impl OmniAnomaly {
         device: &Device,
         draws: Tensor,
     ) -> Result<Box<dyn Network>> {
-        Ok(Box::new(Stochastic::new(
-            self,
+        let mut random = Random::new(0, "init");
+        let builder = &mut StateBuilder::new(device, &mut random);
+        Ok(Box::new(self.network(
             shape,
-            device,
-            &mut Random::new(0, "init"),
+            builder,
             Draws::Given(draws),
         )?))
+    }
+
+    fn network(
+        &self,
+        shape: DataShape,
+        builder: &mut StateBuilder<'_>,
+        draws: Draws,
+    ) -> Result<Stochastic> {
+        let (channels, latent, dense) = (shape.channels, self.latent, self.dense);
+        let (z_mean, z_std) = ("vae/variational/z_mean", "vae/variational/z_std");
+        let units = (self.state, dense);
+        let (inference, generation) = ("q_z_given_x/rnn_q_z", "p_x_given_z/hidden/rnn_p_x");
+        Ok(Stochastic {
+            shape,
+            config: self.clone(),
+            draws,
+            inference: Recurrent::new(builder, inference, channels, units)?,
+            z_mean: Dense::new(builder, z_mean, dense + latent, latent)?,
+            z_deviation: Dense::new(builder, z_std, dense + latent, latent)?,
+            flow: PlanarFlow::new(builder, "posterior_flow", self.flows, latent)?,
+            generation: Recurrent::new(builder, generation, latent, units)?,
+            x_mean: Dense::new(builder, "p_x_given_z/x_mean", dense, channels)?,
+            x_deviation: Dense::new(builder, "p_x_given_z/x_std", dense, channels)?,
+            prior: RandomWalk::new(shape.length, builder.device())?,
+            state: builder.finish(),
+        })
     }
 }
 
@@ -92,31 +102,19 @@ impl Named for OmniAnomaly {
     const EXAMPLE: &'static str = r#"{"latent": 6, "state": 24, "dense": 16, "flows": 2}"#;
 }
 
-// Reference: Su et al., Robust Anomaly Detection for Multivariate Time Series through Stochastic Recurrent
-// Neural Network, KDD 2019
 impl Architecture for OmniAnomaly {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Detect]
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
-        Ok(Box::new(Stochastic::new(
-            self,
-            shape,
-            device,
-            random,
-            Draws::Fresh,
-        )?))
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
+        Ok(Box::new(self.network(shape, builder, Draws::Fresh)?))
     }
 }
 
 /// `ln(1 + e^x)` without overflow.
 fn softplus(x: &Tensor) -> Result<Tensor> {
+    // max(x, 0) + ln(1 + e^-|x|): no exponent is positive.
     let size = x.abs()?;
     ((x + &size)? * 0.5)? + (size.neg()?.exp()? + 1.0)?.log()?
 }
@@ -134,7 +132,7 @@ impl Normal {
         ((apart * -0.5)? - self.deviation.log()?)? - 0.5 * TAU.ln()
     }
 
-    /// The first and the second half of the columns; the second behind a softplus.
+    /// The first and the second half of the columns; the second after a softplus.
     fn halves(parameters: &Tensor, least: f64) -> Result<Self> {
         let (_, _, width) = parameters.dims3()?;
         let half = width / 2;
@@ -178,72 +176,13 @@ struct Bound {
 }
 
 impl Stochastic {
-    fn new(
-        config: &OmniAnomaly,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-        draws: Draws,
-    ) -> Result<Self> {
-        let OmniAnomaly {
-            latent,
-            state,
-            dense,
-            flows,
-            ..
-        } = *config;
-        let mut builder = StateBuilder::new(device, random);
-        let inference = Recurrent::new(
-            &mut builder,
-            "q_z_given_x/rnn_q_z",
-            shape.channels,
-            (state, dense),
-        )?;
-        let z_mean = Dense::new(
-            &mut builder,
-            "vae/variational/z_mean",
-            dense + latent,
-            latent,
-        )?;
-        let z_deviation = Dense::new(
-            &mut builder,
-            "vae/variational/z_std",
-            dense + latent,
-            latent,
-        )?;
-        let flow = PlanarFlow::new(&mut builder, "posterior_flow", flows, latent)?;
-        let generation = Recurrent::new(
-            &mut builder,
-            "p_x_given_z/hidden/rnn_p_x",
-            latent,
-            (state, dense),
-        )?;
-        let x_mean = Dense::new(&mut builder, "p_x_given_z/x_mean", dense, shape.channels)?;
-        let x_deviation = Dense::new(&mut builder, "p_x_given_z/x_std", dense, shape.channels)?;
-        let prior = RandomWalk::new(shape.length, device)?;
-        Ok(Self {
-            state: builder.finish(),
-            shape,
-            config: config.clone(),
-            draws,
-            inference,
-            z_mean,
-            z_deviation,
-            flow,
-            generation,
-            x_mean,
-            x_deviation,
-            prior,
-        })
-    }
-
     fn is_reference(&self) -> bool {
         self.config.form == Form::Reference
     }
 
     /// The states of the inference network. The program disables their gradients, so none are prepared for there.
     fn inferred(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        checks::windows(self.shape, x)?;
+        self.shape.check_windows(x)?;
         if self.is_reference() {
             return Ok(self.inference.states(x, Mode::Evaluate)?.detach());
         }
@@ -289,70 +228,58 @@ impl Stochastic {
             .inference
             .read_detached(states, &both.rows(latent, dense)?)?;
         let (batch, length, _) = z.dims3()?;
-        let from_z = z
-            .contiguous()?
-            .reshape((batch * length, latent))?
-            .matmul(&both.kernel.narrow(0, 0, latent)?)?;
+        let flat = z.contiguous()?.reshape((batch * length, latent))?;
+        let from_z = flat.matmul(&both.kernel.narrow(0, 0, latent)?)?;
         let parameters = (projected + from_z.reshape((batch, length, 2 * latent))?)?;
-        Normal::halves(&parameters, self.config.least_deviation)?
-            .log_density(z)?
-            .sum(2)
+        let normal = Normal::halves(&parameters, self.config.least_deviation)?;
+        normal.log_density(z)?.sum(2)
     }
 
     /// `p(x | z)`.
     fn generated(&self, z: &Tensor, mode: Mode) -> Result<Normal> {
         let states = self.generation.states(z, mode)?;
         let readout = Readout::beside(&[&self.x_mean, &self.x_deviation])?;
-        Normal::halves(
-            &self.generation.read(&states, &readout)?,
-            self.config.least_deviation,
-        )
+        let parameters = self.generation.read(&states, &readout)?;
+        Normal::halves(&parameters, self.config.least_deviation)
+    }
+
+    /// Draws for latent vectors, `[samples, length, latent]`, from the distribution that the form draws from.
+    fn drawn(&self, samples: usize, random: &mut Random, device: &Device) -> Result<Tensor> {
+        let shape = [samples, self.shape.length, self.config.latent];
+        match self.config.form {
+            Form::Reference => self.draws.truncated_normal(&shape, random, device),
+            Form::Paper => self.draws.normal(&shape, random, device),
+        }
     }
 
     fn bound(&self, x: &Tensor, mode: Mode, random: &mut Random) -> Result<Bound> {
         let states = self.inferred(x, mode)?;
-        let (batch, length, latent) = (x.dim(0)?, self.shape.length, self.config.latent);
-        let draws = if self.is_reference() {
-            let shared = self
-                .draws
-                .truncated_normal(&[1, length, latent], random, x.device())?;
-            shared.broadcast_as((batch, length, latent))?.contiguous()?
-        } else {
-            self.draws
-                .normal(&[batch, length, latent], random, x.device())?
-        };
-        let Posterior { z, log_density } = self.posterior(&states, &draws)?;
+        let batch = x.dim(0)?;
+        // The program's batches share their draws.
+        let samples = if self.is_reference() { 1 } else { batch };
+        let draws = self.drawn(samples, random, x.device())?;
+        let Posterior { z, log_density } = self.posterior(&states, &shared(&draws, batch)?)?;
         let normal = self.generated(&z, mode)?;
-        let log_px = normal.log_density(x)?.sum(2)?;
-        let log_pz = self.prior.log_likelihood(&z)?;
         Ok(Bound {
+            log_q: log_density,
+            log_px: normal.log_density(x)?.sum(2)?,
+            log_pz: self.prior.log_likelihood(&z)?,
             z,
             x: normal,
-            log_q: log_density,
-            log_px,
-            log_pz,
         })
     }
 
     /// The latent vectors by which windows are scored, one tensor per sample.
     fn scoring_latents(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         let states = self.inferred(x, Mode::Evaluate)?;
-        let (batch, length, latent) = (x.dim(0)?, self.shape.length, self.config.latent);
-        let (shape, mut random) = ([self.config.samples, length, latent], draws::scoring());
-        let draws = if self.is_reference() {
-            self.draws
-                .truncated_normal(&shape, &mut random, x.device())?
-        } else {
-            self.draws.normal(&shape, &mut random, x.device())?
-        };
-        let sample = |index| {
-            let own = draws
-                .narrow(0, index, 1)?
-                .broadcast_as((batch, length, latent))?
-                .contiguous()?;
-            Ok(self.posterior(&states, &own)?.z)
-        };
-        (0..self.config.samples).map(sample).collect()
+        let samples = self.config.samples;
+        let draws = self.drawn(samples, &mut draws::scoring(), x.device())?;
+        let mut latents = Vec::with_capacity(samples);
+        for sample in 0..samples {
+            let own = shared(&draws.narrow(0, sample, 1)?, x.dim(0)?)?;
+            latents.push(self.posterior(&states, &own)?.z);
+        }
+        Ok(latents)
     }
 
     /// `p(x | z)` for every sample, or for their mean where the program takes it.
@@ -366,6 +293,12 @@ impl Stochastic {
             .map(|z| self.generated(z, Mode::Evaluate))
             .collect()
     }
+}
+
+/// Draws for a batch, of which each window has its own or all have the same.
+fn shared(draws: &Tensor, batch: usize) -> Result<Tensor> {
+    let (_, length, latent) = draws.dims3()?;
+    draws.broadcast_as((batch, length, latent))?.contiguous()
 }
 
 /// The mean of tensors of one shape.
@@ -388,51 +321,39 @@ impl Network for Stochastic {
     }
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
-        let Bound {
-            log_q,
-            log_px,
-            log_pz,
-            ..
-        } = self.bound(&batch.inputs, mode, random)?;
-        let bound = (log_px - log_q)?;
-        let bound = if self.is_reference() {
-            bound
-        } else {
-            (bound + log_pz)?
-        };
+        let parts = self.bound(&batch.inputs, mode, random)?;
+        let mut bound = (parts.log_px - parts.log_q)?;
+        if !self.is_reference() {
+            bound = (bound + parts.log_pz)?;
+        }
         bound.mean_all()?.neg()
     }
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
-        mean(
-            &self
-                .scoring(&batch.inputs)?
-                .into_iter()
-                .map(|normal| normal.mean)
-                .collect::<Vec<_>>(),
-        )
+        let normals = self.scoring(&batch.inputs)?;
+        let means: Vec<Tensor> = normals.into_iter().map(|normal| normal.mean).collect();
+        mean(&means)
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
         let x = &batch.inputs;
-        let densities = self
-            .scoring(x)?
-            .iter()
-            .map(|normal| normal.log_density(x))
-            .collect::<Result<Vec<_>>>()?;
+        let mut densities = Vec::with_capacity(self.config.samples);
+        for normal in self.scoring(x)? {
+            densities.push(normal.log_density(x)?);
+        }
         mean(&densities)?.neg()
     }
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
         let x = &batch.inputs;
-        let mut named = vec![
+        let mut traced = named([
             ("score", self.errors(batch)?.sum(2)?.neg()?),
             ("z_mean_std", mean_and_deviation(&self.scoring_latents(x)?)?),
-        ];
+        ]);
         // The parts of the bound take one sample per window.
         if self.config.samples == 1 {
             let bound = self.bound(x, mode, &mut draws::scoring())?;
-            named.extend([
+            traced.extend(named([
                 ("z", bound.z),
                 ("log_q", bound.log_q),
                 ("log_px", bound.log_px),
@@ -440,11 +361,8 @@ impl Network for Stochastic {
                 ("mean", bound.x.mean),
                 ("std", bound.x.deviation),
                 ("loss", self.loss(batch, mode, &mut draws::scoring())?),
-            ]);
+            ]));
         }
-        Ok(named
-            .into_iter()
-            .map(|(name, tensor)| (name.to_owned(), tensor))
-            .collect())
+        Ok(traced)
     }
 }

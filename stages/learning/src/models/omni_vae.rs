@@ -2,13 +2,11 @@
 //! one latent vector per window, from the last state of a recurrent encoder, and a prior that is learned.
 //! OmniAnomaly as it was published, with a latent vector per row, is in `omni_anomaly.rs`.
 
-use candle_core::{Device, Result, Tensor};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use candle_core::{Device, Tensor};
 
 use super::draws::{self, Draws};
-use super::{Architecture, Batch, DataShape, Form, Network, Task, checks};
-use contract::{Named, Random, Trouble};
+use super::{Architecture, Batch, Built, DataShape, Form, Network, Result, Task, named};
+use contract::{Named, Random};
 use numerics::gru::Gru;
 use numerics::linear::Linear;
 use numerics::noise::add_noise;
@@ -18,40 +16,27 @@ use numerics::{Mode, State, StateBuilder};
 /// Where logarithms of variances are cut off.
 const LOG_VARIANCES: (f64, f64) = (-20.0, 5.0);
 
-/// The recurrent variational autoencoder.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct OmniVae {
-    /// Whether windows are scored by the mean of their latent vector (`paper`), or by one draw of it, as the program
-    /// does (`reference`); here it is the same draw for all windows.
-    pub form: Form,
-    /// Size of the encoder's state.
-    #[schemars(range(min = 1, max = 4096))]
-    pub state: usize,
-    /// Size of the latent vector.
-    #[schemars(range(min = 1, max = 4096))]
-    pub latent: usize,
-    /// Size of the hidden layers of prior and decoder.
-    #[schemars(range(min = 1, max = 65536))]
-    pub inner: usize,
-    /// Weight of the divergence of posterior from prior.
-    #[schemars(range(min = 0.0))]
-    pub beta: f64,
-    /// Standard deviation of the noise that training adds to what the encoder sees.
-    #[schemars(range(min = 0.0))]
-    pub input_noise: f64,
-}
-
-impl Default for OmniVae {
-    fn default() -> Self {
-        Self {
-            form: Form::Paper,
-            state: 128,
-            latent: 64,
-            inner: 256,
-            beta: 1.0,
-            input_noise: 0.05,
-        }
+contract::parameters! {
+    /// The recurrent variational autoencoder.
+    pub struct OmniVae {
+        /// Whether windows are scored by the mean of their latent vector (`paper`), or by one draw of it, as the program
+        /// does (`reference`); here it is the same draw for all windows.
+        pub form: Form = Form::Paper,
+        /// Size of the encoder's state.
+        #[schemars(range(min = 1, max = 4096))]
+        pub state: usize = 128,
+        /// Size of the latent vector.
+        #[schemars(range(min = 1, max = 4096))]
+        pub latent: usize = 64,
+        /// Size of the hidden layers of prior and decoder.
+        #[schemars(range(min = 1, max = 65536))]
+        pub inner: usize = 256,
+        /// Weight of the divergence of posterior from prior.
+        #[schemars(range(min = 0.0))]
+        pub beta: f64 = 1.0,
+        /// Standard deviation of the noise that training adds to what the encoder sees.
+        #[schemars(range(min = 0.0))]
+        pub input_noise: f64 = 0.05,
     }
 }
 
@@ -71,13 +56,37 @@ impl OmniVae {
             input_noise: 0.0,
             ..self.clone()
         };
-        Ok(Box::new(Autoencoder::new(
-            &config,
+        let mut random = Random::new(0, "init");
+        let builder = &mut StateBuilder::new(device, &mut random);
+        Ok(Box::new(config.network(
             shape,
-            device,
-            &mut Random::new(0, "init"),
+            builder,
             Draws::Given(draws),
         )?))
+    }
+
+    fn network(
+        &self,
+        shape: DataShape,
+        builder: &mut StateBuilder<'_>,
+        draws: Draws,
+    ) -> Result<Autoencoder> {
+        let (state, latent, inner) = (self.state, self.latent, self.inner);
+        let values = shape.length * shape.channels;
+        Ok(Autoencoder {
+            shape,
+            config: self.clone(),
+            draws,
+            encoder: Gru::new(builder, "encoder.gru", shape.channels, state)?,
+            posterior: Head::new(builder, "posterior", state, latent)?,
+            hidden: Linear::new(builder, "fc_hidden", state, inner)?,
+            prior: Head::new(builder, "prior", inner, latent)?,
+            decoder: [
+                Linear::new(builder, "decoder.0", latent, inner)?,
+                Linear::new(builder, "decoder.2", inner, values)?,
+            ],
+            state: builder.finish(),
+        })
     }
 }
 
@@ -92,19 +101,8 @@ impl Architecture for OmniVae {
         &[Task::Detect]
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
-        Ok(Box::new(Autoencoder::new(
-            self,
-            shape,
-            device,
-            random,
-            Draws::Fresh,
-        )?))
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
+        Ok(Box::new(self.network(shape, builder, Draws::Fresh)?))
     }
 }
 
@@ -122,6 +120,7 @@ impl Gaussian {
 
     /// The divergence of this from `other` (Kullback and Leibler), `[batch]`.
     fn divergence(&self, other: &Self) -> Result<Tensor> {
+        // ½ Σ (ln σ₂² - ln σ₁² + (σ₁² + (μ₁ - μ₂)²) / σ₂² - 1), this being 1.
         let spread = (self.log_variance.exp()? + (&self.mean - &other.mean)?.sqr()?)?;
         let ratio = (spread * other.log_variance.neg()?.exp()?)?;
         let terms = ((&other.log_variance - &self.log_variance)? + ratio)?;
@@ -178,59 +177,16 @@ struct Encoded {
 }
 
 impl Autoencoder {
-    fn new(
-        config: &OmniVae,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-        draws: Draws,
-    ) -> Result<Self> {
-        let OmniVae {
-            state,
-            latent,
-            inner,
-            ..
-        } = *config;
-        let mut builder = StateBuilder::new(device, random);
-        let encoder = Gru::new(&mut builder, "encoder.gru", shape.channels, state)?;
-        let posterior = Head::new(&mut builder, "posterior", state, latent)?;
-        let hidden = Linear::new(&mut builder, "fc_hidden", state, inner)?;
-        let prior = Head::new(&mut builder, "prior", inner, latent)?;
-        let decoder = [
-            Linear::new(&mut builder, "decoder.0", latent, inner)?,
-            Linear::new(
-                &mut builder,
-                "decoder.2",
-                inner,
-                shape.length * shape.channels,
-            )?,
-        ];
-        Ok(Self {
-            state: builder.finish(),
-            shape,
-            config: config.clone(),
-            draws,
-            encoder,
-            posterior,
-            hidden,
-            prior,
-            decoder,
-        })
-    }
-
     fn encode(&self, x: &Tensor, mode: Mode) -> Result<Encoded> {
-        checks::windows(self.shape, x)?;
+        self.shape.check_windows(x)?;
         let states = self.encoder.forward(x, None, mode)?;
-        let last = states
-            .narrow(1, self.shape.length - 1, 1)?
-            .squeeze(1)?
-            .contiguous()?;
-        let posterior = self.posterior.forward(&last)?;
-        let prior = self.prior.forward(&relu(&self.hidden.forward(&last)?)?)?;
+        let last = states.narrow(1, self.shape.length - 1, 1)?;
+        let last = last.squeeze(1)?.contiguous()?;
+        let hidden = relu(&self.hidden.forward(&last)?)?;
         Ok(Encoded {
             states,
-            posterior,
-            prior,
+            posterior: self.posterior.forward(&last)?,
+            prior: self.prior.forward(&hidden)?,
         })
     }
 
@@ -243,9 +199,8 @@ impl Autoencoder {
     }
 
     fn draw(&self, gaussian: &Gaussian, random: &mut Random) -> Result<Tensor> {
-        gaussian.at(&self
-            .draws
-            .normal(gaussian.mean.dims(), random, gaussian.mean.device())?)
+        let mean = &gaussian.mean;
+        gaussian.at(&self.draws.normal(mean.dims(), random, mean.device())?)
     }
 
     /// The latent vectors by which windows are judged.
@@ -253,33 +208,30 @@ impl Autoencoder {
         if self.config.form == Form::Paper {
             return Ok(posterior.mean.clone());
         }
+        let mean = &posterior.mean;
         let draws = match &self.draws {
             // One draw for all windows: a score must not depend on the batch that its window is in.
-            Draws::Fresh => Draws::Fresh.normal(
-                &[1, self.config.latent],
-                &mut draws::scoring(),
-                posterior.mean.device(),
-            ),
-            Draws::Given(draws) => Ok(draws.clone()),
-        }?;
-        posterior.at(&draws.broadcast_as(posterior.mean.dims())?)
+            Draws::Fresh => {
+                let shape = [1, self.config.latent];
+                Draws::Fresh.normal(&shape, &mut draws::scoring(), mean.device())?
+            }
+            Draws::Given(draws) => draws.clone(),
+        };
+        posterior.at(&draws.broadcast_as(mean.dims())?)
     }
 
     /// Squared error and divergence, each a mean as the loss takes it.
     fn terms(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<(Tensor, Tensor)> {
         let x = &batch.inputs;
-        let deviation = if mode == Mode::Train {
-            self.config.input_noise
-        } else {
-            0.0
+        let deviation = match mode {
+            Mode::Train => self.config.input_noise,
+            Mode::Evaluate => 0.0,
         };
-        let seen = add_noise(x, deviation, random)?;
-        let Encoded {
-            posterior, prior, ..
-        } = self.encode(&seen, mode)?;
-        let z = self.draw(&posterior, random)?;
+        let encoded = self.encode(&add_noise(x, deviation, random)?, mode)?;
+        let z = self.draw(&encoded.posterior, random)?;
         let error = (self.decode(&z)? - x)?.sqr()?.mean_all()?;
-        Ok((error, posterior.divergence(&prior)?.mean_all()?))
+        let divergence = encoded.posterior.divergence(&encoded.prior)?;
+        Ok((error, divergence.mean_all()?))
     }
 }
 
@@ -299,30 +251,22 @@ impl Network for Autoencoder {
     }
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
-        let Encoded {
-            states,
-            posterior,
-            prior,
-        } = self.encode(&batch.inputs, mode)?;
-        let z = self.judged(&posterior)?;
+        let encoded = self.encode(&batch.inputs, mode)?;
+        let z = self.judged(&encoded.posterior)?;
         let recon = self.decode(&z)?;
         let squares = (&recon - &batch.inputs)?.sqr()?;
         let score = squares.narrow(1, self.shape.length - 1, 1)?.mean((1, 2))?;
-        let divergence = posterior.divergence(&prior)?;
-        let named = [
-            ("encoder", states),
-            ("posterior_mean", posterior.mean),
-            ("posterior_logvar", posterior.log_variance),
-            ("prior_mean", prior.mean),
-            ("prior_logvar", prior.log_variance),
+        let divergence = encoded.posterior.divergence(&encoded.prior)?;
+        Ok(named([
+            ("encoder", encoded.states),
+            ("posterior_mean", encoded.posterior.mean),
+            ("posterior_logvar", encoded.posterior.log_variance),
+            ("prior_mean", encoded.prior.mean),
+            ("prior_logvar", encoded.prior.log_variance),
             ("z", z),
             ("recon", recon),
             ("score", score),
             ("kl_per_window", divergence),
-        ];
-        Ok(named
-            .into_iter()
-            .map(|(name, tensor)| (name.to_owned(), tensor))
-            .collect())
+        ]))
     }
 }

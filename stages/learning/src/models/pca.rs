@@ -2,16 +2,16 @@
 //! Based on Principal Component Classifier", 2003). A window is one vector of all its rows; windows of one row give the
 //! detector of single rows that TSB-AD (Liu and Paparrizos, NeurIPS 2024) runs on multivariate series.
 
-use candle_core::{Device, Result, Tensor, Var, bail};
+use candle_core::{Tensor, Var, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::closed_form::{
     Verdict, by_channel, count, host_values, judge_windows, matrix, reals, set, set_count,
 };
-use super::{Architecture, Batch, DataShape, Network, Task, closed_form, forecaster};
+use super::{Architecture, Batch, Built, DataShape, Network, Result, Task, closed_form, named};
 use contract::artifact::Windows;
-use contract::{Fault, Named, Random, StageContext, Trouble};
+use contract::{Fault, Named, StageContext, Trouble};
 use numerics::statistics::Eigen;
 use numerics::statistics::gram::{RowSource, Scale, gram};
 use numerics::statistics::matrix::{Matrix, dot};
@@ -36,26 +36,16 @@ pub enum Measure {
     Reconstruction,
 }
 
-/// Principal components of windows.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Pca {
-    /// Below 1, the share of the variance that the kept components explain at least; from 1 on, their number. All that
-    /// have any variance if left out.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub components: Option<f64>,
-    pub score: Measure,
-    /// Whether every value of the vector is brought to mean 0 and deviation 1 first.
-    pub standardize: bool,
-}
-
-impl Default for Pca {
-    fn default() -> Self {
-        Self {
-            components: None,
-            score: Measure::default(),
-            standardize: true,
-        }
+contract::parameters! {
+    /// Principal components of windows.
+    pub struct Pca {
+        /// Below 1, the share of the variance that the kept components explain at least; from 1 on, their number. All that
+        /// have any variance if left out.
+        #[schemars(extend("exclusiveMinimum" = 0.0))]
+        pub components: Option<f64> = None,
+        pub score: Measure = Measure::default(),
+        /// Whether every value of the vector is brought to mean 0 and deviation 1 first.
+        pub standardize: bool = true,
     }
 }
 
@@ -64,8 +54,6 @@ impl Named for Pca {
     const DOC: &'static str = "Principal components of windows; far from them is unusual";
 }
 
-// Reference: Shyu, Chen, Sarinnapakorn and Chang, "A Novel Anomaly Detection Scheme Based on Principal
-// Component Classifier", 2003
 impl Architecture for Pca {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Detect]
@@ -75,7 +63,7 @@ impl Architecture for Pca {
         true
     }
 
-    fn check(&self) -> std::result::Result<(), Fault> {
+    fn check(&self) -> Result<(), Fault> {
         match self.components {
             Some(kept) if kept >= 1.0 && kept.fract() != 0.0 => {
                 let reason =
@@ -86,22 +74,14 @@ impl Architecture for Pca {
         }
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let width = shape.length * shape.channels;
         if width > MOST_VALUES {
-            return Err(Trouble::new(format!(
-                "windows of {} rows and {} channels are vectors of {width} values; pca takes up to {MOST_VALUES}",
-                shape.length, shape.channels
-            ))
-            .hint("make the windows shorter"));
+            let message =
+                format!("{shape} are vectors of {width} values; pca takes up to {MOST_VALUES}");
+            return Err(Trouble::new(message).hint("make the windows shorter"));
         }
-        let mut builder = StateBuilder::new(device, random);
-        let own = Components {
+        Ok(Box::new(Components {
             mean: builder.reals("mean", &[width])?,
             deviation: builder.reals("deviation", &[width])?,
             vectors: builder.reals("components", &[width, width])?,
@@ -110,8 +90,7 @@ impl Architecture for Pca {
             state: builder.finish(),
             shape,
             config: self.clone(),
-        };
-        Ok(Box::new(own))
+        }))
     }
 }
 
@@ -155,26 +134,26 @@ impl Components {
 
     /// How many of the components are kept, given all variances.
     fn keep(&self, variances: &[f64]) -> usize {
-        let largest = variances.first().copied().unwrap_or(0.0);
+        // A direction in which nothing varies is rounding, which a division by its variance would magnify.
+        let least = LEAST_VARIANCE * variances[0];
         let real = variances
             .iter()
-            .filter(|variance| **variance > LEAST_VARIANCE * largest)
+            .filter(|variance| **variance > least)
             .count()
             .max(1);
         let total: f64 = variances.iter().sum();
-        let wanted = match self.config.components {
+        match self.config.components {
             None => real,
-            Some(kept) if kept >= 1.0 => kept as usize,
+            Some(number) if number >= 1.0 => real.min(number as usize),
             Some(share) => {
-                let mut explained = 0.0;
-                let reached = variances.iter().position(|variance| {
-                    explained += variance;
-                    explained > share * total
-                });
-                reached.map_or(real, |last| last + 1)
+                let (mut kept, mut explained) = (0, 0.0);
+                while kept < real && explained <= share * total {
+                    explained += variances[kept];
+                    kept += 1;
+                }
+                kept
             }
-        };
-        wanted.min(real)
+        }
     }
 }
 
@@ -189,61 +168,54 @@ impl Plane {
     fn reconstruct(&self, projections: &[f64]) -> Vec<f64> {
         let mut values = vec![0.0; self.vectors.columns()];
         for (component, projection) in projections.iter().enumerate() {
-            let vector = self.vectors.row(component);
-            values
-                .iter_mut()
-                .zip(vector)
-                .for_each(|(value, direction)| *value += projection * direction);
+            for (value, direction) in values.iter_mut().zip(self.vectors.row(component)) {
+                *value += projection * direction;
+            }
         }
         values
     }
 
     fn judge(&self, measure: Measure, channels: usize, window: &[f32]) -> Verdict {
-        let values = self.standardised(window);
-        let projections = self.vectors.times(&values);
-        let square =
-            |parts: &[f64]| by_channel(parts.len(), channels, |place| parts[place].powi(2));
+        let mut values = self.standardised(window);
+        let mut projections = self.vectors.times(&values);
+        let along = projections.iter_mut().zip(&self.variances);
         match measure {
             Measure::Distance => {
                 let (size, total) = (dot(&values, &values), self.variances.iter().sum::<f64>());
-                let terms =
-                    projections
-                        .iter()
-                        .zip(&self.variances)
-                        .map(|(projection, variance)| {
-                            let distance = (size - 2.0 * projection + 1.0).max(0.0).sqrt();
-                            distance * total / variance
-                        });
-                Verdict {
-                    score: terms.sum(),
-                    blame: square(&values),
+                let mut score = 0.0;
+                for (projection, variance) in along {
+                    let distance = (size - 2.0 * *projection + 1.0).max(0.0).sqrt();
+                    score += distance * total / variance;
                 }
+                let blame = squares(&values, channels);
+                Verdict { score, blame }
             }
             Measure::Projection => {
-                let scaled: Vec<f64> = projections
-                    .iter()
-                    .zip(&self.variances)
-                    .map(|(p, v)| p / v.sqrt())
-                    .collect();
+                for (projection, variance) in along {
+                    *projection /= variance.sqrt();
+                }
                 Verdict {
-                    score: dot(&scaled, &scaled),
-                    blame: square(&self.reconstruct(&scaled)),
+                    score: dot(&projections, &projections),
+                    blame: squares(&self.reconstruct(&projections), channels),
                 }
             }
             Measure::Reconstruction => {
-                let plane = self.reconstruct(&projections);
-                let rest: Vec<f64> = values
-                    .iter()
-                    .zip(&plane)
-                    .map(|(value, plane)| value - plane)
-                    .collect();
+                // What the plane does not hold is left.
+                for (value, plane) in values.iter_mut().zip(self.reconstruct(&projections)) {
+                    *value -= plane;
+                }
                 Verdict {
-                    score: dot(&rest, &rest),
-                    blame: square(&rest),
+                    score: dot(&values, &values),
+                    blame: squares(&values, channels),
                 }
             }
         }
     }
+}
+
+/// Σ over rows, per channel, of the squares of a window's values.
+fn squares(values: &[f64], channels: usize) -> Vec<f64> {
+    by_channel(values.len(), channels, |place| values[place].powi(2))
 }
 
 impl Network for Components {
@@ -251,32 +223,27 @@ impl Network for Components {
         &self.state
     }
 
-    fn fit(
-        &self,
-        windows: &Windows,
-        context: &StageContext<'_>,
-    ) -> std::result::Result<(), Trouble> {
+    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> Result<(), Trouble> {
         let source = closed_form::training_windows(windows)?;
-        let scale = if self.config.standardize {
-            Scale::of(&source).without_zeros()
+        let mut scale = Scale::of(&source);
+        if self.config.standardize {
+            scale = scale.without_zeros();
         } else {
-            Scale {
-                deviation: vec![1.0; source.width()],
-                ..Scale::of(&source)
-            }
-        };
+            scale.deviation.fill(1.0);
+        }
         let products = gram(source.rows(), source.width(), |index, row| {
             scale.apply(source.row(index), row)
         });
         context.check_cancelled()?;
-        let eigen = Eigen::new(&products.scaled(1.0 / source.rows() as f64)).ok_or_else(|| {
-            Trouble::new("the training windows have no principal components: are they finite?")
-        })?;
+        let Some(eigen) = Eigen::new(&products.scaled(1.0 / source.rows() as f64)) else {
+            let message = "the training windows have no principal components: are they finite?";
+            return Err(Trouble::new(message));
+        };
+        // Rounding makes some that are zero negative.
         let variances: Vec<f64> = eigen.values.iter().map(|value| value.max(0.0)).collect();
         if variances[0] <= 0.0 {
-            return Err(Trouble::new(
-                "nothing varies in the training windows, so they have no components",
-            ));
+            let message = "nothing varies in the training windows, so they have no components";
+            return Err(Trouble::new(message));
         }
         set_count(&self.kept, self.keep(&variances))?;
         set(&self.mean, scale.mean)?;
@@ -287,17 +254,15 @@ impl Network for Components {
 
     /// The windows as the kept components would have them.
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
-        forecaster::expect_windows(self.shape, &batch.inputs)?;
+        self.shape.check_windows(&batch.inputs)?;
         let (plane, values) = (self.plane()?, host_values(&batch.inputs)?);
         let mut predicted = Vec::with_capacity(values.len());
         for window in values.chunks_exact(self.shape.length * self.shape.channels) {
             let own = plane.reconstruct(&plane.vectors.times(&plane.standardised(window)));
-            let units = plane.scale.mean.iter().zip(&plane.scale.deviation);
-            predicted.extend(
-                own.iter()
-                    .zip(units)
-                    .map(|(value, (mean, deviation))| (mean + deviation * value) as f32),
-            );
+            for (place, value) in own.into_iter().enumerate() {
+                let scale = &plane.scale;
+                predicted.push((scale.mean[place] + scale.deviation[place] * value) as f32);
+            }
         }
         Tensor::from_vec(predicted, batch.inputs.shape(), batch.inputs.device())
     }
@@ -310,18 +275,20 @@ impl Network for Components {
     }
 
     fn trace(&self, batch: &Batch, _: Mode) -> Result<Vec<(String, Tensor)>> {
-        Ok(vec![
-            ("recon".to_owned(), self.predict(batch)?),
-            ("errors".to_owned(), self.errors(batch)?),
-        ])
+        Ok(named([
+            ("recon", self.predict(batch)?),
+            ("errors", self.errors(batch)?),
+        ]))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::fault_of;
+    use crate::models::{fault_of, on_cpu};
+    use candle_core::Device;
     use contract::NullHost;
+    use contract::Random;
     use contract::testing::training_windows;
 
     /// Rows near the line y = 2 x.
@@ -338,9 +305,7 @@ mod tests {
 
     fn errors(config: &Pca, rows: &[[f32; 2]]) -> Vec<f32> {
         let shape = DataShape::detect(1, 2);
-        let network = config
-            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
-            .unwrap();
+        let network = on_cpu(1, |builder| config.build(shape, builder)).unwrap();
         network
             .fit(&line(), &NullHost::default().context(1))
             .unwrap();
@@ -429,8 +394,7 @@ mod tests {
             assert_eq!(fault_of(&config).parameter, "components");
         }
         let wide = DataShape::detect(200, 38);
-        let error = Pca::default()
-            .build(wide, &Device::Cpu, &mut Random::new(1, "init"))
+        let error = on_cpu(1, |builder| Pca::default().build(wide, builder))
             .err()
             .unwrap();
         assert!(error.message().contains("7600 values"), "{error}");

@@ -9,12 +9,10 @@ mod pretrained;
 
 use std::path::PathBuf;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::Tensor;
 use rayon::prelude::*;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Batch, DataShape, Network, Task};
+use super::{Architecture, Batch, Built, DataShape, Network, Result, Task, differentiate, named};
 use bottleneck::Bottleneck;
 use contract::{Fault, FileRequest, Named, Random, StageContext, Trouble};
 use head::Head;
@@ -29,42 +27,28 @@ use numerics::{Gradients, Mode, State, StateBuilder};
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// ResNet-50 with a head of three layers.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Resnet50Plot {
-    /// Channels of the stem. The four stages have one, two, four and eight times as many inside their blocks.
-    #[schemars(range(min = 1, max = 1024))]
-    pub width: usize,
-    /// Blocks of the four stages.
-    #[schemars(inner(range(min = 1, max = 4096)))]
-    pub depth: [usize; 4],
-    /// Channels inside the blocks of the four stages, if not by `width`.
-    #[schemars(inner(range(min = 1, max = 4096)))]
-    pub planes: Option<[usize; 4]>,
-    /// Sizes of the head's two inner layers.
-    #[schemars(inner(range(min = 1, max = 4096)))]
-    pub head: [usize; 2],
-    /// Shares of values that training drops in front of the head's three layers.
-    #[schemars(extend("items" = {"type": "number", "format": "double", "minimum": 0.0, "exclusiveMaximum": 1.0}))]
-    pub dropout: [f64; 3],
-    /// Whether images, from 0 to 1, are first normalised by the mean and deviation of ImageNet.
-    pub normalise: bool,
-    /// A safetensors file with torchvision's names, from which the weights of everything but the head start.
-    pub pretrained: Option<PathBuf>,
-}
-
-impl Default for Resnet50Plot {
-    fn default() -> Self {
-        Self {
-            width: 64,
-            depth: [3, 4, 6, 3],
-            planes: None,
-            head: [512, 256],
-            dropout: [0.3, 0.3, 0.2],
-            normalise: true,
-            pretrained: None,
-        }
+contract::parameters! {
+    /// ResNet-50 with a head of three layers.
+    pub struct Resnet50Plot {
+        /// Channels of the stem. The four stages have one, two, four and eight times as many inside their blocks.
+        #[schemars(range(min = 1, max = 1024))]
+        pub width: usize = 64,
+        /// Blocks of the four stages.
+        #[schemars(inner(range(min = 1, max = 4096)))]
+        pub depth: [usize; 4] = [3, 4, 6, 3],
+        /// Channels inside the blocks of the four stages, if not by `width`.
+        #[schemars(inner(range(min = 1, max = 4096)))]
+        pub planes: Option<[usize; 4]> = None,
+        /// Sizes of the head's two inner layers.
+        #[schemars(inner(range(min = 1, max = 4096)))]
+        pub head: [usize; 2] = [512, 256],
+        /// Shares of values that training drops in front of the head's three layers.
+        #[schemars(extend("items" = {"type": "number", "format": "double", "minimum": 0.0, "exclusiveMaximum": 1.0}))]
+        pub dropout: [f64; 3] = [0.3, 0.3, 0.2],
+        /// Whether images, from 0 to 1, are first normalised by the mean and deviation of ImageNet.
+        pub normalise: bool = true,
+        /// A safetensors file with torchvision's names, from which the weights of everything but the head start.
+        pub pretrained: Option<PathBuf> = None,
     }
 }
 
@@ -81,12 +65,11 @@ const MOST_PLANES: usize = 4096;
 impl Named for Resnet50Plot {
     const NAME: &'static str = "resnet50-plot";
     const DOC: &'static str =
-        "ResNet-50 with a head of three layers, which classifies pictures of series";
+        "ResNet-50 with a head of three layers, which classifies plots of series";
     const EXAMPLE: &'static str = r#"{"width": 12, "depth": [1, 1, 1, 1], "planes": [8, 8, 8, 8], "head": [32, 32],
         "dropout": [0.0, 0.0, 0.0]}"#;
 }
 
-// Reference: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016 (form v1.5)
 impl Architecture for Resnet50Plot {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Classify]
@@ -96,42 +79,31 @@ impl Architecture for Resnet50Plot {
         true
     }
 
-    fn check(&self) -> std::result::Result<(), Fault> {
-        // By `width`, blocks of the last stage have eight times as many.
-        match self
-            .planes()
-            .into_iter()
-            .find(|planes| *planes > MOST_PLANES)
-        {
-            Some(planes) => {
-                let reason = format!(
-                    "gives the blocks of a stage {planes} channels, and {MOST_PLANES} is the most: it is at most {} without `planes`",
-                    MOST_PLANES / 8
-                );
-                Err(Fault::new("width", reason))
-            }
-            None => Ok(()),
+    fn check(&self) -> Result<(), Fault> {
+        // By `width`, blocks of the last stage have eight times as many; `planes` has a limit of its own.
+        let [.., planes] = self.planes();
+        if planes <= MOST_PLANES {
+            return Ok(());
         }
+        let reason = format!(
+            "gives the blocks of a stage {planes} channels, and {MOST_PLANES} is the most: it is at most {} without `planes`",
+            MOST_PLANES / 8
+        );
+        Err(Fault::new("width", reason))
     }
 
     fn files(&self) -> Vec<FileRequest> {
-        self.pretrained
-            .iter()
-            .map(|path| FileRequest::new(pretrained::NAME, path))
-            .collect()
+        match &self.pretrained {
+            Some(path) => vec![FileRequest::new(pretrained::NAME, path)],
+            None => Vec::new(),
+        }
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         if shape.width == 0 {
-            return Err(
-                Trouble::new("resnet50-plot classifies images, not windows of a series")
-                    .hint("draw the samples with `render-plots` and train on its images"),
-            );
+            let error = Trouble::new("resnet50-plot classifies images, not windows of a series");
+            let hint = "draw the samples with `render-plots` and train on its images";
+            return Err(error.hint(hint));
         }
         if self.normalise && shape.channels != MEAN.len() {
             let message = format!(
@@ -140,7 +112,37 @@ impl Architecture for Resnet50Plot {
             );
             return Err(Trouble::new(message).hint("set the model's `normalise: false`"));
         }
-        Ok(Box::new(Resnet::new(self, shape, device, random)?))
+        Ok(Box::new(self.network(shape, builder)?))
+    }
+}
+
+impl Resnet50Plot {
+    fn network(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Result<Resnet> {
+        let window = Window2d::square(7).stride(2).padding(3);
+        let initial = Initial::KaimingNormal(self.width * window.taps());
+        let sizes = (shape.channels, self.width);
+        let conv = Conv2d::without_bias(builder, "conv1", sizes, window, initial)?;
+        let norm = BatchNorm::new(builder, "bn1", self.width)?;
+        let (mut blocks, mut channels) = (Vec::new(), self.width);
+        for (stage, (planes, count)) in self.planes().into_iter().zip(self.depth).enumerate() {
+            for block in 0..count {
+                // All stages but the first halve the plane.
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                let name = format!("layer{}.{block}", stage + 1);
+                blocks.push(Bottleneck::new(builder, &name, channels, planes, stride)?);
+                channels = planes * Bottleneck::EXPANSION;
+            }
+        }
+        let sizes = [channels, self.head[0], self.head[1], shape.classes];
+        Ok(Resnet {
+            shape,
+            normalise: self.normalise,
+            conv,
+            norm,
+            blocks,
+            head: Head::new(builder, "fc", sizes, self.dropout)?,
+            state: builder.finish(),
+        })
     }
 }
 
@@ -166,58 +168,11 @@ struct Forward {
 }
 
 impl Resnet {
-    fn new(
-        config: &Resnet50Plot,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> Result<Self> {
-        let mut builder = StateBuilder::new(device, random);
-        let window = Window2d::square(7).stride(2).padding(3);
-        let initial = Initial::KaimingNormal(config.width * window.taps());
-        let conv = Conv2d::without_bias(
-            &mut builder,
-            "conv1",
-            (shape.channels, config.width),
-            window,
-            initial,
-        )?;
-        let norm = BatchNorm::new(&mut builder, "bn1", config.width)?;
-        let (mut blocks, mut channels) = (Vec::new(), config.width);
-        for (stage, (planes, count)) in config.planes().into_iter().zip(config.depth).enumerate() {
-            for block in 0..count {
-                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                let name = format!("layer{}.{block}", stage + 1);
-                blocks.push(Bottleneck::new(
-                    &mut builder,
-                    &name,
-                    channels,
-                    planes,
-                    stride,
-                )?);
-                channels = planes * Bottleneck::EXPANSION;
-            }
-        }
-        let sizes = [channels, config.head[0], config.head[1], shape.classes];
-        let head = Head::new(&mut builder, "fc", sizes, config.dropout)?;
-        Ok(Self {
-            state: builder.finish(),
-            shape,
-            normalise: config.normalise,
-            conv,
-            norm,
-            blocks,
-            head,
-        })
-    }
-
     /// Images to `[batch, height / 4, width / 4, channels]`.
     fn stem(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         let x = self.conv.forward(&self.arrange(images)?)?;
-        max_pool2d(
-            &self.norm.forward_relu(&x, mode)?,
-            Window2d::square(3).stride(2).padding(1),
-        )
+        let x = self.norm.forward_relu(&x, mode)?;
+        max_pool2d(&x, Window2d::square(3).stride(2).padding(1))
     }
 
     fn forward(&self, images: &Tensor, mode: Mode, random: &mut Random) -> Result<Forward> {
@@ -237,54 +192,35 @@ impl Resnet {
 
     /// Checks images, normalises them and puts their colours last.
     fn arrange(&self, images: &Tensor) -> Result<Tensor> {
+        self.shape.check_images(images)?;
         let (batch, colours, height, width) = images.dims4()?;
-        let DataShape {
-            length,
-            channels,
-            width: columns,
-            ..
-        } = self.shape;
-        if batch == 0 || (colours, height, width) != (channels, length, columns) {
-            bail!(
-                "the model takes images of {channels} colours, {columns}x{length}, not {:?}",
-                images.dims()
-            )
+        let (mut means, mut scales) = (vec![0.0; colours], vec![1.0; colours]);
+        if self.normalise {
+            means = MEAN.to_vec();
+            scales = DEVIATION.map(|deviation| 1.0 / deviation).to_vec();
         }
-        let affine = |colour: usize| {
-            if self.normalise {
-                (MEAN[colour], 1.0 / DEVIATION[colour])
-            } else {
-                (0.0, 1.0)
-            }
-        };
-        if !images.device().is_cpu() {
-            let (mean, scale): (Vec<f32>, Vec<f32>) = (0..colours).map(affine).unzip();
-            let [mean, scale] =
-                [mean, scale].map(|values| Tensor::from_vec(values, colours, images.device()));
-            return images
-                .permute((0, 2, 3, 1))?
-                .contiguous()?
-                .broadcast_sub(&mean?)?
-                .broadcast_mul(&scale?);
+        let device = images.device();
+        if !device.is_cpu() {
+            let images = images.permute((0, 2, 3, 1))?.contiguous()?;
+            let centred = images.broadcast_sub(&Tensor::from_vec(means, colours, device)?)?;
+            return centred.broadcast_mul(&Tensor::from_vec(scales, colours, device)?);
         }
         let plane = height * width;
         let mut values = vec![0.0; images.elem_count()];
         with_slice(&images.contiguous()?, |images| {
-            let pairs = values
-                .par_chunks_exact_mut(colours * plane)
-                .zip(images.par_chunks_exact(colours * plane));
+            let targets = values.par_chunks_exact_mut(colours * plane);
+            let pairs = targets.zip(images.par_chunks_exact(colours * plane));
             pairs.for_each(|(target, source)| {
                 for (colour, source) in source.chunks_exact(plane).enumerate() {
-                    let (mean, scale) = affine(colour);
-                    for (target, value) in
-                        target.iter_mut().skip(colour).step_by(colours).zip(source)
-                    {
+                    let (mean, scale) = (means[colour], scales[colour]);
+                    let pixels = target.iter_mut().skip(colour).step_by(colours);
+                    for (target, value) in pixels.zip(source) {
                         *target = (value - mean) * scale;
                     }
                 }
             });
         })?;
-        Tensor::from_vec(values, (batch, height, width, colours), images.device())
+        Tensor::from_vec(values, (batch, height, width, colours), device)
     }
 }
 
@@ -293,7 +229,7 @@ impl Network for Resnet {
         &self.state
     }
 
-    fn start(&self, context: &StageContext<'_>) -> std::result::Result<(), Trouble> {
+    fn start(&self, context: &StageContext<'_>) -> Result<(), Trouble> {
         match context.host.file(pretrained::NAME) {
             Some(path) => pretrained::load(&path, &self.state),
             None => Ok(()),
@@ -308,29 +244,23 @@ impl Network for Resnet {
         if self.state.device().is_cpu() {
             return host::gradients(self, batch, random);
         }
-        let loss = self.loss(batch, Mode::Train, random)?;
-        let gradients = Gradients::of(&self.state, &loss.backward()?);
-        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+        differentiate(&self.state, &self.loss(batch, Mode::Train, random)?)
     }
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
         // Nothing is drawn in evaluation.
-        Ok(self
-            .forward(&batch.inputs, Mode::Evaluate, &mut Random::new(0, "unused"))?
-            .logits)
+        let mut unused = Random::new(0, "unused");
+        let forward = self.forward(&batch.inputs, Mode::Evaluate, &mut unused)?;
+        Ok(forward.logits)
     }
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
-        let Forward {
-            stem,
-            features,
-            logits,
-        } = self.forward(&batch.inputs, mode, &mut Random::new(0, "trace"))?;
-        Ok(vec![
-            ("stem".to_owned(), stem),
-            ("features".to_owned(), features),
-            ("logits".to_owned(), logits),
-        ])
+        let forward = self.forward(&batch.inputs, mode, &mut Random::new(0, "trace"))?;
+        Ok(named([
+            ("stem", forward.stem),
+            ("features", forward.features),
+            ("logits", forward.logits),
+        ]))
     }
 }
 

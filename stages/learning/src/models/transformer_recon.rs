@@ -1,12 +1,10 @@
 //! The Transformer reconstructor of UykiZhao/Graduate (`models/transformer.py`): an encoder whose output is turned back
 //! into the window it has seen. Its protocol (thresholds, labels, splits) is not part of the model.
 
-use candle_core::{D, Device, Result, Tensor};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use candle_core::{D, Tensor};
 
-use super::{Architecture, Batch, DataShape, Form, Network, Task};
-use contract::{Fault, Named, Random, Trouble};
+use super::{Architecture, Batch, Built, DataShape, Form, Network, Result, Task, checks};
+use contract::{Fault, Named, Random};
 use numerics::attention::MultiHeadAttention;
 use numerics::dropout::Dropout;
 use numerics::encoder::{Embedding, EncoderBlock};
@@ -20,48 +18,33 @@ use numerics::{Mode, State, StateBuilder};
 /// The share of the reconstruction error in the reference's score; the rest is the encoding's mean square.
 const ERROR_SHARE: f64 = 0.7;
 
-/// A Transformer encoder that reconstructs its window.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TransformerRecon {
-    /// `paper` scores by the squared error. `reference` adds the mean square of the encoding, which a layer
-    /// normalisation keeps almost constant: 0.7 of the one and 0.3 of the other.
-    pub form: Form,
-    /// Values of a row inside.
-    #[schemars(range(min = 1, max = 4096))]
-    pub d_model: usize,
-    /// Heads of each attention; they share `d_model` evenly.
-    #[schemars(range(min = 1, max = 256))]
-    pub heads: usize,
-    /// Hidden values of the feed-forward layers.
-    #[schemars(range(min = 1, max = 16384))]
-    pub d_ff: usize,
-    /// Encoder layers, one after another.
-    #[schemars(range(min = 1, max = 64))]
-    pub layers: usize,
-    /// The rate at which values are dropped in training.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub dropout: f64,
-    /// Deviation of the noise that is added to windows in training.
-    #[schemars(range(min = 0.0))]
-    pub noise: f64,
-    /// Weight of the mean squared step between encodings of neighbouring rows in the loss.
-    #[schemars(range(min = 0.0))]
-    pub smoothness: f64,
-}
-
-impl Default for TransformerRecon {
-    fn default() -> Self {
-        Self {
-            form: Form::Paper,
-            d_model: 128,
-            heads: 4,
-            d_ff: 256,
-            layers: 2,
-            dropout: 0.1,
-            noise: 0.05,
-            smoothness: 0.01,
-        }
+contract::parameters! {
+    /// A Transformer encoder that reconstructs its window.
+    pub struct TransformerRecon {
+        /// `paper` scores by the squared error. `reference` adds the mean square of the encoding, which a layer
+        /// normalisation keeps almost constant: 0.7 of the one and 0.3 of the other.
+        pub form: Form = Form::Paper,
+        /// Values of a row inside.
+        #[schemars(range(min = 1, max = 4096))]
+        pub d_model: usize = 128,
+        /// Heads of each attention; they share `d_model` evenly.
+        #[schemars(range(min = 1, max = 256))]
+        pub heads: usize = 4,
+        /// Hidden values of the feed-forward layers.
+        #[schemars(range(min = 1, max = 16384))]
+        pub d_ff: usize = 256,
+        /// Encoder layers, one after another.
+        #[schemars(range(min = 1, max = 64))]
+        pub layers: usize = 2,
+        /// The rate at which values are dropped in training.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+        pub dropout: f64 = 0.1,
+        /// Deviation of the noise that is added to windows in training.
+        #[schemars(range(min = 0.0))]
+        pub noise: f64 = 0.05,
+        /// Weight of the mean squared step between encodings of neighbouring rows in the loss.
+        #[schemars(range(min = 0.0))]
+        pub smoothness: f64 = 0.01,
     }
 }
 
@@ -72,24 +55,49 @@ impl Named for TransformerRecon {
         r#"{"d_model": 32, "heads": 2, "d_ff": 48, "dropout": 0.0, "noise": 0.0}"#;
 }
 
-// Reference: UykiZhao/Graduate, a program without a paper, after Vaswani et al., "Attention Is All You Need",
-// NeurIPS 2017
 impl Architecture for TransformerRecon {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Detect]
     }
 
-    fn check(&self) -> std::result::Result<(), Fault> {
-        super::checks::heads(self.heads, self.d_model)
+    fn check(&self) -> Result<(), Fault> {
+        checks::heads(self.heads, self.d_model)
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
-        Ok(Box::new(Reconstructor::new(self, shape, device, random)?))
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
+        Ok(Box::new(self.network(shape, builder)?))
+    }
+}
+
+impl TransformerRecon {
+    fn network(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Result<Reconstructor> {
+        let width = self.d_model;
+        let embedding = Embedding::new(builder, "embedding", shape.length, shape.channels, width)?;
+        let norm_embedding = LayerNorm::new(builder, "pre_norm", width)?;
+        let mut layers = Vec::with_capacity(self.layers);
+        for index in 0..self.layers {
+            let name = format!("encoder.attn_layers.{index}");
+            let attention = format!("{name}.attention");
+            layers.push(Layer {
+                attention: MultiHeadAttention::new(builder, &attention, width, self.heads)?,
+                block: EncoderBlock::new(builder, &name, width, self.d_ff)?,
+            });
+        }
+        let norm_encoding = LayerNorm::new(builder, "encoder.norm", width)?;
+        let norm_head = LayerNorm::new(builder, "reconstructor.0", width)?;
+        let hidden = Linear::new(builder, "reconstructor.1", width, self.d_ff)?;
+        let output = Linear::new(builder, "reconstructor.4", self.d_ff, shape.channels)?;
+        Ok(Reconstructor {
+            config: self.clone(),
+            shape,
+            state: builder.finish(),
+            embedding,
+            norm_embedding,
+            layers,
+            norm_encoding,
+            norm_head,
+            head: FeedForward::new(hidden, output)?,
+        })
     }
 }
 
@@ -121,65 +129,9 @@ struct Forward {
 }
 
 impl Reconstructor {
-    fn new(
-        config: &TransformerRecon,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> Result<Self> {
-        let TransformerRecon {
-            d_model,
-            d_ff,
-            heads,
-            ..
-        } = *config;
-        let mut builder = StateBuilder::new(device, random);
-        let embedding = Embedding::new(
-            &mut builder,
-            "embedding",
-            shape.length,
-            shape.channels,
-            d_model,
-        )?;
-        let norm_embedding = LayerNorm::new(&mut builder, "pre_norm", d_model)?;
-        let mut layers = Vec::with_capacity(config.layers);
-        for index in 0..config.layers {
-            let name = format!("encoder.attn_layers.{index}");
-            let attention = MultiHeadAttention::new(
-                &mut builder,
-                &format!("{name}.attention"),
-                d_model,
-                heads,
-            )?;
-            layers.push(Layer {
-                attention,
-                block: EncoderBlock::new(&mut builder, &name, d_model, d_ff)?,
-            });
-        }
-        let norm_encoding = LayerNorm::new(&mut builder, "encoder.norm", d_model)?;
-        let norm_head = LayerNorm::new(&mut builder, "reconstructor.0", d_model)?;
-        let hidden = Linear::new(&mut builder, "reconstructor.1", d_model, d_ff)?;
-        let head = FeedForward::new(
-            hidden,
-            Linear::new(&mut builder, "reconstructor.4", d_ff, shape.channels)?,
-        )?;
-        let state = builder.finish();
-        let config = config.clone();
-        Ok(Self {
-            config,
-            shape,
-            state,
-            embedding,
-            norm_embedding,
-            layers,
-            norm_encoding,
-            norm_head,
-            head,
-        })
-    }
-
     fn forward(&self, inputs: &Tensor, mode: Mode, random: &mut Random) -> Result<Forward> {
-        super::checks::windows(self.shape, inputs)?;
+        self.shape.check_windows(inputs)?;
+        // The encoder sees noise; what it has to reconstruct is the window without it.
         let noisy = match mode {
             Mode::Train => add_noise(inputs, self.config.noise, random)?,
             Mode::Evaluate => inputs.clone(),
@@ -192,9 +144,8 @@ impl Reconstructor {
             x = block.forward(&x, &attended, &mut draw)?;
         }
         let encoded = self.norm_encoding.forward(&x)?;
-        let reconstruction = self
-            .head
-            .forward(&self.norm_head.forward(&encoded)?, draw())?;
+        let normalised = self.norm_head.forward(&encoded)?;
+        let reconstruction = self.head.forward(&normalised, draw())?;
         Ok(Forward {
             embedding,
             encoded,
@@ -204,11 +155,8 @@ impl Reconstructor {
 
     fn evaluate(&self, batch: &Batch) -> Result<Forward> {
         // Nothing is drawn in evaluation.
-        self.forward(
-            &batch.inputs,
-            Mode::Evaluate,
-            &mut Random::new(0, "evaluation"),
-        )
+        let mut unused = Random::new(0, "evaluation");
+        self.forward(&batch.inputs, Mode::Evaluate, &mut unused)
     }
 
     /// What every point adds to its score.
@@ -254,36 +202,30 @@ impl Network for Reconstructor {
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
         let forward = self.forward(&batch.inputs, mode, &mut Random::new(0, "trace"))?;
         let [reconstruction, steps] = losses(&forward, &batch.inputs)?;
-        let scores = self
-            .score(&forward, &batch.inputs)?
-            .narrow(1, self.shape.length - 1, 1)?;
-        let named = [
+        // The reference scores a window by its last row.
+        let scores = self.score(&forward, &batch.inputs)?;
+        let last = scores.narrow(1, self.shape.length - 1, 1)?;
+        Ok(super::named([
             ("recon", forward.reconstruction),
             ("encoded", forward.encoded),
             ("embedding", forward.embedding),
-            ("score", scores.mean(D::Minus1)?.squeeze(1)?),
+            ("score", last.mean(D::Minus1)?.squeeze(1)?),
             ("loss_recon", reconstruction),
             ("loss_smooth", steps),
-        ];
-        Ok(named
-            .into_iter()
-            .map(|(name, tensor)| (name.to_owned(), tensor))
-            .collect())
+        ]))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::fault_of;
+    use crate::models::{fault_of, on_cpu};
+    use candle_core::Device;
 
     fn network(config: &TransformerRecon) -> Reconstructor {
-        Reconstructor::new(
-            config,
-            DataShape::detect(12, 3),
-            &Device::Cpu,
-            &mut Random::new(1, "init"),
-        )
+        on_cpu(1, |builder| {
+            config.network(DataShape::detect(12, 3), builder)
+        })
         .unwrap()
     }
 

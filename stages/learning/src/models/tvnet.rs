@@ -4,24 +4,23 @@
 
 mod dynamic;
 mod embedding;
-mod instance_norm;
 mod official;
 mod paper;
 mod seed;
 mod tied;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Tensor, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Batch, DataShape, Form, Network, Task};
+use super::{Architecture, Batch, Built, DataShape, Form, Network, Result, Task, checks, named};
 use contract::{Fault, Named, Random, Trouble};
 use embedding::Patches;
 use numerics::dropout::Dropout;
 use numerics::{Mode, State, StateBuilder};
 use official::Official;
 use paper::Paper;
-use seed::{Imputer, Seed, SeedSizes};
+use seed::{Imputer, Seed};
 
 /// Whose network it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,50 +33,34 @@ pub enum Variant {
     Seed,
 }
 
-/// TVNet.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tvnet {
-    /// `paper`: the published method; `reference`: the program of the variant, with its defects.
-    pub form: Form,
-    /// Whose network it is.
-    pub variant: Variant,
-    /// Rows of a patch; even, except for the seed's.
-    #[schemars(range(min = 1, max = 4096))]
-    pub patch: usize,
-    /// Rows from one patch to the next; half a patch if left out. The seed's patches do not overlap.
-    #[schemars(range(min = 1, max = 4096))]
-    pub stride: Option<usize>,
-    /// Dynamic blocks, one after another.
-    #[schemars(range(min = 1, max = 1024))]
-    pub blocks: usize,
-    /// Inner channels.
-    #[schemars(range(min = 1, max = 4096))]
-    pub cm: usize,
-    /// Share of embedded values that training drops; the seed's have none.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub dropout: f64,
-    /// Whether each window is normalised on its own and forecasts and reconstructions scaled back; `form: paper` of the
-    /// official variant only.
-    pub instance_norm: bool,
-    /// Rows that the seed's convolutions cover, an odd number.
-    #[schemars(range(min = 1, max = 1023))]
-    pub kernel: usize,
-}
-
-impl Default for Tvnet {
-    fn default() -> Self {
-        Self {
-            form: Form::Paper,
-            variant: Variant::Official,
-            patch: 8,
-            stride: None,
-            blocks: 3,
-            cm: 64,
-            dropout: 0.1,
-            instance_norm: true,
-            kernel: 3,
-        }
+contract::parameters! {
+    /// TVNet.
+    pub struct Tvnet {
+        /// `paper`: the published method; `reference`: the program of the variant, with its defects.
+        pub form: Form = Form::Paper,
+        /// Whose network it is.
+        pub variant: Variant = Variant::Official,
+        /// Rows of a patch; even, except for the seed's.
+        #[schemars(range(min = 1, max = 4096))]
+        pub patch: usize = 8,
+        /// Rows from one patch to the next; half a patch if left out. The seed's patches do not overlap.
+        #[schemars(range(min = 1, max = 4096))]
+        pub stride: Option<usize> = None,
+        /// Dynamic blocks, one after another.
+        #[schemars(range(min = 1, max = 1024))]
+        pub blocks: usize = 3,
+        /// Inner channels.
+        #[schemars(range(min = 1, max = 4096))]
+        pub cm: usize = 64,
+        /// Share of embedded values that training drops; the seed's have none.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+        pub dropout: f64 = 0.1,
+        /// Whether each window is normalised on its own and forecasts and reconstructions scaled back; `form: paper` of the
+        /// official variant only.
+        pub instance_norm: bool = true,
+        /// Rows that the seed's convolutions cover, an odd number.
+        #[schemars(range(min = 1, max = 1023))]
+        pub kernel: usize = 3,
     }
 }
 
@@ -89,7 +72,7 @@ impl Tvnet {
         }
     }
 
-    fn check_official(&self) -> std::result::Result<(), Fault> {
+    fn check_official(&self) -> Result<(), Fault> {
         let Patches { length, stride } = self.patches();
         if length % 2 != 0 {
             let reason = format!("must be even, as a patch has two rows, not {length}");
@@ -112,53 +95,45 @@ impl Tvnet {
     }
 
     /// What `form: reference` of the official variant cannot take.
-    fn check_reference(&self, shape: DataShape) -> std::result::Result<(), Trouble> {
+    fn check_reference(&self, shape: DataShape) -> Result<(), Trouble> {
         let Patches { length, stride } = self.patches();
-        if shape.task != Task::Forecast {
-            let message = format!(
-                "tvnet's authors published a program for forecasting, not for {}",
-                shape.task.name()
-            );
+        let (task, rows) = (shape.task, shape.length);
+        if task != Task::Forecast {
+            let message = format!("tvnet's authors published a program to forecast, not to {task}");
             return Err(Trouble::new(message).hint("use `form: paper`, or `variant: seed`"));
         }
-        if !shape.length.is_multiple_of(stride)
-            || shape.length / stride < 3
-            || shape.length < length
-        {
+        if !rows.is_multiple_of(stride) || rows / stride < 3 || rows < length {
             let message = format!(
-                "tvnet with `form: reference` takes windows of three or more steps of {stride} rows, not of {} rows",
-                shape.length
+                "tvnet with `form: reference` takes windows of three or more steps of {stride} rows, not of {rows} rows"
             );
-            return Err(
-                Trouble::new(message).hint("change the windows' `length`, or the model's `patch`")
-            );
+            let hint = "change the windows' `length`, or the model's `patch`";
+            return Err(Trouble::new(message).hint(hint));
         }
         Ok(())
     }
 
+    /// What `variant: seed` cannot take.
+    fn check_seed(&self, shape: DataShape) -> Result<(), Trouble> {
+        let cut = matches!(shape.task, Task::Forecast | Task::Classify);
+        if !cut || shape.length >= self.patch {
+            return Ok(());
+        }
+        let (patch, length) = (self.patch, shape.length);
+        let message =
+            format!("a patch of {patch} rows does not fit into a window of {length} rows");
+        Err(Trouble::new(message).hint("use longer windows, or a smaller `patch`"))
+    }
+
     fn body(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Result<Box<dyn Body>> {
-        let (sizes, patches) = ((self.cm, self.blocks), self.patches());
-        let seed = SeedSizes {
-            patch: self.patch,
-            blocks: self.blocks,
-            width: self.cm,
-            kernel: self.kernel,
-        };
         Ok(match (self.variant, self.form, shape.task) {
             (Variant::Official, Form::Reference, _) => {
-                Box::new(Official::new(builder, shape, sizes, patches, self.dropout)?)
+                Box::new(Official::new(builder, shape, self)?)
             }
-            (Variant::Official, Form::Paper, _) => Box::new(Paper::new(
-                builder,
-                shape,
-                sizes,
-                patches,
-                (self.dropout, self.instance_norm),
-            )?),
-            (Variant::Seed, form, Task::Forecast | Task::Classify) => {
-                Box::new(Seed::new(builder, shape, seed, form)?)
+            (Variant::Official, Form::Paper, _) => Box::new(Paper::new(builder, shape, self)?),
+            (Variant::Seed, _, Task::Forecast | Task::Classify) => {
+                Box::new(Seed::new(builder, shape, self)?)
             }
-            (Variant::Seed, ..) => Box::new(Imputer::new(builder, shape, seed)?),
+            (Variant::Seed, ..) => Box::new(Imputer::new(builder, shape, self)?),
         })
     }
 }
@@ -170,41 +145,25 @@ impl Named for Tvnet {
     const EXAMPLE: &'static str = r#"{"patch": 4, "blocks": 2, "cm": 8, "dropout": 0.0}"#;
 }
 
-// Reference: Li, Li and Diao, TVNet: A Novel Time Series Analysis Method Based on Dynamic Convolution and
-// 3D-Variation, ICLR 2025
 impl Architecture for Tvnet {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Forecast, Task::Impute, Task::Classify, Task::Detect]
     }
 
-    fn check(&self) -> std::result::Result<(), Fault> {
+    fn check(&self) -> Result<(), Fault> {
         match self.variant {
             Variant::Official => self.check_official(),
-            Variant::Seed => super::checks::odd("kernel", self.kernel),
+            Variant::Seed => checks::odd("kernel", self.kernel),
         }
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
-        match self.variant {
-            Variant::Official if self.form == Form::Reference => self.check_reference(shape)?,
-            Variant::Seed
-                if matches!(shape.task, Task::Forecast | Task::Classify)
-                    && shape.length < self.patch =>
-            {
-                let (patch, length) = (self.patch, shape.length);
-                let message =
-                    format!("a patch of {patch} rows does not fit into a window of {length} rows");
-                return Err(Trouble::new(message).hint("use longer windows, or a smaller `patch`"));
-            }
-            _ => {}
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
+        match (self.variant, self.form) {
+            (Variant::Official, Form::Reference) => self.check_reference(shape)?,
+            (Variant::Official, Form::Paper) => {}
+            (Variant::Seed, _) => self.check_seed(shape)?,
         }
-        let mut builder = StateBuilder::new(device, random);
-        let body = self.body(shape, &mut builder)?;
+        let body = self.body(shape, builder)?;
         Ok(Box::new(TvnetNetwork {
             state: builder.finish(),
             shape,
@@ -222,13 +181,6 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn evaluate() -> Self {
-        Self {
-            mode: Mode::Evaluate,
-            random: None,
-        }
-    }
-
     /// In training, sets a share of the values to 0 and scales the others up.
     fn dropout(&mut self, x: &Tensor, share: f64) -> Result<Tensor> {
         match self.random.as_deref_mut() {
@@ -257,32 +209,22 @@ struct TvnetNetwork {
 }
 
 impl TvnetNetwork {
-    fn forward(&self, batch: &Batch, pass: &mut Pass<'_>) -> Result<Forward> {
-        let (count, length, channels) = batch.inputs.dims3()?;
-        if count == 0 || length != self.shape.length || channels != self.shape.channels {
-            let DataShape {
-                length, channels, ..
-            } = self.shape;
-            bail!(
-                "the model takes windows of {length} rows and {channels} channels, not {:?}",
-                batch.inputs.dims()
-            )
-        }
-        self.body.forward(batch, pass)
+    /// Where nothing is drawn, nothing is dropped.
+    fn forward(&self, batch: &Batch, mode: Mode, random: Option<&mut Random>) -> Result<Forward> {
+        self.shape.check_windows(&batch.inputs)?;
+        self.body.forward(batch, &mut Pass { mode, random })
     }
 
     fn compare(&self, output: &Tensor, batch: &Batch) -> Result<Tensor> {
-        let missing = |what: &str| candle_core::Error::Msg(format!("the batch has no {what}"));
         match self.shape.task {
             Task::Detect => (output - &batch.inputs)?.sqr()?.mean_all(),
-            Task::Forecast => (output
-                - batch.targets.as_ref().ok_or_else(|| missing("targets"))?)?
-            .sqr()?
-            .mean_all(),
+            Task::Forecast => batch.squared_error(output),
             Task::Impute => {
-                let targets = batch.targets.as_ref().ok_or_else(|| missing("targets"))?;
-                let hidden = (1.0 - batch.mask.as_ref().ok_or_else(|| missing("mask"))?)?;
-                let errors = ((output - targets)?.sqr()? * &hidden)?.sum_all()?;
+                let Some(mask) = &batch.mask else {
+                    bail!("the batch does not say which of its values are hidden")
+                };
+                let hidden = (1.0 - mask)?;
+                let errors = ((output - batch.targets()?)?.sqr()? * &hidden)?.sum_all()?;
                 match self.form {
                     // The seed's script divides by all points, hidden or not.
                     Form::Reference => errors / output.elem_count() as f64,
@@ -300,18 +242,12 @@ impl Network for TvnetNetwork {
     }
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
-        let forward = self.forward(
-            batch,
-            &mut Pass {
-                mode,
-                random: Some(random),
-            },
-        )?;
+        let forward = self.forward(batch, mode, Some(random))?;
         self.compare(&forward.output, batch)
     }
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
-        let output = self.forward(batch, &mut Pass::evaluate())?.output;
+        let output = self.forward(batch, Mode::Evaluate, None)?.output;
         match (&batch.mask, self.form) {
             // What can be seen needs no filling in.
             (Some(mask), Form::Paper) if self.shape.task == Task::Impute => {
@@ -322,28 +258,25 @@ impl Network for TvnetNetwork {
     }
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
-        let forward = self.forward(batch, &mut Pass { mode, random: None })?;
-        let mut named = forward.named;
-        named.push(("output".to_owned(), forward.output));
-        Ok(named)
+        let mut forward = self.forward(batch, mode, None)?;
+        forward.named.extend(named([("output", forward.output)]));
+        Ok(forward.named)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::fault_of;
+    use crate::models::{fault_of, on_cpu};
+    use candle_core::Device;
     use serde_json::{Value, json};
 
     fn config(parameters: Value) -> Tvnet {
         serde_json::from_value(parameters).unwrap()
     }
 
-    fn build(
-        parameters: Value,
-        shape: DataShape,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
-        config(parameters).build(shape, &Device::Cpu, &mut Random::new(3, "init"))
+    fn build(parameters: Value, shape: DataShape) -> Built {
+        on_cpu(3, |builder| config(parameters).build(shape, builder))
     }
 
     fn draws(shape: (usize, usize, usize)) -> Tensor {
@@ -390,7 +323,7 @@ mod tests {
         let forecast = |length| DataShape::forecast(length, 2, 3);
         assert!(
             message(json!({"form": "reference"}), DataShape::detect(32, 2))
-                .contains("not for detect")
+                .contains("not to detect")
         );
         assert!(
             message(json!({"form": "reference"}), forecast(30))

@@ -6,41 +6,29 @@ mod host;
 
 use std::sync::{Mutex, TryLockError};
 
-use candle_core::{D, Device, Result, Tensor, bail};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use candle_core::{D, Tensor};
 
-use super::{Architecture, Batch, DataShape, Network, Task};
-use contract::{Named, Random, Trouble};
+use super::{Architecture, Batch, Built, DataShape, Network, Result, Task};
+use super::{differentiate, exact_mean, named};
+use contract::{Named, Random};
 use host::HostEngine;
 use numerics::batch_norm::BatchNorm;
 use numerics::conv::Conv3x3;
-use numerics::host::with_slice;
 use numerics::linear::Linear;
-use numerics::{Gradients, Level, Mode, State, StateBuilder};
+use numerics::{Gradients, Mode, State, StateBuilder};
 
-/// TVNet that reconstructs its window.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TvnetRecon {
-    /// Rows of a patch; windows are padded with zeros at their end to a multiple of it.
-    #[schemars(range(min = 1, max = 4096))]
-    pub patch: usize,
-    /// Time-varying blocks, one after another.
-    #[schemars(range(min = 1, max = 1024))]
-    pub blocks: usize,
-    /// Inner channels; by default `min(max(2 * floor(log2(channels)), 32), 128)`.
-    #[schemars(range(min = 1, max = 4096))]
-    pub cm: Option<usize>,
-}
-
-impl Default for TvnetRecon {
-    fn default() -> Self {
-        Self {
-            patch: 8,
-            blocks: 3,
-            cm: None,
-        }
+contract::parameters! {
+    /// TVNet that reconstructs its window.
+    pub struct TvnetRecon {
+        /// Rows of a patch; windows are padded with zeros at their end to a multiple of it.
+        #[schemars(range(min = 1, max = 4096))]
+        pub patch: usize = 8,
+        /// Time-varying blocks, one after another.
+        #[schemars(range(min = 1, max = 1024))]
+        pub blocks: usize = 3,
+        /// Inner channels; by default `min(max(2 * floor(log2(channels)), 32), 128)`.
+        #[schemars(range(min = 1, max = 4096))]
+        pub cm: Option<usize> = None,
     }
 }
 
@@ -50,19 +38,36 @@ impl Named for TvnetRecon {
         "TVNet that reconstructs its window; the squared error is the anomaly score";
 }
 
-// Reference: Li, Li and Yuan, TVNet, ICLR 2025
 impl Architecture for TvnetRecon {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Detect]
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
-        Ok(Box::new(Reconstructor::new(self, shape, device, random)?))
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
+        Ok(Box::new(self.network(shape, builder)?))
+    }
+}
+
+impl TvnetRecon {
+    fn network(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Result<Reconstructor> {
+        let outer = shape.channels;
+        let inner = self.cm.unwrap_or(default_channels(outer));
+        let embed = Linear::pointwise(builder, "embed.channel_embed", outer, inner)?;
+        let mut blocks = Vec::with_capacity(self.blocks);
+        for index in 0..self.blocks {
+            blocks.push(Block::new(builder, &format!("blocks.{index}"), inner)?);
+        }
+        let reconstruct = Linear::pointwise(builder, "reconstruct_conv", inner, outer)?;
+        let plane = (shape.length.div_ceil(self.patch), self.patch, inner);
+        Ok(Reconstructor {
+            state: builder.finish(),
+            shape,
+            plane,
+            embed,
+            host: Mutex::new(HostEngine::new(shape, plane, blocks.len())),
+            blocks,
+            reconstruct,
+        })
     }
 }
 
@@ -83,20 +88,12 @@ struct Block {
 
 impl Block {
     fn new(builder: &mut StateBuilder<'_>, name: &str, channels: usize) -> Result<Self> {
+        let [intra, intra_norm, inter] =
+            ["fintra", "bn", "finter"].map(|part| format!("{name}.weight_gen.{part}"));
         Ok(Self {
-            intra: Linear::pointwise(
-                builder,
-                &format!("{name}.weight_gen.fintra"),
-                channels,
-                channels,
-            )?,
-            intra_norm: BatchNorm::new(builder, &format!("{name}.weight_gen.bn"), channels)?,
-            inter: Linear::pointwise(
-                builder,
-                &format!("{name}.weight_gen.finter"),
-                channels,
-                channels,
-            )?,
+            intra: Linear::pointwise(builder, &intra, channels, channels)?,
+            intra_norm: BatchNorm::new(builder, &intra_norm, channels)?,
+            inter: Linear::pointwise(builder, &inter, channels, channels)?,
             conv: Conv3x3::new(builder, &format!("{name}.conv2d"), channels, channels)?,
             norm: BatchNorm::new(builder, &format!("{name}.norm"), channels)?,
         })
@@ -107,6 +104,7 @@ impl Block {
         let intra = self.intra.forward(&x.mean_keepdim(2)?)?;
         let intra = self.intra_norm.forward(&intra, mode)?.relu()?;
         let inter = self.inter.forward(&intra.mean_keepdim(1)?)?;
+        // 1 + F_intra + F_inter: where nothing is generated, the convolution is a plain one.
         let weights = (intra.broadcast_add(&inter)? + 1.0)?;
         let convolved = self.norm.forward(&self.conv.forward(x)?, mode)?;
         let y = (convolved.broadcast_mul(&weights)?.relu()? + x)?;
@@ -118,8 +116,8 @@ impl Block {
 struct Reconstructor {
     state: State,
     shape: DataShape,
-    patch: usize,
-    patches: usize,
+    /// Patches, rows of a patch, inner channels.
+    plane: (usize, usize, usize),
     embed: Linear,
     blocks: Vec<Block>,
     reconstruct: Linear,
@@ -136,81 +134,24 @@ struct Forward {
 }
 
 impl Reconstructor {
-    fn new(
-        config: &TvnetRecon,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> Result<Self> {
-        let channels = config
-            .cm
-            .unwrap_or_else(|| default_channels(shape.channels));
-        let patches = shape.length.div_ceil(config.patch);
-        let mut builder = StateBuilder::new(device, random);
-        let embed = Linear::pointwise(
-            &mut builder,
-            "embed.channel_embed",
-            shape.channels,
-            channels,
-        )?;
-        let blocks = (0..config.blocks)
-            .map(|index| Block::new(&mut builder, &format!("blocks.{index}"), channels))
-            .collect::<Result<Vec<_>>>()?;
-        let reconstruct =
-            Linear::pointwise(&mut builder, "reconstruct_conv", channels, shape.channels)?;
-        let plane = (patches, config.patch, channels);
-        let host = Mutex::new(HostEngine::new(
-            Level::detect(),
-            shape,
-            plane,
-            config.blocks,
-        ));
-        Ok(Self {
-            state: builder.finish(),
-            shape,
-            patch: config.patch,
-            patches,
-            embed,
-            blocks,
-            reconstruct,
-            host,
-        })
-    }
-
-    fn check(&self, x: &Tensor) -> Result<()> {
-        let (batch, length, channels) = x.dims3()?;
-        if batch == 0 || length != self.shape.length || channels != self.shape.channels {
-            let DataShape {
-                length, channels, ..
-            } = self.shape;
-            bail!(
-                "the model takes windows of {length} rows and {channels} channels, not {:?}",
-                x.dims()
-            )
-        }
-        Ok(())
-    }
-
     /// The forward pass as a graph of tensor operations, on any device.
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Forward> {
-        self.check(x)?;
+        self.shape.check_windows(x)?;
         let (batch, length) = (x.dim(0)?, self.shape.length);
+        let (patches, patch, inner) = self.plane;
         // The border is zero and not the embedding's bias: padding comes after it.
-        let padded =
-            self.embed
-                .forward(x)?
-                .pad_with_zeros(1, 0, self.patches * self.patch - length)?;
-        let embedded = padded.reshape((batch, self.patches, self.patch, self.embed.output))?;
+        let embedded = self.embed.forward(x)?;
+        let padded = embedded.pad_with_zeros(1, 0, patches * patch - length)?;
+        let embedded = padded.reshape((batch, patches, patch, inner))?;
         let (mut last, mut weights) = (embedded.clone(), Vec::new());
         for block in &self.blocks {
             let (y, block_weights) = block.forward(&last, mode)?;
             weights.push(block_weights);
             last = y;
         }
-        let rows = last.reshape((batch, self.patches * self.patch, self.embed.output))?;
-        let reconstruction = self
-            .reconstruct
-            .forward(&rows.narrow(1, 0, length)?.contiguous()?)?;
+        let rows = last.reshape((batch, patches * patch, inner))?;
+        let rows = rows.narrow(1, 0, length)?.contiguous()?;
+        let reconstruction = self.reconstruct.forward(&rows)?;
         Ok(Forward {
             embedded,
             weights,
@@ -225,15 +166,11 @@ impl Reconstructor {
             // A panic in an earlier call leaves nothing behind that this one does not overwrite.
             Err(TryLockError::Poisoned(host)) => work(&mut host.into_inner()),
             // Waiting could be for ever: the thread that holds it may be below us, stealing work.
-            Err(TryLockError::WouldBlock) => {
-                let plane = (self.patches, self.patch, self.embed.output);
-                work(&mut HostEngine::new(
-                    Level::detect(),
-                    self.shape,
-                    plane,
-                    self.blocks.len(),
-                ))
-            }
+            Err(TryLockError::WouldBlock) => work(&mut HostEngine::new(
+                self.shape,
+                self.plane,
+                self.blocks.len(),
+            )),
         }
     }
 }
@@ -245,28 +182,19 @@ impl Network for Reconstructor {
 
     fn loss(&self, batch: &Batch, mode: Mode, _: &mut Random) -> Result<Tensor> {
         if self.state.device().is_cpu() && mode == Mode::Evaluate {
-            // Summed here, in 64 bits and in one order, as Candle's reductions may look at the number of threads.
-            let sum = |errors: &[f32]| {
-                errors.iter().map(|error| f64::from(*error)).sum::<f64>() / errors.len() as f64
-            };
-            return Tensor::new(
-                with_slice(&self.errors(batch)?, sum)? as f32,
-                self.state.device(),
-            );
+            let mean = exact_mean(&self.errors(batch)?)?;
+            return Tensor::new(mean as f32, self.state.device());
         }
-        (self.forward(&batch.inputs, mode)?.reconstruction - &batch.inputs)?
-            .sqr()?
-            .mean_all()
+        let reconstruction = self.forward(&batch.inputs, mode)?.reconstruction;
+        (reconstruction - &batch.inputs)?.sqr()?.mean_all()
     }
 
     fn gradients(&self, _: usize, batch: &Batch, random: &mut Random) -> Result<(f64, Gradients)> {
         if self.state.device().is_cpu() {
-            self.check(&batch.inputs)?;
+            self.shape.check_windows(&batch.inputs)?;
             return self.on_host(|host| host.gradients(self, &batch.inputs));
         }
-        let loss = self.loss(batch, Mode::Train, random)?;
-        let gradients = Gradients::of(&self.state, &loss.backward()?);
-        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+        differentiate(&self.state, &self.loss(batch, Mode::Train, random)?)
     }
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
@@ -275,42 +203,40 @@ impl Network for Reconstructor {
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
         if self.state.device().is_cpu() {
-            self.check(&batch.inputs)?;
+            self.shape.check_windows(&batch.inputs)?;
             return self.on_host(|host| host.errors(self, &batch.inputs));
         }
-        (self.forward(&batch.inputs, Mode::Evaluate)?.reconstruction - &batch.inputs)?.sqr()
+        (self.predict(batch)? - &batch.inputs)?.sqr()
     }
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
         let forward = self.forward(&batch.inputs, mode)?;
-        let score = (&forward.reconstruction - &batch.inputs)?
-            .sqr()?
-            .mean(D::Minus1)?
-            .mean(D::Minus1)?;
-        let mut named = vec![
-            ("recon".to_owned(), forward.reconstruction),
-            ("embed".to_owned(), forward.embedded),
-            ("last_block".to_owned(), forward.last),
-            ("window_score".to_owned(), score),
-        ];
+        let errors = (&forward.reconstruction - &batch.inputs)?.sqr()?;
+        let mut traced = named([
+            ("recon", forward.reconstruction),
+            ("embed", forward.embedded),
+            ("last_block", forward.last),
+            ("window_score", errors.mean(D::Minus1)?.mean(D::Minus1)?),
+        ]);
         for (index, weights) in forward.weights.iter().enumerate() {
-            named.push((format!("alpha{index}"), weights.squeeze(2)?));
+            traced.push((format!("alpha{index}"), weights.squeeze(2)?));
         }
-        Ok(named)
+        Ok(traced)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::fault_of;
+    use crate::models::{fault_of, on_cpu};
+    use candle_core::Device;
 
     fn draws(count: usize, random: &mut Random) -> Vec<f32> {
         (0..count).map(|_| random.range(-1.5, 1.5) as f32).collect()
     }
 
     fn network(config: &TvnetRecon, shape: DataShape) -> Reconstructor {
-        Reconstructor::new(config, shape, &Device::Cpu, &mut Random::new(3, "init")).unwrap()
+        on_cpu(3, |builder| config.network(shape, builder)).unwrap()
     }
 
     /// The largest difference, relative to the largest value.

@@ -6,24 +6,16 @@ mod elbo;
 mod images;
 mod windows;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Batch, DataShape, Network, Task};
+use super::draws::Draws;
+use super::{Architecture, Batch, Built, DataShape, Network, Of, Result, Task, named};
 use contract::{Named, Random, Trouble};
 use elbo::Elbo;
 use numerics::linear::Linear;
 use numerics::{Mode, State, StateBuilder};
-
-/// What the autoencoder looks at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Of {
-    #[default]
-    Windows,
-    Images,
-}
 
 /// What the anomaly score is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,51 +29,37 @@ pub enum Score {
     Bound,
 }
 
-/// A variational autoencoder with a Gaussian code.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Vae {
-    /// Windows of a series, or images.
-    pub of: Of,
-    /// Numbers of the code.
-    #[schemars(range(min = 1, max = 4096))]
-    pub latent: usize,
-    /// Of windows: units of the encoder's layers, by default 128 and 64. Of images: channels of its convolutions, each
-    /// of which halves height and width, by default 16, 32, 64 and 64. The decoder has the same in reverse.
-    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65_536)))]
-    pub hidden: Option<Vec<usize>>,
-    /// The weight of the code's divergence from the standard normal distribution.
-    #[schemars(range(min = 0.0))]
-    pub beta: f64,
-    /// The standard deviation with which values lie around their reconstruction: smaller, and details count more
-    /// against the divergence.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub deviation: f64,
-    /// What the anomaly score is.
-    pub score: Score,
-}
-
-impl Default for Vae {
-    fn default() -> Self {
-        let (of, score) = (Of::Windows, Score::Reconstruction);
-        Self {
-            of,
-            latent: 16,
-            hidden: None,
-            beta: 1.0,
-            deviation: 1.0,
-            score,
-        }
+contract::parameters! {
+    /// A variational autoencoder with a Gaussian code.
+    pub struct Vae {
+        /// Windows of a series, or images.
+        pub of: Of = Of::Windows,
+        /// Numbers of the code.
+        #[schemars(range(min = 1, max = 4096))]
+        pub latent: usize = 16,
+        /// Of windows: units of the encoder's layers, by default 128 and 64. Of images: channels of its convolutions, each
+        /// of which halves height and width, by default 16, 32, 64 and 64. The decoder has the same in reverse.
+        #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65_536)))]
+        pub hidden: Option<Vec<usize>> = None,
+        /// The weight of the code's divergence from the standard normal distribution.
+        #[schemars(range(min = 0.0))]
+        pub beta: f64 = 1.0,
+        /// The standard deviation with which values lie around their reconstruction: smaller, and details count more
+        /// against the divergence.
+        #[schemars(extend("exclusiveMinimum" = 0.0))]
+        pub deviation: f64 = 1.0,
+        /// What the anomaly score is.
+        pub score: Score = Score::Reconstruction,
     }
 }
 
 impl Vae {
     fn hidden(&self) -> Vec<usize> {
-        let default = || match self.of {
-            Of::Windows => vec![128, 64],
-            Of::Images => vec![16, 32, 64, 64],
-        };
-        self.hidden.clone().unwrap_or_else(default)
+        match (&self.hidden, self.of) {
+            (Some(hidden), _) => hidden.clone(),
+            (None, Of::Windows) => vec![128, 64],
+            (None, Of::Images) => vec![16, 32, 64, 64],
+        }
     }
 }
 
@@ -91,7 +69,6 @@ impl Named for Vae {
     const EXAMPLE: &'static str = r#"{"latent": 12, "hidden": [48, 32], "deviation": 0.3}"#;
 }
 
-// Reference: Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014
 impl Architecture for Vae {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Detect]
@@ -101,25 +78,39 @@ impl Architecture for Vae {
         self.of == Of::Images
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
-        match (self.of, shape.width) {
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
+        let (own, given) = match (self.of, shape.width) {
             (Of::Windows, 0) | (Of::Images, 1..) => {
-                Ok(Box::new(Autoencoder::new(self, shape, device, random)?))
+                return Ok(Box::new(self.network(shape, builder)?));
             }
-            (Of::Windows, _) => Err(Trouble::new(
-                "the autoencoder is one of windows and was given images",
-            )
-            .hint("set the model's `of: images`")),
-            (Of::Images, _) => Err(Trouble::new(
-                "the autoencoder is one of images and was given windows",
-            )
-            .hint("set the model's `of: windows`")),
-        }
+            (Of::Windows, _) => ("windows", "images"),
+            (Of::Images, _) => ("images", "windows"),
+        };
+        let message = format!("the autoencoder is for {own} and was given {given}");
+        Err(Trouble::new(message).hint(format!("set the model's `of: {given}`")))
+    }
+}
+
+impl Vae {
+    fn network(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Result<Autoencoder> {
+        let (hidden, latent) = (self.hidden(), self.latent);
+        let coder: Box<dyn Coder> = match self.of {
+            Of::Windows => Box::new(windows::Layers::new(builder, shape, &hidden, latent)?),
+            Of::Images => Box::new(images::Convolutions::new(builder, shape, &hidden, latent)?),
+        };
+        let elbo = Elbo {
+            beta: self.beta,
+            deviation: self.deviation,
+        };
+        Ok(Autoencoder {
+            mean: Linear::new(builder, "mean", coder.width(), latent)?,
+            log_variance: Linear::new(builder, "log_variance", coder.width(), latent)?,
+            state: builder.finish(),
+            shape,
+            elbo,
+            score: self.score,
+            coder,
+        })
     }
 }
 
@@ -155,77 +146,14 @@ struct Forward {
 }
 
 impl Autoencoder {
-    fn new(config: &Vae, shape: DataShape, device: &Device, random: &mut Random) -> Result<Self> {
-        let mut builder = StateBuilder::new(device, random);
-        let hidden = config.hidden();
-        let coder: Box<dyn Coder> = match config.of {
-            Of::Windows => Box::new(windows::Layers::new(
-                &mut builder,
-                [shape.length, shape.channels],
-                &hidden,
-                config.latent,
-            )?),
-            Of::Images => {
-                let size = [shape.length, shape.width];
-                Box::new(images::Convolutions::new(
-                    &mut builder,
-                    size,
-                    shape.channels,
-                    &hidden,
-                    config.latent,
-                )?)
-            }
-        };
-        let mean = Linear::new(&mut builder, "mean", coder.width(), config.latent)?;
-        let log_variance = Linear::new(&mut builder, "log_variance", coder.width(), config.latent)?;
-        let elbo = Elbo {
-            beta: config.beta,
-            deviation: config.deviation,
-        };
-        Ok(Self {
-            state: builder.finish(),
-            shape,
-            elbo,
-            score: config.score,
-            coder,
-            mean,
-            log_variance,
-        })
-    }
-
     /// Checks a batch and lays its values out for the coder.
     fn arrange(&self, inputs: &Tensor) -> Result<Tensor> {
-        let DataShape {
-            length,
-            channels,
-            width,
-            ..
-        } = self.shape;
-        let fits = match inputs.dims() {
-            [batch, rows, columns] => {
-                *batch > 0 && width == 0 && (*rows, *columns) == (length, channels)
-            }
-            [batch, colours, rows, columns] => {
-                *batch > 0 && (*colours, *rows, *columns) == (channels, length, width)
-            }
-            _ => false,
-        };
-        match width {
-            _ if !fits && width == 0 => {
-                bail!(
-                    "the model takes windows of {length} rows and {channels} channels, not {:?}",
-                    inputs.dims()
-                )
-            }
-            _ if !fits => {
-                bail!(
-                    "the model takes images of {channels} colours, {width}x{length}, not {:?}",
-                    inputs.dims()
-                )
-            }
-            0 => inputs.contiguous(),
-            _ => inputs.permute((0, 2, 3, 1))?.contiguous(),
+        if self.shape.width == 0 {
+            self.shape.check_windows(inputs)?;
+            return inputs.contiguous();
         }
+        self.shape.check_images(inputs)?;
+        inputs.permute((0, 2, 3, 1))?.contiguous()
     }
 
     /// The way back from the coder's layout.
@@ -240,16 +168,12 @@ impl Autoencoder {
     /// In training the code is drawn, in evaluation it is its mean.
     fn forward(&self, x: &Tensor, mode: Mode, random: &mut Random) -> Result<Forward> {
         let encoded = self.coder.encode(x)?;
-        let (mean, log_variance) = (
-            self.mean.forward(&encoded)?,
-            self.log_variance.forward(&encoded)?,
-        );
+        let mean = self.mean.forward(&encoded)?;
+        let log_variance = self.log_variance.forward(&encoded)?;
         let code = match mode {
             Mode::Train => {
-                let noise: Vec<f32> = (0..mean.elem_count())
-                    .map(|_| random.normal() as f32)
-                    .collect();
-                let noise = Tensor::from_vec(noise, mean.shape(), mean.device())?;
+                // The reparameterisation: gradients reach mean and variance through the draw.
+                let noise = Draws::Fresh.normal(mean.dims(), random, mean.device())?;
                 (&mean + ((&log_variance * 0.5)?.exp()? * noise)?)?
             }
             Mode::Evaluate => mean.clone(),
@@ -263,11 +187,8 @@ impl Autoencoder {
 
     fn evaluate(&self, inputs: &Tensor) -> Result<Forward> {
         // Nothing is drawn in evaluation.
-        self.forward(
-            &self.arrange(inputs)?,
-            Mode::Evaluate,
-            &mut Random::new(0, "unused"),
-        )
+        let mut unused = Random::new(0, "unused");
+        self.forward(&self.arrange(inputs)?, Mode::Evaluate, &mut unused)
     }
 }
 
@@ -278,12 +199,9 @@ impl Network for Autoencoder {
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
         let x = self.arrange(&batch.inputs)?;
-        let Forward {
-            mean,
-            log_variance,
-            reconstruction,
-        } = self.forward(&x, mode, random)?;
-        self.elbo.loss(&reconstruction, &x, &mean, &log_variance)
+        let found = self.forward(&x, mode, random)?;
+        self.elbo
+            .loss(&found.reconstruction, &x, &found.mean, &found.log_variance)
     }
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
@@ -291,30 +209,24 @@ impl Network for Autoencoder {
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
-        let Forward {
-            mean,
-            log_variance,
-            reconstruction,
-        } = self.evaluate(&batch.inputs)?;
-        let errors = (self.restore(&reconstruction)? - &batch.inputs)?.sqr()?;
+        let found = self.evaluate(&batch.inputs)?;
+        let errors = (self.restore(&found.reconstruction)? - &batch.inputs)?.sqr()?;
         match self.score {
             Score::Reconstruction => Ok(errors),
-            Score::Bound => self.elbo.of_values(&errors, &mean, &log_variance),
+            Score::Bound => self
+                .elbo
+                .of_values(&errors, &found.mean, &found.log_variance),
         }
     }
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
         let x = self.arrange(&batch.inputs)?;
-        let Forward {
-            mean,
-            log_variance,
-            reconstruction,
-        } = self.forward(&x, mode, &mut Random::new(0, "trace"))?;
-        Ok(vec![
-            ("mean".to_owned(), mean),
-            ("log_variance".to_owned(), log_variance),
-            ("recon".to_owned(), self.restore(&reconstruction)?),
-        ])
+        let found = self.forward(&x, mode, &mut Random::new(0, "trace"))?;
+        Ok(named([
+            ("mean", found.mean),
+            ("log_variance", found.log_variance),
+            ("recon", self.restore(&found.reconstruction)?),
+        ]))
     }
 }
 

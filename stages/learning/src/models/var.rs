@@ -2,13 +2,13 @@
 //! number of rows given or chosen by an information criterion (Sims, "Macroeconomics and Reality", 1980; Lütkepohl, "New
 //! Introduction to Multiple Time Series Analysis", 2005). Forecasts of several rows are iterated.
 
-use candle_core::{Device, Result, Tensor, Var, bail};
+use candle_core::{Tensor, Var, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::closed_form::{Distance, count, forecast_windows, matrix, reals, set, set_count};
 use super::forecaster::{Forecaster, Forecasting, Span};
-use super::{Architecture, DataShape, Network, Task, closed_form};
+use super::{Architecture, Built, DataShape, Result, Task, closed_form};
 use contract::artifact::Windows;
 use contract::{Named, Random, StageContext, Trouble};
 use numerics::statistics::Matrix;
@@ -42,30 +42,19 @@ impl Criterion {
     }
 }
 
-/// A vector autoregression.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct VectorAutoregression {
-    /// A number, or the criterion that chooses it: `aic`, `bic` or `hqic`.
-    pub order: Order,
-    /// The largest order that a criterion may choose; never more than the rows that are seen.
-    #[schemars(range(min = 1, max = 1000))]
-    pub most: usize,
-    /// How far a row is from its forecast, to detect.
-    pub score: Distance,
-    /// The least variance of an error, in units of their mean, where the score depends on it.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub least_variance: f64,
-}
-
-impl Default for VectorAutoregression {
-    fn default() -> Self {
-        Self {
-            order: Order::By(Criterion::Bic),
-            most: 10,
-            score: Distance::default(),
-            least_variance: 1e-3,
-        }
+contract::parameters! {
+    /// A vector autoregression.
+    pub struct VectorAutoregression {
+        /// A number, or the criterion that chooses it: `aic`, `bic` or `hqic`.
+        pub order: Order = Order::By(Criterion::Bic),
+        /// The largest order that a criterion may choose; never more than the rows that are seen.
+        #[schemars(range(min = 1, max = 1000))]
+        pub most: usize = 10,
+        /// How far a row is from its forecast, to detect.
+        pub score: Distance = Distance::default(),
+        /// The least variance of an error, in units of their mean, where the score depends on it.
+        #[schemars(extend("exclusiveMinimum" = 0.0))]
+        pub least_variance: f64 = 1e-3,
     }
 }
 
@@ -75,7 +64,6 @@ impl Named for VectorAutoregression {
         "Vector autoregression by least squares, its order fixed or by AIC or BIC";
 }
 
-// Reference: Lütkepohl, "New Introduction to Multiple Time Series Analysis", 2005
 impl Architecture for VectorAutoregression {
     fn tasks(&self) -> &'static [Task] {
         &[Task::Forecast, Task::Detect]
@@ -85,25 +73,17 @@ impl Architecture for VectorAutoregression {
         true
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
-        let least = if let Order::Fixed(order) = self.order {
-            order
-        } else {
-            1
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
+        let least = match self.order {
+            Order::Fixed(order) => order,
+            Order::By(_) => 1,
         };
         let span = Span::of(shape, &format!("var of order {least}"), least)?;
-        let most = if let Order::Fixed(order) = self.order {
-            order
-        } else {
-            self.most.min(span.past)
+        let most = match self.order {
+            Order::Fixed(order) => order,
+            Order::By(_) => self.most.min(span.past),
         };
         let channels = span.channels;
-        let mut builder = StateBuilder::new(device, random);
         let forecaster = Lags {
             intercept: builder.reals("intercept", &[channels])?,
             coefficients: builder.reals("coefficients", &[most * channels, channels])?,
@@ -140,13 +120,15 @@ impl Lags {
             bail!("the autoregression has not been fitted")
         }
         let (channels, stacked) = (self.span.channels, matrix(&self.coefficients)?);
-        let lag = |lag: usize| {
-            stacked.select_rows(&(lag * channels..(lag + 1) * channels).collect::<Vec<_>>())
-        };
+        let mut coefficients = Vec::with_capacity(order);
+        for lag in 0..order {
+            let rows: Vec<usize> = (lag * channels..(lag + 1) * channels).collect();
+            coefficients.push(stacked.select_rows(&rows));
+        }
         Ok(Autoregression {
             trend: Trend::Constant,
             intercept: reals(&self.intercept)?,
-            coefficients: (0..order).map(lag).collect(),
+            coefficients,
             covariance: matrix(&self.covariance)?,
             rows,
             standard_errors: Matrix::zeros(0, 0),
@@ -167,25 +149,13 @@ impl Forecaster for Lags {
     }
 
     fn judge(&self, forecast: &Tensor, actual: &Tensor) -> Result<Tensor> {
-        self.config
-            .score
-            .judge(forecast, actual, self.config.least_variance, || {
-                matrix(&self.covariance)
-            })
+        let least = self.config.least_variance;
+        let covariance = || matrix(&self.covariance);
+        self.config.score.judge(forecast, actual, least, covariance)
     }
 
-    fn fit(
-        &self,
-        windows: &Windows,
-        context: &StageContext<'_>,
-    ) -> std::result::Result<(), Trouble> {
+    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> Result<(), Trouble> {
         let sections = closed_form::training_sections(windows)?;
-        let impossible = |reason: String| {
-            Trouble::new(format!(
-                "the training rows do not determine a var: {reason}"
-            ))
-            .hint("lower `order` or `most`, or train on more rows")
-        };
         let order = match self.config.order {
             Order::Fixed(order) => order,
             Order::By(criterion) => {
@@ -196,30 +166,35 @@ impl Forecaster for Lags {
         };
         context.check_cancelled()?;
         let model = Autoregression::fit(&sections, order, Trend::Constant).map_err(impossible)?;
-        let mut coefficients: Vec<f64> = model
-            .coefficients
-            .iter()
-            .flat_map(Matrix::values)
-            .copied()
-            .collect();
+        let mut coefficients = Vec::new();
+        for lag in &model.coefficients {
+            coefficients.extend_from_slice(lag.values());
+        }
+        // The buffer has room for the largest order.
         coefficients.resize(self.most * self.span.channels * self.span.channels, 0.0);
         set(&self.coefficients, coefficients)?;
         set(&self.covariance, model.covariance.values().to_vec())?;
         set_count(&self.order, order)?;
         set_count(&self.rows, model.rows)?;
-        context.host.note(&format!(
-            "var of order {order}, fitted to {} rows",
-            model.rows
-        ));
+        let note = format!("var of order {order}, fitted to {} rows", model.rows);
+        context.host.note(&note);
         Ok(set(&self.intercept, model.intercept)?)
     }
+}
+
+fn impossible(reason: String) -> Trouble {
+    Trouble::new(format!(
+        "the training rows do not determine a var: {reason}"
+    ))
+    .hint("lower `order` or `most`, or train on more rows")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::models::Batch;
-    use crate::models::fault_of;
+    use crate::models::{fault_of, on_cpu};
+    use candle_core::Device;
     use contract::NullHost;
     use contract::testing::training_windows;
 
@@ -244,9 +219,7 @@ mod tests {
                 ..VectorAutoregression::default()
             };
             let shape = DataShape::forecast(12, 2, 5);
-            let network = config
-                .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
-                .unwrap();
+            let network = on_cpu(1, |builder| config.build(shape, builder)).unwrap();
             network
                 .fit(
                     &training_windows(waves(300), 2, 12),
@@ -292,12 +265,8 @@ mod tests {
             order: Order::Fixed(9),
             ..Default::default()
         };
-        let error = short
-            .build(
-                DataShape::detect(9, 2),
-                &Device::Cpu,
-                &mut Random::new(1, "init"),
-            )
+        let shape = DataShape::detect(9, 2);
+        let error = on_cpu(1, |builder| short.build(shape, builder))
             .err()
             .unwrap();
         assert!(error.hint_text().unwrap().contains("10 rows"), "{error:?}");

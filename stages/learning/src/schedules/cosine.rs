@@ -1,21 +1,18 @@
 //! The rate falls along half a cosine, from epoch to epoch.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{Point, Rule, ScheduleState, along_cosine};
 use contract::Named;
 
-/// The rate falls from the optimiser's to `minimum` along half a cosine.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Cosine {
-    /// The rate at the end.
-    #[schemars(range(min = 0.0))]
-    pub minimum: f64,
-    /// Epochs that the fall takes; all epochs of the training if left out.
-    #[schemars(range(min = 1))]
-    pub epochs: Option<u64>,
+contract::parameters! {
+    /// The rate falls from the optimiser's to `minimum` along half a cosine.
+    pub struct Cosine {
+        /// The rate at the end.
+        #[schemars(range(min = 0.0))]
+        pub minimum: f64 = 0.0,
+        /// Epochs that the fall takes; all epochs of the training if left out.
+        #[schemars(range(min = 1))]
+        pub epochs: Option<u64> = None,
+    }
 }
 
 impl Named for Cosine {

@@ -1,32 +1,25 @@
 //! How the learning rate changes in the course of a training, one file a rule, and the table that names them.
 //! The rate to start from belongs to the optimiser.
 
-mod constant;
-mod cosine;
-mod one_cycle;
-mod plateau;
-mod step;
-mod warm_up;
+contract::entries! {
+    /// All schedules.
+    const ENTRIES: Entry<dyn Rule>;
+    mod constant: Constant;
+    mod step: Step;
+    mod cosine: Cosine;
+    mod plateau: Plateau;
+    mod one_cycle: OneCycle;
+    mod warm_up: WarmUp;
+}
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use contract::{Choice, Entry, Fault, Table};
+use contract::{Choice, Fault, Table};
 
 /// The table of schedules.
-static SCHEDULES: Table<dyn Rule> = Table::new(
-    "schedule",
-    &[
-        Entry::of::<constant::Constant>(),
-        Entry::of::<step::Step>(),
-        Entry::of::<cosine::Cosine>(),
-        Entry::of::<plateau::Plateau>(),
-        Entry::of::<one_cycle::OneCycle>(),
-        Entry::of::<warm_up::WarmUp>(),
-    ],
-)
-.or_bare();
+static SCHEDULES: Table<dyn Rule> = Table::new("schedule", &[ENTRIES]).or_bare();
 
 contract::tabled!(dyn Rule in SCHEDULES);
 
@@ -38,14 +31,14 @@ pub type ScheduleChoice = Choice<dyn Rule>;
 pub struct Point {
     /// Epochs that are done.
     pub epoch: u64,
-    /// The share of the epoch at hand that is done, below 1.
+    /// The share of the current epoch that is done, below 1.
     pub within: f64,
     /// Epochs of the training in all.
     pub epochs: u64,
 }
 
 impl Point {
-    /// Epochs that are done, the one at hand in part.
+    /// Epochs that are done, the current one in part.
     fn passed(self) -> f64 {
         self.epoch as f64 + self.within
     }
@@ -61,7 +54,7 @@ pub trait Rule: Send + Sync {
         Ok(())
     }
 
-    /// Whether rates depend on the monitored figure.
+    /// Whether rates depend on the monitored metric.
     fn watches(&self) -> bool {
         false
     }
@@ -74,8 +67,8 @@ pub trait Rule: Send + Sync {
     /// The rate of a step, from the optimiser's.
     fn rate(&self, base: f64, point: Point, state: &ScheduleState) -> f64;
 
-    /// Takes note of the monitored figure at the end of an epoch; lower is better.
-    fn observe(&self, _figure: f64, _state: &mut ScheduleState) {}
+    /// Takes note of the monitored metric at the end of an epoch; lower is better.
+    fn observe(&self, _value: f64, _state: &mut ScheduleState) {}
 }
 
 /// What a schedule has seen so far.
@@ -123,11 +116,9 @@ impl Schedule {
         )
     }
 
-    /// Takes note of the monitored figure at the end of an epoch; lower is better.
-    pub fn observe(&mut self, figure: Option<f64>) {
-        if let Some(figure) = figure {
-            self.rule.observe(figure, &mut self.state);
-        }
+    /// Takes note of the monitored metric at the end of an epoch; lower is better.
+    pub fn observe(&mut self, value: f64) {
+        self.rule.observe(value, &mut self.state);
     }
 }
 
@@ -162,7 +153,7 @@ mod tests {
         let rates: Vec<f64> = [3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0]
             .into_iter()
             .map(|loss| {
-                plateau.observe(Some(loss));
+                plateau.observe(loss);
                 plateau.rate(0, 0.0)
             })
             .collect();

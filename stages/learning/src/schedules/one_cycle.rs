@@ -1,34 +1,21 @@
 //! The rate rises and falls once over the whole training, from step to step.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{Point, Rule, ScheduleState, along_cosine};
 use contract::Named;
 
-/// The rate rises to the optimiser's and falls far below where it started, along cosines, as
-/// `torch.optim.lr_scheduler.OneCycleLR` does it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct OneCycle {
-    /// The share of the training that the rise takes.
-    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
-    pub rise: f64,
-    /// The first rate is the optimiser's divided by this.
-    #[schemars(range(min = 1.0))]
-    pub start_divisor: f64,
-    /// The last rate is the first divided by this.
-    #[schemars(range(min = 1.0))]
-    pub end_divisor: f64,
-}
-
-impl Default for OneCycle {
-    fn default() -> Self {
-        Self {
-            rise: 0.3,
-            start_divisor: 25.0,
-            end_divisor: 1e4,
-        }
+contract::parameters! {
+    /// The rate rises to the optimiser's and falls far below where it started, along cosines, as
+    /// `torch.optim.lr_scheduler.OneCycleLR` does it.
+    pub struct OneCycle {
+        /// The share of the training that the rise takes.
+        #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+        pub rise: f64 = 0.3,
+        /// The first rate is the optimiser's divided by this.
+        #[schemars(range(min = 1.0))]
+        pub start_divisor: f64 = 25.0,
+        /// The last rate is the first divided by this.
+        #[schemars(range(min = 1.0))]
+        pub end_divisor: f64 = 1e4,
     }
 }
 

@@ -1,32 +1,19 @@
 //! The rate falls by a factor every few epochs.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{Point, Rule, ScheduleState};
 use contract::Named;
 
-/// The rate is multiplied by `factor` every `every` epochs.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Step {
-    /// Epochs between two changes.
-    #[schemars(range(min = 1))]
-    pub every: u64,
-    /// What the rate is multiplied by at each change.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub factor: f64,
-    /// Epochs at the start that do not count.
-    pub after: u64,
-}
-
-impl Default for Step {
-    fn default() -> Self {
-        Self {
-            every: 10,
-            factor: 0.1,
-            after: 0,
-        }
+contract::parameters! {
+    /// The rate is multiplied by `factor` every `every` epochs.
+    pub struct Step {
+        /// Epochs between two changes.
+        #[schemars(range(min = 1))]
+        pub every: u64 = 10,
+        /// What the rate is multiplied by at each change.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        pub factor: f64 = 0.1,
+        /// Epochs at the start that do not count.
+        pub after: u64 = 0,
     }
 }
 

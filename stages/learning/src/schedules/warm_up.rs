@@ -19,31 +19,20 @@ pub enum Then {
     Cosine,
 }
 
-/// The rate rises in a straight line over the first epochs, and then stays or falls.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct WarmUp {
-    /// Epochs that the rise takes; a part of one is allowed.
-    #[schemars(range(min = 0.0))]
-    pub epochs: f64,
-    /// The share of the optimiser's rate to start from.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub from: f64,
-    /// What comes after the rise.
-    pub then: Then,
-    /// The rate at the end of a fall.
-    #[schemars(range(min = 0.0))]
-    pub minimum: f64,
-}
-
-impl Default for WarmUp {
-    fn default() -> Self {
-        Self {
-            epochs: 1.0,
-            from: 0.0,
-            then: Then::Constant,
-            minimum: 0.0,
-        }
+contract::parameters! {
+    /// The rate rises in a straight line over the first epochs, and then stays or falls.
+    pub struct WarmUp {
+        /// Epochs that the rise takes; a part of one is allowed.
+        #[schemars(range(min = 0.0))]
+        pub epochs: f64 = 1.0,
+        /// The share of the optimiser's rate to start from.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        pub from: f64 = 0.0,
+        /// What comes after the rise.
+        pub then: Then = Then::Constant,
+        /// The rate at the end of a fall.
+        #[schemars(range(min = 0.0))]
+        pub minimum: f64 = 0.0,
     }
 }
 

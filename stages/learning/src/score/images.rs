@@ -1,13 +1,11 @@
 //! Scores of images: the mean over pixels and colours of the model's error. Every image is a series of a single row, so
 //! that nothing which looks at neighbouring rows, such as point adjustment, takes one image for the neighbour of another.
 
-use candle_core::Device;
-
 use super::Params;
-use crate::models::{self, Loaded, Task};
-use crate::training::Samples;
+use crate::models::Task;
+use crate::training::{Inference, Samples, class_numbers};
 use contract::artifact::{Images, Model, Scores, Segment, Split};
-use contract::{Fault, Progress, StageContext, Trouble};
+use contract::{Fault, StageContext, Trouble};
 
 /// What the parts of an image's score belong to.
 const COLOURS: [&str; 3] = ["red", "green", "blue"];
@@ -17,88 +15,55 @@ pub(super) fn score(
     params: &Params,
     images: &Images,
     model: &Model,
-    device: &Device,
     context: &StageContext<'_>,
 ) -> Result<Scores, Trouble> {
-    let own = images.shape(Task::Detect);
-    let fits = |shape| {
-        if shape == own {
-            Ok(())
-        } else {
-            Err(misfit(shape, own))
+    let inference = Inference::new(model, Task::Detect, images, context)?;
+    let splits = params.splits.clone().unwrap_or(Split::ALL.to_vec());
+    let mut samples = Vec::new();
+    // In the order of the splits, however they are listed.
+    for split in Split::ALL {
+        if splits.contains(&split) {
+            samples.extend(images.of_split(split));
         }
-    };
-    let Loaded { network, .. } = models::load(model, device, fits)?;
-    let splits = params.splits.clone().unwrap_or_else(|| Split::ALL.to_vec());
-    let samples: Vec<usize> = Split::ALL
-        .into_iter()
-        .filter(|split| splits.contains(split))
-        .flat_map(|split| images.of_split(split))
-        .collect();
-    if samples.is_empty() {
-        return Err(
-            Trouble::new("the splits to score have no images").hint("name others in `splits`")
-        );
     }
-    let anomalous = numbers("anomalous", params.anomalous.as_ref(), images)?;
+    if samples.is_empty() {
+        let error = Trouble::new("the splits to score have no images");
+        return Err(error.hint("name others in `splits`"));
+    }
+    let anomalous = numbers("anomalous", params.anomalous.as_deref(), images)?;
     let samples = judged(samples, params, anomalous.as_deref(), images)?;
-    let channels = if params.contributions {
-        COLOURS.map(str::to_owned).to_vec()
-    } else {
-        Vec::new()
-    };
-    let mut scores = Scores {
-        scores: Vec::with_capacity(samples.len()),
-        labels: Vec::new(),
-        segments: Vec::new(),
-        channels,
-        contributions: Vec::new(),
-    };
+    let mut scores = super::empty(params, COLOURS.map(str::to_owned).to_vec());
     let plane = images.height * images.width;
     for part in samples.chunks(params.batch) {
         context.check_cancelled()?;
-        let batch = images.gather(part, Task::Detect, device)?;
-        let errors: Vec<f32> = network.errors(&batch)?.flatten_all()?.to_vec1()?;
+        let batch = images.gather(part, Task::Detect, &inference.device)?;
+        let errors = inference.network().errors(&batch)?;
+        let errors: Vec<f32> = errors.flatten_all()?.to_vec1()?;
         for (sample, errors) in part.iter().zip(errors.chunks_exact(plane * COLOURS.len())) {
             let image = &images.images[*sample];
-            let mean = |errors: &[f32]| {
-                errors.iter().map(|error| f64::from(*error)).sum::<f64>() / plane as f64
-            };
-            let parts: Vec<f64> = errors
-                .chunks_exact(plane)
-                .map(|errors| mean(errors) / COLOURS.len() as f64)
-                .collect();
+            let mut parts = [0.0_f64; COLOURS.len()];
+            for (part, errors) in parts.iter_mut().zip(errors.chunks_exact(plane)) {
+                let sum: f64 = errors.iter().map(|error| f64::from(*error)).sum();
+                *part = sum / plane as f64 / COLOURS.len() as f64;
+            }
             let score: f64 = parts.iter().sum();
             if !score.is_finite() {
-                return Err(Trouble::new(format!(
-                    "the score of the image `{}` is {score}",
-                    image.name
-                ))
-                .hint("are the model's weights finite?"));
+                let message = format!("the score of the image `{}` is {score}", image.name);
+                return Err(Trouble::new(message).hint("are the model's weights finite?"));
             }
             let row = scores.scores.len();
             scores.scores.push(score as f32);
             if params.contributions {
-                scores
-                    .contributions
-                    .extend(parts.iter().map(|part| *part as f32));
+                scores.contributions.extend(parts.map(|part| part as f32));
             }
             if let Some(anomalous) = &anomalous {
-                scores.labels.push(u8::from(
-                    image.label.is_some_and(|label| anomalous.contains(&label)),
-                ));
+                let is_anomalous = image.label.is_some_and(|label| anomalous.contains(&label));
+                scores.labels.push(u8::from(is_anomalous));
             }
             let segment = Segment::new(image.split, image.name.clone(), row..row + 1);
             scores.segments.push(segment.labelled(anomalous.is_some()));
         }
-        let (done, total) = (scores.scores.len() as u64, samples.len() as u64);
-        context.host.progress(Progress {
-            unit: "image",
-            done,
-            total,
-            phase: String::new(),
-            figures: Vec::new(),
-        });
+        inference.progress("image", scores.scores.len(), samples.len(), String::new());
     }
     Ok(scores)
 }
@@ -113,7 +78,7 @@ pub(super) fn check_normal(params: &Params) -> Result<(), Fault> {
     };
     match normal.iter().find(|name| anomalous.contains(name)) {
         Some(both) => {
-            let reason = format!("`{both}` is among the anomalous classes, too");
+            let reason = format!("names `{both}`, which is among the anomalous classes too");
             Err(Fault::new("normal", reason))
         }
         None => Ok(()),
@@ -127,23 +92,19 @@ fn judged(
     anomalous: Option<&[u32]>,
     images: &Images,
 ) -> Result<Vec<usize>, Trouble> {
-    let (Some(normal), Some(anomalous)) = (
-        numbers("normal", params.normal.as_ref(), images)?,
-        anomalous,
-    ) else {
+    let normal = numbers("normal", params.normal.as_deref(), images)?;
+    let (Some(normal), Some(anomalous)) = (normal, anomalous) else {
         return Ok(samples);
     };
     samples.retain(|sample| {
         let image = &images.images[*sample];
-        let counts = |label: u32| {
+        image.label.is_some_and(|label| {
             normal.contains(&label) || image.split == Split::Test && anomalous.contains(&label)
-        };
-        image.label.is_some_and(counts)
+        })
     });
     if samples.is_empty() {
-        return Err(Trouble::new(
-            "no image that is to be scored is of a class in `normal` or `anomalous`",
-        ));
+        let message = "no image that is to be scored is of a class in `normal` or `anomalous`";
+        return Err(Trouble::new(message));
     }
     Ok(samples)
 }
@@ -152,43 +113,15 @@ fn judged(
 /// trained model is asked about, are scored without labels.
 fn numbers(
     parameter: &str,
-    names: Option<&Vec<String>>,
+    names: Option<&[String]>,
     images: &Images,
 ) -> Result<Option<Vec<u32>>, Trouble> {
-    let Some(names) = names.filter(|_| !images.classes.is_empty()) else {
-        return Ok(None);
-    };
-    let number = |name: &String| {
-        let found = images
-            .classes
-            .iter()
-            .position(|class| class == name)
-            .and_then(|number| number.try_into().ok());
-        found.ok_or_else(|| {
-            Trouble::new(format!(
-                "`{parameter}` names the class `{name}`, which the images do not have"
-            ))
-            .hint(format!("they have {}", images.classes.join(", ")))
-        })
-    };
-    names.iter().map(number).collect::<Result<_, _>>().map(Some)
-}
-
-fn misfit(model: models::DataShape, own: models::DataShape) -> Trouble {
-    if model.task != Task::Detect {
-        return Trouble::new(format!(
-            "the model was trained to {}, which gives no scores",
-            model.task
-        ));
+    match names {
+        Some(names) if !images.classes.is_empty() => {
+            class_numbers(parameter, names, &images.classes).map(Some)
+        }
+        _ => Ok(None),
     }
-    if model.width == 0 {
-        return Trouble::new("the model was trained on windows, these are images")
-            .hint("set `of: windows`");
-    }
-    Trouble::new(format!(
-        "the model was trained on images of {}x{}, these are {}x{}",
-        model.width, model.length, own.width, own.length
-    ))
 }
 
 #[cfg(test)]
@@ -202,10 +135,10 @@ mod tests {
     use serde_json::json;
     use std::sync::Arc;
 
-    /// White pictures with a thin dark bar, and some with a thick one.
-    fn pictures() -> Images {
+    /// White images with a thin dark bar, and some with a thick one.
+    fn bars() -> Images {
         let (height, width) = (12, 10);
-        let picture = |index: usize| {
+        let image = |index: usize| {
             let thick = index % 4 == 3;
             let split = [Split::Train, Split::Validation, Split::Test][index / 4 % 3];
             let mut rgb = vec![255; height * width * 3];
@@ -225,7 +158,7 @@ mod tests {
             height,
             width,
             classes,
-            images: (0..48).map(picture).collect(),
+            images: (0..48).map(image).collect(),
         }
     }
 
@@ -254,7 +187,7 @@ mod tests {
 
     #[test]
     fn images_of_classes_that_were_not_learned_stand_out() {
-        let images = pictures();
+        let images = bars();
         let model = train(&recipe(), &images, &NullHost::default().context(3))
             .unwrap()
             .model;
@@ -322,7 +255,7 @@ mod tests {
 
     #[test]
     fn images_that_are_neither_normal_nor_anomalous_are_left_out() {
-        let mut images = pictures();
+        let mut images = bars();
         images.classes.push("other".to_owned());
         for image in images.images.iter_mut().step_by(4) {
             image.label = Some(2);
@@ -393,7 +326,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let images = pictures();
+        let images = bars();
         let mut short = recipe();
         short.epochs = 1;
         let model = train(&short, &images, &NullHost::default().context(3))
@@ -427,7 +360,7 @@ mod tests {
             run(&params, &other, &model)
                 .unwrap_err()
                 .message()
-                .contains("10x12")
+                .contains("10 x 12 pixels")
         );
         short.normal = Some(vec!["round".to_owned()]);
         let error = train(&short, &images, &NullHost::default().context(3)).unwrap_err();

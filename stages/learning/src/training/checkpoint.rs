@@ -19,7 +19,7 @@ pub struct LogRow {
     pub train_loss: f64,
     /// The loss of the monitored samples.
     pub validation_loss: Option<f64>,
-    /// The monitored figure.
+    /// The monitored metric.
     pub monitored: Option<f64>,
     pub learning_rate: f64,
 }
@@ -73,14 +73,11 @@ impl Checkpoint {
     /// If the safetensors library refuses.
     pub fn encode(&self) -> Result<Vec<u8>, Trouble> {
         let mut tensors = BTreeMap::new();
-        for (prefix, part) in PARTS
-            .iter()
-            .zip([&self.weights, &self.optimizer, &self.best])
-        {
-            tensors.extend(
-                part.iter()
-                    .map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())),
-            );
+        let parts = [&self.weights, &self.optimizer, &self.best];
+        for (prefix, part) in PARTS.iter().zip(parts) {
+            for (name, tensor) in part {
+                tensors.insert(format!("{prefix}{name}"), tensor.clone());
+            }
         }
         let training = serde_json::to_value(&self.course).map_err(|error| {
             Trouble::new("the state of the training cannot be written").because(error)
@@ -105,10 +102,10 @@ impl Checkpoint {
         })?;
         let mut parts: [BTreeMap<String, TensorData>; 3] = Default::default();
         for (name, tensor) in file.tensors {
-            let place = PARTS.iter().position(|prefix| name.starts_with(prefix));
-            let place = place.ok_or_else(|| {
-                Trouble::new(format!("the checkpoint holds an unknown tensor `{name}`"))
-            })?;
+            let Some(place) = PARTS.iter().position(|prefix| name.starts_with(prefix)) else {
+                let message = format!("the checkpoint holds an unknown tensor `{name}`");
+                return Err(Trouble::new(message));
+            };
             parts[place].insert(name[PARTS[place].len()..].to_owned(), tensor);
         }
         let [weights, optimizer, best] = parts;

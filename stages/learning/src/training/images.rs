@@ -1,10 +1,11 @@
-//! Images as samples: the pictures of a set, decoded when a batch is made.
-//! How they are altered while training is said by `augment`.
+//! Images as samples, decoded when a batch is made.
+//! `augment` alters them while training.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::Samples;
+use super::samples::class_tensor;
 use crate::models::{Batch, DataShape, Task};
 use contract::Trouble;
 use contract::artifact::{COLOURS, Images, Split};
@@ -12,15 +13,12 @@ use contract::artifact::{COLOURS, Images, Split};
 /// An image's number is its place in the set.
 impl Samples for Images {
     fn shape(&self, task: Task) -> DataShape {
-        let classes = if task == Task::Classify {
-            self.classes.len()
-        } else {
-            0
-        };
-        DataShape {
-            task,
-            ..DataShape::images(self.height, self.width, COLOURS, classes)
+        let mut shape = DataShape::images(self.height, self.width, COLOURS, 0);
+        shape.task = task;
+        if task == Task::Classify {
+            shape.classes = self.classes.len();
         }
+        shape
     }
 
     fn classes(&self) -> Vec<String> {
@@ -48,27 +46,22 @@ impl Samples for Images {
         let plane = self.height * self.width;
         let mut values = vec![0.0; pixels.len()];
         let size = (plane * COLOURS).max(1);
-        values
-            .par_chunks_exact_mut(size)
+        let targets = values.par_chunks_exact_mut(size);
+        targets
             .zip(pixels.par_chunks_exact(size))
             .for_each(|(target, pixels)| {
                 for (colour, target) in target.chunks_exact_mut(plane).enumerate() {
                     let own = pixels.iter().skip(colour).step_by(COLOURS);
-                    target
-                        .iter_mut()
-                        .zip(own)
-                        .for_each(|(target, value)| *target = f32::from(*value) / 255.0);
+                    for (target, value) in target.iter_mut().zip(own) {
+                        *target = f32::from(*value) / 255.0;
+                    }
                 }
             });
         let shape = (samples.len(), COLOURS, self.height, self.width);
         let mut batch = Batch::of(Tensor::from_vec(values, shape, device)?);
         if task == Task::Classify {
-            let labels: Option<Vec<u32>> = samples
-                .iter()
-                .map(|sample| self.class_of(*sample))
-                .collect();
-            let labels = labels.ok_or_else(|| Trouble::new("an image belongs to no class"))?;
-            batch.classes = Some(Tensor::from_vec(labels, samples.len(), device)?);
+            let classes = samples.iter().map(|sample| self.class_of(*sample));
+            batch.classes = Some(class_tensor(classes, device)?);
         }
         Ok(batch)
     }

@@ -2,56 +2,31 @@
 //! What becomes of the outputs is up to the stage; where samples come from is behind [`Samples`].
 
 use candle_core::Device;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::Samples;
 use crate::models::{self, Batch, DataShape, Loaded, Network, Task};
-use contract::artifact::{Model, Split};
+use contract::artifact::{Model, Origin, Split, Windows};
 use contract::{Fault, Progress, StageContext, Trouble};
 
-/// Which samples a model is put to, and how many at a time.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Selection {
-    /// The splits whose samples are worked on.
-    #[schemars(length(min = 1))]
-    pub splits: Vec<Split>,
-    /// Samples that are worked on together.
-    #[schemars(range(min = 1))]
-    pub batch: usize,
-}
-
-impl Default for Selection {
-    fn default() -> Self {
-        Self {
-            splits: vec![Split::Test],
-            batch: 128,
+/// What the schema cannot say about the splits whose samples a model is put to.
+///
+/// # Errors
+/// If one is named twice.
+pub fn check_splits(splits: &[Split]) -> Result<(), Fault> {
+    for (index, split) in splits.iter().enumerate() {
+        if splits[..index].contains(split) {
+            return Err(Fault::new("splits", format!("names `{split}` twice")));
         }
     }
-}
-
-impl Selection {
-    /// What the schema cannot say.
-    ///
-    /// # Errors
-    /// The parameter at fault.
-    pub fn check(&self) -> Result<(), Fault> {
-        for (index, split) in self.splits.iter().enumerate() {
-            if self.splits[..index].contains(split) {
-                return Err(Fault::new("splits", format!("names `{split}` twice")));
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// A model at work on samples.
 pub struct Inference<'a> {
     pub loaded: Loaded,
+    pub device: Device,
+    pub context: &'a StageContext<'a>,
     samples: &'a dyn Samples,
-    device: Device,
-    context: &'a StageContext<'a>,
 }
 
 /// One batch of samples and what the model says of it.
@@ -77,9 +52,9 @@ impl<'a> Inference<'a> {
         let loaded = models::load(model, &device, |shape| check_shape(shape, task, samples))?;
         Ok(Self {
             loaded,
-            samples,
             device,
             context,
+            samples,
         })
     }
 
@@ -87,48 +62,50 @@ impl<'a> Inference<'a> {
         self.loaded.network.as_ref()
     }
 
-    /// Hands every batch of the selected samples to `prepare`, and the model's output to `take`. `task` says what is
-    /// gathered with the samples.
+    /// Reports that `done` of so many are done.
+    pub fn progress(&self, unit: &'static str, done: usize, total: usize, phase: String) {
+        self.context.host.progress(Progress {
+            unit,
+            done: done as u64,
+            total: total as u64,
+            phase,
+            figures: Vec::new(),
+        });
+    }
+
+    /// Hands every batch of the samples of some splits to `prepare`, and the model's output to `take`. `task` says what
+    /// is gathered with the samples.
     ///
     /// # Errors
     /// If there are no samples, an output is not finite, or the run was asked to stop.
     pub fn run(
         &self,
-        selection: &Selection,
+        (splits, batch): (&[Split], usize),
         task: Task,
         mut prepare: impl FnMut(Batch) -> Result<Batch, Trouble>,
         mut take: impl FnMut(&Answer<'_>) -> Result<(), Trouble>,
     ) -> Result<(), Trouble> {
-        let chosen: Vec<(Split, Vec<usize>)> = selection
-            .splits
-            .iter()
-            .map(|split| (*split, self.samples.of_split(*split, task)))
-            .collect();
-        let total: usize = chosen.iter().map(|(_, samples)| samples.len()).sum();
+        let (mut chosen, mut total) = (Vec::new(), 0);
+        for split in splits {
+            let samples = self.samples.of_split(*split, task);
+            total += samples.len();
+            chosen.push((*split, samples));
+        }
         if total == 0 {
-            let names = selection
-                .splits
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ");
-            return Err(
-                Trouble::new(format!("there are no samples in the splits {names}"))
-                    .hint("name others in `splits`, or make windows of them"),
-            );
+            let names: Vec<String> = splits.iter().map(ToString::to_string).collect();
+            let message = format!("there are no samples in the splits {}", names.join(", "));
+            let hint = "name others in `splits`, or make windows of them";
+            return Err(Trouble::new(message).hint(hint));
         }
         let mut done = 0;
         for (split, samples) in &chosen {
-            for samples in samples.chunks(selection.batch) {
+            for samples in samples.chunks(batch) {
                 self.context.check_cancelled()?;
                 let batch = prepare(self.samples.gather(samples, task, &self.device)?)?;
-                let output = self
-                    .network()
-                    .predict(&batch)?
-                    .flatten_all()?
-                    .to_vec1::<f32>()?;
+                let output = self.network().predict(&batch)?;
+                let output: Vec<f32> = output.flatten_all()?.to_vec1()?;
                 if let Some(value) = output.iter().find(|value| !value.is_finite()) {
-                    return Err(Trouble::new(format!("the model answers {value}"))
+                    return Err(Trouble::new(format!("the model predicts {value}"))
                         .hint("are the model's weights and the samples finite?"));
                 }
                 take(&Answer {
@@ -138,63 +115,45 @@ impl<'a> Inference<'a> {
                     output,
                 })?;
                 done += samples.len();
-                let phase = format!("split {split}");
-                let (done, total) = (done as u64, total as u64);
-                self.context.host.progress(Progress {
-                    unit: "sample",
-                    done,
-                    total,
-                    phase,
-                    figures: Vec::new(),
-                });
+                self.progress("sample", done, total, format!("split {split}"));
             }
         }
         Ok(())
     }
 }
 
-fn check_shape(shape: DataShape, task: Task, samples: &dyn Samples) -> Result<(), Trouble> {
-    if shape.task != task {
-        return Err(Trouble::new(format!(
-            "the model was trained to {}, not to {task}",
-            shape.task
-        ))
-        .hint(format!(
-            "use the stage kind for that, or train with `task: {task}`"
-        )));
-    }
-    let found = samples.shape(task);
-    // Which classes there are is for the stage to compare: by name, not by number.
-    if (DataShape {
-        classes: shape.classes,
-        ..found
-    }) == shape
-    {
-        return Ok(());
-    }
-    Err(Trouble::new(format!(
-        "the model was trained on {}, these are {}",
-        describe(shape),
-        describe(found)
-    ))
-    .hint("use samples that were made in the same way as those of the training"))
+/// Where the rows of a prediction begin that starts at a row of the series.
+pub fn origin(windows: &Windows, split: Split, row: usize) -> Origin {
+    let entity = match windows.series.segment_at(row) {
+        Some(segment) => segment.entity.clone(),
+        None => String::new(),
+    };
+    Origin { split, entity, row }
 }
 
-fn describe(shape: DataShape) -> String {
-    let DataShape {
-        length,
-        channels,
-        horizon,
-        width,
-        ..
-    } = shape;
-    match (width, horizon) {
-        (0, 0) => format!("windows of {length} rows and {channels} channels"),
-        (0, _) => format!(
-            "windows of {length} rows and {channels} channels with {horizon} rows to forecast"
-        ),
-        _ => format!("images of {width} x {length} pixels and {channels} channels"),
+fn check_shape(shape: DataShape, task: Task, samples: &dyn Samples) -> Result<(), Trouble> {
+    if shape.task != task {
+        let message = format!("the model was trained to {}, not to {task}", shape.task);
+        let hint = format!("use the stage kind for that, or train with `task: {task}`");
+        return Err(Trouble::new(message).hint(hint));
     }
+    let mut found = samples.shape(task);
+    // Which classes there are is for the stage to compare: by name, not by number.
+    found.classes = shape.classes;
+    // What follows a window may be there for another model; a detector does not look at it.
+    if task == Task::Detect {
+        found.horizon = shape.horizon;
+    }
+    if found == shape {
+        return Ok(());
+    }
+    let hint = match (shape.width, found.width) {
+        (0, 1..) => "set `of: windows`",
+        (1.., 0) => "set `of: images`",
+        _ => "use samples that were made in the same way as those of the training",
+    };
+    let message = format!("the model was trained on {shape}, these are {found}");
+    Err(Trouble::new(message).hint(hint))
 }
 
 #[cfg(test)]
@@ -203,13 +162,9 @@ mod tests {
 
     #[test]
     fn selections_that_make_no_sense_are_refused() {
-        let selection = |splits: &[Split]| Selection {
-            splits: splits.to_vec(),
-            batch: 1,
-        };
-        assert_eq!(Selection::default().check(), Ok(()));
-        let twice = selection(&[Split::Test, Split::Train, Split::Test]);
-        let fault = twice.check().unwrap_err();
+        assert_eq!(check_splits(&[Split::Test, Split::Train]), Ok(()));
+        let twice = [Split::Test, Split::Train, Split::Test];
+        let fault = check_splits(&twice).unwrap_err();
         assert!(fault.reason.contains("`test` twice"), "{fault}");
     }
 }

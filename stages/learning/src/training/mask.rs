@@ -2,24 +2,17 @@
 //! What a model does about them is its own business.
 
 use candle_core::Tensor;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::models::Batch;
 use contract::{Random, Trouble};
 
-/// How much of a window is hidden from a model that imputes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Masking {
-    /// The chance of every single value to be hidden.
-    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
-    pub ratio: f64,
-}
-
-impl Default for Masking {
-    fn default() -> Self {
-        Self { ratio: 0.25 }
+contract::parameters! {
+    /// How much of a window is hidden from a model that imputes.
+    #[derive(Copy, PartialEq)]
+    pub struct Masking {
+        /// The chance of every single value to be hidden.
+        #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+        pub ratio: f64 = 0.25,
     }
 }
 
@@ -29,18 +22,13 @@ impl Masking {
     /// # Errors
     /// If a tensor cannot be made.
     pub fn hide(self, batch: Batch, random: &mut Random) -> Result<Batch, Trouble> {
-        let seen = (0..batch.inputs.elem_count()).map(|_| {
+        let mut seen = vec![1.0_f32; batch.inputs.elem_count()];
+        for value in &mut seen {
             if random.uniform() < self.ratio {
-                0.0
-            } else {
-                1.0
+                *value = 0.0;
             }
-        });
-        let mask = Tensor::from_vec(
-            seen.collect::<Vec<f32>>(),
-            batch.inputs.shape(),
-            batch.inputs.device(),
-        )?;
+        }
+        let mask = Tensor::from_vec(seen, batch.inputs.shape(), batch.inputs.device())?;
         Ok(Batch {
             inputs: (&batch.inputs * &mask)?,
             mask: Some(mask),
@@ -52,7 +40,12 @@ impl Masking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::impute::Impute;
+    use crate::train::Train;
     use candle_core::Device;
+    use contract::Fault;
+    use contract::testing::fault_of;
+    use serde_json::json;
 
     fn batch(windows: usize) -> Batch {
         let inputs = Tensor::ones((windows, 50, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
@@ -64,6 +57,20 @@ mod tests {
 
     fn flat(tensor: &Tensor) -> Vec<f32> {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn all_and_nothing_are_refused() {
+        for ratio in [0.0, 1.0] {
+            let reason = format!("must be above 0 and below 1, not {ratio:?}");
+            let recipe = json!({
+                "model": {"kind": "tvnet"}, "task": "impute", "mask": {"ratio": ratio},
+            });
+            let fault = fault_of::<Train>(recipe).unwrap();
+            assert_eq!(fault, Fault::new("mask.ratio", reason.clone()));
+            let fault = fault_of::<Impute>(json!({"ratio": ratio})).unwrap();
+            assert_eq!(fault, Fault::new("ratio", reason));
+        }
     }
 
     #[test]

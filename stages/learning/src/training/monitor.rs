@@ -1,19 +1,18 @@
-//! The figure by which epochs are compared: for the best weights, for early stopping, and for schedules that watch it.
-//! What follows from a comparison is said elsewhere.
+//! The metric by which epochs are compared: for the best weights, for early stopping, and for schedules that watch it.
+//! What follows from a comparison is decided elsewhere.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::models::{Batch, Network, Task};
+use crate::models::{Batch, Network, Task, exact_mean};
 use contract::artifact::Split;
 use contract::{Fault, Trouble};
-use numerics::host::with_slice;
 
 /// What is measured after every epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Figure {
+pub enum Metric {
     /// The model's loss, in evaluation mode.
     #[default]
     Loss,
@@ -27,7 +26,12 @@ pub enum Figure {
     TrainLoss,
 }
 
-impl Figure {
+impl Metric {
+    /// Whether the training finds it anyway, without a look at predictions.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Self::Loss | Self::TrainLoss)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Loss => "loss",
@@ -39,7 +43,7 @@ impl Figure {
     }
 }
 
-/// Which way a figure is better.
+/// Which way a metric is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
@@ -47,25 +51,16 @@ pub enum Better {
     Max,
 }
 
-/// The figure by which epochs are compared.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Monitor {
-    /// What is measured.
-    pub metric: Figure,
-    /// Whether a lower or a higher figure is better; if left out, higher for accuracy and lower for the others.
-    pub mode: Option<Better>,
-    /// The samples it is measured on.
-    pub on: Split,
-}
-
-impl Default for Monitor {
-    fn default() -> Self {
-        Self {
-            metric: Figure::Loss,
-            mode: None,
-            on: Split::Validation,
-        }
+contract::parameters! {
+    /// The metric by which epochs are compared.
+    #[derive(PartialEq)]
+    pub struct Monitor {
+        /// What is measured.
+        pub metric: Metric = Metric::Loss,
+        /// Whether a lower or a higher value is better; if left out, higher for accuracy and lower for the others.
+        pub mode: Option<Better> = None,
+        /// The samples it is measured on.
+        pub on: Split = Split::Validation,
     }
 }
 
@@ -77,9 +72,9 @@ impl Monitor {
     pub fn check(&self, task: Task) -> Result<(), Fault> {
         let classifies = task == Task::Classify;
         let fits = match self.metric {
-            Figure::Loss | Figure::TrainLoss => true,
-            Figure::Mse | Figure::Mae => !classifies,
-            Figure::Accuracy => classifies,
+            Metric::Loss | Metric::TrainLoss => true,
+            Metric::Mse | Metric::Mae => !classifies,
+            Metric::Accuracy => classifies,
         };
         if fits {
             return Ok(());
@@ -93,18 +88,14 @@ impl Monitor {
 
     /// Whether it is measured on samples besides those that are trained on.
     pub fn needs_samples(&self) -> bool {
-        self.metric != Figure::TrainLoss
+        self.metric != Metric::TrainLoss
     }
 
-    /// The figure turned round if need be, so that lower is better.
-    pub fn lower_is_better(&self, figure: f64) -> f64 {
-        let highest = self.metric == Figure::Accuracy;
-        match self
-            .mode
-            .unwrap_or(if highest { Better::Max } else { Better::Min })
-        {
-            Better::Min => figure,
-            Better::Max => -figure,
+    /// The value with its sign changed if need be, so that lower is better.
+    pub fn lower_is_better(&self, value: f64) -> f64 {
+        match (self.mode, self.metric) {
+            (Some(Better::Max), _) | (None, Metric::Accuracy) => -value,
+            _ => value,
         }
     }
 }
@@ -128,12 +119,12 @@ impl Mean {
     }
 }
 
-/// The mean of a figure over a batch, for figures other than losses.
+/// The mean of a metric over a batch, for metrics other than losses.
 ///
 /// # Errors
 /// If the network fails or the batch lacks what is compared.
 pub fn measure(
-    figure: Figure,
+    metric: Metric,
     task: Task,
     network: &dyn Network,
     batch: &Batch,
@@ -144,49 +135,37 @@ pub fn measure(
         ))
     };
     let predicted = network.predict(batch)?;
-    Ok(match figure {
-        Figure::Loss | Figure::TrainLoss => None,
-        Figure::Accuracy => {
+    Ok(match metric {
+        Metric::Loss | Metric::TrainLoss => None,
+        Metric::Accuracy => {
             let classes = batch.classes.as_ref().ok_or_else(lacking)?;
-            let right = predicted
-                .argmax(D::Minus1)?
-                .eq(classes)?
-                .to_dtype(candle_core::DType::F32)?;
-            Some(mean(&right)?)
+            let right = predicted.argmax(D::Minus1)?.eq(classes)?;
+            Some(exact_mean(&right.to_dtype(DType::F32)?)?)
         }
-        Figure::Mse | Figure::Mae => {
+        Metric::Mse | Metric::Mae => {
             let target = match task {
                 Task::Detect => &batch.inputs,
                 _ => batch.targets.as_ref().ok_or_else(lacking)?,
             };
             let apart = (predicted - target)?;
-            let apart = if figure == Figure::Mse {
-                apart.sqr()?
-            } else {
-                apart.abs()?
+            let apart = match metric {
+                Metric::Mse => apart.sqr()?,
+                _ => apart.abs()?,
             };
             match &batch.mask {
                 // Only hidden values count; a batch in which nothing is hidden says nothing.
                 Some(mask) => {
                     let hidden = (1.0 - mask)?;
-                    let count = mean(&hidden)?;
+                    let count = exact_mean(&hidden)?;
                     if count == 0.0 {
                         None
                     } else {
-                        Some(mean(&(apart * hidden)?)? / count)
+                        Some(exact_mean(&(apart * hidden)?)? / count)
                     }
                 }
-                None => Some(mean(&apart)?),
+                None => Some(exact_mean(&apart)?),
             }
         }
-    })
-}
-
-/// Summed in 64 bits and in one order, as Candle's reductions may look at the number of threads.
-fn mean(values: &Tensor) -> candle_core::Result<f64> {
-    let values = values.to_device(&candle_core::Device::Cpu)?.contiguous()?;
-    with_slice(&values, |values| {
-        values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len() as f64
     })
 }
 
@@ -195,27 +174,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_fit_tasks_and_have_directions() {
+    fn metrics_fit_tasks_and_have_directions() {
         let monitor = |metric, mode| Monitor {
             metric,
             mode,
             ..Monitor::default()
         };
-        assert_eq!(monitor(Figure::Accuracy, None).lower_is_better(0.7), -0.7);
+        assert_eq!(monitor(Metric::Accuracy, None).lower_is_better(0.7), -0.7);
         assert_eq!(
-            monitor(Figure::Accuracy, Some(Better::Min)).lower_is_better(0.7),
+            monitor(Metric::Accuracy, Some(Better::Min)).lower_is_better(0.7),
             0.7
         );
-        assert_eq!(monitor(Figure::Mse, None).lower_is_better(0.7), 0.7);
+        assert_eq!(monitor(Metric::Mse, None).lower_is_better(0.7), 0.7);
         assert_eq!(
-            monitor(Figure::Accuracy, None)
+            monitor(Metric::Accuracy, None)
                 .check(Task::Forecast)
                 .unwrap_err()
                 .parameter,
             "metric"
         );
-        assert!(monitor(Figure::Mae, None).check(Task::Classify).is_err());
-        assert!(monitor(Figure::Mae, None).check(Task::Impute).is_ok());
-        assert!(!monitor(Figure::TrainLoss, None).needs_samples());
+        assert!(monitor(Metric::Mae, None).check(Task::Classify).is_err());
+        assert!(monitor(Metric::Mae, None).check(Task::Impute).is_ok());
+        assert!(!monitor(Metric::TrainLoss, None).needs_samples());
     }
 }

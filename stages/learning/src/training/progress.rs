@@ -1,9 +1,9 @@
-//! How far a training is, told to the host in samples over all epochs.
+//! How far a training is, reported to the host in samples over all epochs.
 //! There is no clock here: rates and remaining time are the host's to compute.
 
 use contract::{Host, Progress};
 
-/// Counts samples and remembers the figures worth watching.
+/// Counts samples and remembers the values worth watching.
 pub struct Counter<'a> {
     host: &'a dyn Host,
     epochs: u64,

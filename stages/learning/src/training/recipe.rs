@@ -1,5 +1,5 @@
-//! What a training is told: the parameters of the stage `train`.
-//! How they are carried out is said in the trainer.
+//! The parameters of the stage `train`.
+//! The trainer carries them out.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,21 +18,21 @@ use numerics::optimizer::OptimizerChoice;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
-    /// Those of the epoch whose monitored figure is best, by default the lowest validation loss.
+    /// Those of the epoch whose monitored metric is best, by default the lowest validation loss.
     #[default]
     Best,
     /// Those of the last epoch.
     Last,
 }
 
-/// Ends a training whose monitored figure no longer gets better.
+/// Ends a training whose monitored metric no longer gets better.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
     /// Epochs in a row without progress after which training ends.
     #[schemars(range(min = 1))]
     pub patience: u64,
-    /// Progress is a figure better than the best one by more than this.
+    /// Progress is a value better than the best one by more than this.
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub min_delta: f64,
@@ -76,10 +76,10 @@ pub struct Recipe {
     #[serde(default)]
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub clip_per_tensor: Option<f64>,
-    /// Ends the training when the monitored figure no longer gets better; never if left out.
+    /// Ends the training when the monitored metric no longer gets better; never if left out.
     #[serde(default)]
     pub early_stopping: Option<EarlyStopping>,
-    /// The figure by which epochs are compared, for the best weights, early stopping and schedules that watch it.
+    /// The metric by which epochs are compared, for the best weights, early stopping and schedules that watch it.
     #[serde(default)]
     pub monitor: Monitor,
     /// Which weights are handed on.
@@ -155,6 +155,7 @@ impl Recipe {
     /// # Errors
     /// The parameter at fault.
     pub fn check(&self) -> Result<(), Fault> {
+        // The model comes first: its task decides what the other parameters mean.
         self.model.check().map_err(|fault| fault.below("model"))?;
         if let Some(task) = self.task {
             models::check_task(&self.model, task).map_err(|reason| Fault::new("task", reason))?;

@@ -1,5 +1,5 @@
 //! Where training and inference get their samples from, gathered into the tensors of a batch.
-//! Their order is up to the caller; what is hidden or altered in a batch is said in the recipe.
+//! Their order is up to the caller; the recipe decides what is hidden or altered in a batch.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -22,7 +22,7 @@ pub trait Samples: Sync {
     /// The samples of a split that can serve a task, by number.
     fn of_split(&self, split: Split, task: Task) -> Vec<usize>;
 
-    /// These samples, in this order, with what the task asks to be told about them.
+    /// These samples, in this order, with what the task needs to know about them.
     ///
     /// # Errors
     /// If a tensor cannot be made on the device.
@@ -42,18 +42,13 @@ pub trait Samples: Sync {
 /// A window's number is its first row.
 impl Samples for Windows {
     fn shape(&self, task: Task) -> DataShape {
-        let shape = DataShape::detect(self.spec.length, self.series.width());
-        let classes = if task == Task::Classify {
-            self.series.classes().len()
-        } else {
-            0
-        };
-        DataShape {
-            task,
-            horizon: self.spec.horizon,
-            classes,
-            ..shape
+        let mut shape = DataShape::detect(self.spec.length, self.series.width());
+        shape.task = task;
+        shape.horizon = self.spec.horizon;
+        if task == Task::Classify {
+            shape.classes = self.series.classes().len();
         }
+        shape
     }
 
     fn classes(&self) -> Vec<String> {
@@ -61,13 +56,7 @@ impl Samples for Windows {
     }
 
     fn class_of(&self, sample: usize) -> Option<u32> {
-        let class = self.series.class_at(sample)?;
-        self.series
-            .classes()
-            .iter()
-            .position(|name| name == class)?
-            .try_into()
-            .ok()
+        number_of(self.series.class_at(sample)?, &self.series.classes())
     }
 
     fn of_split(&self, split: Split, task: Task) -> Vec<usize> {
@@ -82,38 +71,26 @@ impl Samples for Windows {
         let (length, horizon, channels) =
             (self.spec.length, self.spec.horizon, self.series.width());
         let inputs = copy(samples, length * channels, |start| self.input(start));
-        let mut batch = Batch::of(Tensor::from_vec(
-            inputs,
-            (samples.len(), length, channels),
-            device,
-        )?);
+        let shape = (samples.len(), length, channels);
+        let mut batch = Batch::of(Tensor::from_vec(inputs, shape, device)?);
         match task {
             Task::Detect => {}
             Task::Forecast => {
                 let targets = copy(samples, horizon * channels, |start| self.target(start));
-                batch.targets = Some(Tensor::from_vec(
-                    targets,
-                    (samples.len(), horizon, channels),
-                    device,
-                )?);
+                let shape = (samples.len(), horizon, channels);
+                batch.targets = Some(Tensor::from_vec(targets, shape, device)?);
             }
             Task::Impute => batch.targets = Some(batch.inputs.clone()),
             Task::Classify => {
-                let names = self.series.classes();
-                let class = |start: &usize| {
-                    let class = self.series.class_at(*start)?;
-                    names.iter().position(|name| name == class)?.try_into().ok()
-                };
-                let classes: Option<Vec<u32>> = samples.iter().map(class).collect();
-                let classes =
-                    classes.ok_or_else(|| Trouble::new("a window belongs to no class"))?;
-                batch.classes = Some(Tensor::from_vec(classes, samples.len(), device)?);
+                let known = self.series.classes();
+                let class = |start: &usize| number_of(self.series.class_at(*start)?, &known);
+                batch.classes = Some(class_tensor(samples.iter().map(class), device)?);
             }
         }
         Ok(batch)
     }
 
-    /// The entity, and how many rows behind its segment's start the window starts if it does not start there.
+    /// The entity, and how many rows after its segment's start the window starts if it does not start there.
     fn name(&self, sample: usize) -> String {
         let Some(segment) = self.series.segment_at(sample) else {
             return sample.to_string();
@@ -129,17 +106,58 @@ impl Samples for Windows {
     }
 }
 
+/// The place of a class among those that are known.
+fn number_of(name: &str, known: &[String]) -> Option<u32> {
+    let place = known.iter().position(|class| class == name)?;
+    u32::try_from(place).ok()
+}
+
+/// The numbers of the classes that a parameter names.
+///
+/// # Errors
+/// If the samples do not have one of them.
+pub fn class_numbers(
+    parameter: &str,
+    names: &[String],
+    known: &[String],
+) -> Result<Vec<u32>, Trouble> {
+    let mut numbers = Vec::with_capacity(names.len());
+    for name in names {
+        let Some(number) = number_of(name, known) else {
+            let message =
+                format!("`{parameter}` names the class `{name}`, which the samples do not have");
+            let hint = if known.is_empty() {
+                "they have no classes".to_owned()
+            } else {
+                format!("they have {}", known.join(", "))
+            };
+            return Err(Trouble::new(message).hint(hint));
+        };
+        numbers.push(number);
+    }
+    Ok(numbers)
+}
+
+/// The classes of a batch as its network wants them.
+pub(super) fn class_tensor(
+    classes: impl Iterator<Item = Option<u32>>,
+    device: &Device,
+) -> Result<Tensor, Trouble> {
+    match classes.collect::<Option<Vec<u32>>>() {
+        Some(classes) => Ok(Tensor::new(classes, device)?),
+        None => Err(Trouble::new("a sample belongs to no class")),
+    }
+}
+
 fn copy<'a>(starts: &[usize], size: usize, window: impl Fn(usize) -> &'a [f32] + Sync) -> Vec<f32> {
     let mut values = vec![0.0; starts.len() * size];
     if size > 0 {
         // A few windows per task are worth waking a thread for.
-        values
+        let targets = values
             .par_chunks_exact_mut(size)
             .zip(starts)
-            .with_min_len(16)
-            .for_each(|(target, start)| {
-                target.copy_from_slice(window(*start));
-            });
+            .with_min_len(16);
+        targets.for_each(|(target, start)| target.copy_from_slice(window(*start)));
     }
     values
 }

@@ -25,10 +25,11 @@ impl Stopping {
             self.best = Some((epoch, loss));
         }
         let Some(rule) = rule else { return better };
-        if self
-            .reference
-            .is_none_or(|reference| loss < reference - rule.min_delta)
-        {
+        let progress = match self.reference {
+            Some(reference) => loss < reference - rule.min_delta,
+            None => true,
+        };
+        if progress {
             self.reference = Some(loss);
             self.idle = 0;
         } else {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::augment::augment;
 use super::checkpoint::{Checkpoint, Course, Inside, LogRow};
@@ -12,8 +12,8 @@ use super::monitor::{Mean, measure};
 use super::progress::Counter;
 use super::recipe::ClassWeights;
 use super::stopping::Stopping;
-use super::{Figure, Keep, Recipe, Samples};
-use crate::models::{self, Batch, Network, Phase, Source, Task};
+use super::{Keep, Metric, Recipe, Samples, class_numbers};
+use crate::models::{self, Batch, Network, Source, Task};
 use crate::schedules::Schedule;
 use contract::artifact::{Column, Digest, DigestWriter, Model, Split, Table, TensorData};
 use contract::{Random, StageContext, Trouble};
@@ -24,7 +24,7 @@ use numerics::{self, Gradients, Mode, Precision};
 #[derive(Clone, Debug)]
 pub struct Trained {
     pub model: Model,
-    /// A row per epoch: `epoch`, `train_loss`, `validation_loss`, the monitored figure, `learning_rate`.
+    /// A row per epoch: `epoch`, `train_loss`, `validation_loss`, the monitored metric, `learning_rate`.
     pub log: Table,
 }
 
@@ -75,7 +75,7 @@ struct Trainer<'a> {
     schedule: Schedule,
     course: Course,
     best: BTreeMap<String, TensorData>,
-    /// It went on inside an epoch, from a state that is of use until that epoch has ended.
+    /// Whether it continued inside an epoch, from a state that is of use until that epoch has ended.
     resumed_inside: bool,
     counter: Counter<'a>,
 }
@@ -87,71 +87,34 @@ impl<'a> Trainer<'a> {
         context: &'a StageContext<'a>,
     ) -> Result<Self, Trouble> {
         let task = recipe.task();
-        let normal = normal_classes(recipe, samples)?;
-        let wanted = |sample: &usize| match &normal {
-            Some(normal) => samples
-                .class_of(*sample)
-                .is_some_and(|class| normal.contains(&class)),
-            None => true,
-        };
-        let [train_samples, validation_samples] = [Split::Train, recipe.monitor.on].map(|split| {
-            samples
-                .of_split(split, task)
-                .into_iter()
-                .filter(wanted)
-                .collect::<Vec<_>>()
-        });
+        let train_samples = chosen(recipe, samples, Split::Train)?;
+        let validation_samples = chosen(recipe, samples, recipe.monitor.on)?;
         if train_samples.is_empty() {
-            return Err(
-                Trouble::new("there are no samples in the split `train`").hint(
-                    "does the series have training rows, and at least as many as a window is long?",
-                ),
-            );
+            let error = Trouble::new("there are no samples in the split `train`");
+            let hint =
+                "does the series have training rows, and at least as many as a window is long?";
+            return Err(error.hint(hint));
         }
-        if let Some(parameter) = recipe
-            .needs_validation()
-            .filter(|_| validation_samples.is_empty())
+        if let Some(parameter) = recipe.needs_validation()
+            && validation_samples.is_empty()
         {
-            let message = format!(
-                "`{parameter}` needs samples in the split `{}`, and there are none",
-                recipe.monitor.on
-            );
-            return Err(
-                Trouble::new(message).hint("split off validation rows, or set `keep: last`")
-            );
+            let split = recipe.monitor.on;
+            let message =
+                format!("`{parameter}` needs samples in the split `{split}`, and there are none");
+            let hint = "split off validation rows, or set `keep: last`";
+            return Err(Trouble::new(message).hint(hint));
         }
         let device = numerics::device(context.device)?;
         if recipe.precision == Precision::Bf16 && device.is_cpu() {
-            return Err(Trouble::new(
-                "`precision: bf16` needs a CUDA device, and this training runs on the CPU",
-            )
-            .hint("run with `--device cuda`, or leave `precision` out"));
-        }
-        let network = models::build(
-            &recipe.model,
-            samples.shape(task),
-            &device,
-            &mut context.random("init"),
-        )?;
-        network.start(context)?;
-        if network
-            .phases()
-            .iter()
-            .any(|phase| phase.source == Source::Validation)
-            && validation_samples.is_empty()
-        {
-            let (model, split) = (recipe.model.name(), recipe.monitor.on);
             let message =
-                format!("{model} learns from the split `{split}` too, and it has no samples");
-            return Err(Trouble::new(message).hint("split off validation rows"));
+                "`precision: bf16` needs a CUDA device, and this training runs on the CPU";
+            let hint = "run with `--device cuda`, or leave `precision` out";
+            return Err(Trouble::new(message).hint(hint));
         }
-        if recipe.accumulate > 1 && network.phases().len() > 1 {
-            let message = format!(
-                "a step of {} has several parts, so gradients cannot be added up",
-                recipe.model.name()
-            );
-            return Err(Trouble::new(message).hint("leave `accumulate` out"));
-        }
+        let (shape, mut init) = (samples.shape(task), context.random("init"));
+        let network = models::build(&recipe.model, shape, &device, &mut init)?;
+        network.start(context)?;
+        check_phases(recipe, network.as_ref(), &validation_samples)?;
         let class_weights = class_weights(recipe, samples, &train_samples, &device)?;
         let optimizers = optimizers(recipe, network.as_ref())?;
         let rate = optimizers.first().map_or(0.0, Optimizer::base_rate);
@@ -159,6 +122,7 @@ impl<'a> Trainer<'a> {
         let course = Course {
             epochs: 0,
             steps: 0,
+            // A generator for each purpose: a model that draws more does not change the order of the samples.
             shuffle: context.random("shuffle").state(),
             noise: context.random("noise").state(),
             validation_batches: 0,
@@ -188,57 +152,44 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Goes on from the newest usable checkpoint, if there is one: that inside an epoch, unless the epoch came to its end
+    /// Continues from the newest usable checkpoint, if there is one: that inside an epoch, unless the epoch has ended
     /// since.
     fn resume(&mut self) {
+        let host = self.context.host;
         let last_step = self.recipe.epochs * self.steps_per_epoch();
-        let inside = self
-            .context
-            .host
-            .load_checkpoint(&self.inside_chain(), last_step);
-        let inside = inside.and_then(|(_, bytes)| Checkpoint::decode(&bytes).ok());
-        let after = self
-            .context
-            .host
-            .load_checkpoint(&self.chain, self.recipe.epochs);
-        if let Some(checkpoint) = inside
+        let inside = host.load_checkpoint(&self.inside_chain(), last_step);
+        let after = host.load_checkpoint(&self.chain, self.recipe.epochs);
+        let last_epoch = after.as_ref().map_or(0, |(epoch, _)| *epoch);
+        if let Some((_, bytes)) = inside
+            && let Ok(checkpoint) = Checkpoint::decode(&bytes)
             && checkpoint.course.inside.is_some()
-            && after
-                .as_ref()
-                .is_none_or(|(epoch, _)| checkpoint.course.epochs >= *epoch)
+            && checkpoint.course.epochs >= last_epoch
         {
             let epoch = checkpoint.course.epochs;
             if self.restore(epoch, checkpoint).is_ok() {
                 self.resumed_inside = true;
-                return self
-                    .context
-                    .host
-                    .note(&format!("training continues inside epoch {}", epoch + 1));
+                return host.note(&format!("training continues inside epoch {}", epoch + 1));
             }
         }
         let Some((step, bytes)) = after else { return };
         match Checkpoint::decode(&bytes).and_then(|checkpoint| self.restore(step, checkpoint)) {
-            Ok(()) => self
-                .context
-                .host
-                .note(&format!("training continues after epoch {step}")),
+            Ok(()) => host.note(&format!("training continues after epoch {step}")),
             Err(error) => {
-                let cause = error
-                    .causes()
-                    .first()
-                    .map(|cause| format!(": {cause}"))
-                    .unwrap_or_default();
-                self.context.host.note(&format!(
-                    "the checkpoint of epoch {step} is not used: {error}{cause}"
-                ));
+                let mut note = format!("the checkpoint of epoch {step} is not used: {error}");
+                if let Some(cause) = error.causes().first() {
+                    note += &format!(": {cause}");
+                }
+                host.note(&note);
             }
         }
     }
 
     fn steps_per_epoch(&self) -> u64 {
-        self.train_samples
-            .len()
-            .div_ceil(self.recipe.batch * self.recipe.accumulate) as u64
+        self.train_samples.len().div_ceil(self.samples_per_step()) as u64
+    }
+
+    fn samples_per_step(&self) -> usize {
+        self.recipe.batch * self.recipe.accumulate
     }
 
     /// The chain of states inside epochs, numbered by step.
@@ -250,11 +201,9 @@ impl<'a> Trainer<'a> {
 
     /// Takes a checkpoint over, or leaves everything as it is.
     fn restore(&mut self, step: u64, checkpoint: Checkpoint) -> Result<(), Trouble> {
-        if checkpoint.course.epochs != step {
-            return Err(Trouble::new(format!(
-                "it holds epoch {}",
-                checkpoint.course.epochs
-            )));
+        let epoch = checkpoint.course.epochs;
+        if epoch != step {
+            return Err(Trouble::new(format!("it holds epoch {epoch}")));
         }
         // Fresh optimisers take the state first: if it does not fit, nothing has been touched.
         let mut optimizers = optimizers(self.recipe, self.network.as_ref())?;
@@ -267,35 +216,36 @@ impl<'a> Trainer<'a> {
         self.schedule.state = checkpoint.course.schedule.clone();
         self.course = checkpoint.course;
         self.best = checkpoint.best;
+        let last = self.course.log.last();
         self.counter
-            .set_validation(self.course.log.last().and_then(|row| row.validation_loss));
+            .set_validation(last.and_then(|row| row.validation_loss));
         Ok(())
     }
 
     fn epoch(&mut self) -> Result<(), Trouble> {
         let epoch = self.course.epochs + 1;
+        // The log has the rate of the epoch's first step.
         let learning_rate = self.schedule.rate(self.course.epochs, 0.0);
         let train_loss = self.pass(epoch)?;
         let (validation_loss, measured) = self.validate(epoch)?;
         let monitored = match self.recipe.monitor.metric {
-            Figure::TrainLoss => Some(train_loss),
-            Figure::Loss => validation_loss,
+            Metric::TrainLoss => Some(train_loss),
+            Metric::Loss => validation_loss,
             _ => measured,
         };
-        let figure = monitored.map(|figure| self.recipe.monitor.lower_is_better(figure));
-        self.schedule.observe(figure);
-        if let Some(figure) = figure {
-            let better =
-                self.course
-                    .stopping
-                    .observe(epoch, figure, self.recipe.early_stopping.as_ref());
+        if let Some(value) = monitored {
+            let value = self.recipe.monitor.lower_is_better(value);
+            self.schedule.observe(value);
+            let rule = self.recipe.early_stopping.as_ref();
+            let better = self.course.stopping.observe(epoch, value, rule);
             if better && self.recipe.keep == Keep::Best {
                 self.best = self.network.state().to_data()?;
             }
         }
         self.counter.set_validation(validation_loss);
-        self.counter
-            .report(epoch, self.train_samples.len() as u64, train_loss);
+        let seen = self.train_samples.len() as u64;
+        self.counter.report(epoch, seen, train_loss);
+        // Only now: a checkpoint inside the epoch needs the state from which its order was drawn.
         self.course.shuffle = self.order().1.state();
         if let Some(inside) = self.course.inside.take() {
             self.course.noise = inside.noise;
@@ -323,23 +273,21 @@ impl<'a> Trainer<'a> {
         };
         let mut inside = self.course.inside.get_or_insert(fresh).clone();
         let mut noise = Random::from_state(inside.noise);
-        for group in
-            order[inside.done as usize..].chunks(self.recipe.batch * self.recipe.accumulate)
-        {
+        for group in order[inside.done as usize..].chunks(self.samples_per_step()) {
             self.context.check_cancelled()?;
-            let learning_rate = self
-                .schedule
-                .rate(self.course.epochs, inside.done as f64 / order.len() as f64);
+            let within = inside.done as f64 / order.len() as f64;
+            let learning_rate = self.schedule.rate(self.course.epochs, within);
             let loss = self.step(group, learning_rate, &mut noise)?;
             if !loss.is_finite() {
                 return Err(diverged("training", epoch, loss));
             }
+            // In proportion to its samples: the last step of an epoch may have fewer.
             inside.loss += loss * group.len() as f64;
             inside.done += group.len() as u64;
             inside.noise = noise.state();
             self.course.inside = Some(inside.clone());
-            self.counter
-                .report(epoch, inside.done, inside.loss / inside.done as f64);
+            let mean = inside.loss / inside.done as f64;
+            self.counter.report(epoch, inside.done, mean);
         }
         Ok(inside.loss / inside.done as f64)
     }
@@ -380,11 +328,8 @@ impl<'a> Trainer<'a> {
             if let Some(limit) = self.recipe.clip {
                 gradients.clip(limit)?;
             }
-            self.optimizers[index].step(
-                self.network.state(),
-                &gradients,
-                learning_rate * phase.rate,
-            )?;
+            let rate = learning_rate * phase.rate;
+            self.optimizers[index].step(self.network.state(), &gradients, rate)?;
         }
         Ok(first.unwrap_or_default())
     }
@@ -399,6 +344,7 @@ impl<'a> Trainer<'a> {
         let mut total: Option<(f64, Gradients)> = None;
         for part in samples.chunks(self.recipe.batch) {
             let mut batch = self.gather(part, noise)?;
+            // Validation samples stay as they are.
             batch.inputs = augment(&self.recipe.augment, &batch.inputs, noise)?;
             let (loss, mut gradients) = self.gradients(phase, &batch, noise)?;
             if part.len() == samples.len() {
@@ -424,10 +370,8 @@ impl<'a> Trainer<'a> {
         batch: &Batch,
         noise: &mut Random,
     ) -> Result<(f64, Gradients), Trouble> {
-        Ok(self
-            .recipe
-            .precision
-            .during(|| self.network.gradients(phase, batch, noise))?)
+        let precision = self.recipe.precision;
+        Ok(precision.during(|| self.network.gradients(phase, batch, noise))?)
     }
 
     /// A batch with what the recipe says about its loss, and with values hidden where the task is to find them.
@@ -443,37 +387,33 @@ impl<'a> Trainer<'a> {
 
     /// The validation samples in order, batch after batch and round again.
     fn next_validation_batch(&mut self, noise: &mut Random) -> Result<Batch, Trouble> {
-        let batches = self.validation_samples.chunks(self.recipe.batch);
+        let mut batches = self.validation_samples.chunks(self.recipe.batch);
         let index = self.course.validation_batches % batches.len() as u64;
         self.course.validation_batches += 1;
-        let samples = batches.clone().nth(index as usize).unwrap_or_default();
+        let samples = batches.nth(index as usize).unwrap_or_default();
         self.gather(samples, noise)
     }
 
-    /// Mean loss and monitored figure over the validation samples, where there are any.
+    /// Mean loss and monitored metric over the validation samples, where there are any.
     fn validate(&mut self, epoch: u64) -> Result<(Option<f64>, Option<f64>), Trouble> {
         // The same draws for every epoch, and none that training would miss.
         let mut noise = self.context.random("validation");
-        let (mut losses, mut figures) = (Mean::default(), Mean::default());
+        let (mut losses, mut measured) = (Mean::default(), Mean::default());
         let metric = self.recipe.monitor.metric;
         for samples in self.validation_samples.chunks(self.recipe.batch) {
             self.context.check_cancelled()?;
             let batch = self.gather(samples, &mut noise)?;
-            let loss = self
-                .network
-                .loss(&batch, Mode::Evaluate, &mut noise)?
-                .to_scalar::<f32>()?;
-            losses.add(f64::from(loss), samples.len());
-            if !matches!(metric, Figure::Loss | Figure::TrainLoss) {
-                let figure = measure(metric, self.task, self.network.as_ref(), &batch)?;
-                figure
-                    .into_iter()
-                    .for_each(|figure| figures.add(figure, samples.len()));
+            let loss = self.network.loss(&batch, Mode::Evaluate, &mut noise)?;
+            losses.add(f64::from(loss.to_scalar::<f32>()?), samples.len());
+            if !metric.is_loss()
+                && let Some(value) = measure(metric, self.task, self.network.as_ref(), &batch)?
+            {
+                measured.add(value, samples.len());
             }
         }
         match losses.value() {
             Some(loss) if !loss.is_finite() => Err(diverged("validation", epoch, loss)),
-            loss => Ok((loss, figures.value())),
+            loss => Ok((loss, measured.value())),
         }
     }
 
@@ -481,7 +421,7 @@ impl<'a> Trainer<'a> {
         self.save(&self.chain, self.course.epochs)
     }
 
-    /// The epoch has ended in which the training went on.
+    /// The epoch has ended in which the training continued.
     fn leave_epoch(&mut self) {
         if std::mem::take(&mut self.resumed_inside) {
             self.context.host.forget_checkpoints(&self.inside_chain());
@@ -493,29 +433,22 @@ impl<'a> Trainer<'a> {
         let Some(inside) = &self.course.inside else {
             return;
         };
-        let group = (self.recipe.batch * self.recipe.accumulate) as u64;
-        let step = self.course.epochs * self.steps_per_epoch() + inside.done.div_ceil(group);
+        let (epochs, group) = (self.course.epochs, self.samples_per_step() as u64);
+        let step = epochs * self.steps_per_epoch() + inside.done.div_ceil(group);
         self.course.steps = self.optimizers.first().map_or(0, Optimizer::steps);
-        match self.save(&self.inside_chain(), step) {
-            Ok(()) => self.context.host.note(&format!(
-                "training stopped inside epoch {}",
-                self.course.epochs + 1
-            )),
-            Err(error) => self
-                .context
-                .host
-                .note(&format!("training stopped, and its epoch is lost: {error}")),
-        }
+        let note = match self.save(&self.inside_chain(), step) {
+            Ok(()) => format!("training stopped inside epoch {}", epochs + 1),
+            Err(error) => format!("training stopped, and its epoch is lost: {error}"),
+        };
+        self.context.host.note(&note);
     }
 
     fn save(&self, chain: &Digest, step: u64) -> Result<(), Trouble> {
         let mut optimizer = BTreeMap::new();
         for (phase, own) in self.optimizers.iter().enumerate() {
-            let own = own.to_data(self.network.state())?;
-            optimizer.extend(
-                own.into_iter()
-                    .map(|(name, tensor)| (format!("{phase}.{name}"), tensor)),
-            );
+            for (name, tensor) in own.to_data(self.network.state())? {
+                optimizer.insert(format!("{phase}.{name}"), tensor);
+            }
         }
         let checkpoint = Checkpoint {
             course: self.course.clone(),
@@ -524,97 +457,110 @@ impl<'a> Trainer<'a> {
             best: self.best.clone(),
         };
         // Inside an epoch, steps are not epochs.
-        let best = self
-            .course
-            .stopping
-            .best
-            .map(|(epoch, _)| epoch)
-            .filter(|_| *chain == self.chain);
-        self.context
-            .host
-            .save_checkpoint(chain, step, &checkpoint.encode()?, best)
+        let best = match self.course.stopping.best {
+            Some((epoch, _)) if *chain == self.chain => Some(epoch),
+            _ => None,
+        };
+        let bytes = checkpoint.encode()?;
+        self.context.host.save_checkpoint(chain, step, &bytes, best)
     }
 
     /// Fits a model in closed form.
     fn fit(self) -> Result<Trained, Trouble> {
-        let windows = self.samples.windows();
-        let name = self.recipe.model.name();
-        let windows = windows.ok_or_else(|| {
-            Trouble::new(format!("{name} is fitted to windows and to nothing else"))
-        })?;
+        let Some(windows) = self.samples.windows() else {
+            let name = self.recipe.model.name();
+            return Err(Trouble::new(format!(
+                "{name} is fitted to windows and to nothing else"
+            )));
+        };
         self.network.fit(windows, self.context)?;
         self.finish()
     }
 
     fn finish(self) -> Result<Trained, Trouble> {
-        let log = &self.course.log;
+        let log = self.log()?;
         let last = self.course.epochs;
         let (chosen, tensors) = match (self.recipe.keep, self.course.stopping.best) {
             (Keep::Best, Some((epoch, _))) => (epoch, self.best),
             _ => (last, self.network.state().to_data()?),
         };
-        let row = log.iter().find(|row| row.epoch == chosen);
-        let classes = if self.task == Task::Classify {
-            self.samples.classes()
-        } else {
-            Vec::new()
-        };
+        let row = self.course.log.iter().find(|row| row.epoch == chosen);
+        let mut classes = Vec::new();
+        if self.task == Task::Classify {
+            classes = self.samples.classes();
+        }
+        // A model's digest covers this, in this order.
         let mut training = models::describe(self.samples.shape(self.task), &classes);
-        training.extend([
-            ("parameters".to_owned(), json!(self.network.state().size())),
-            ("epochs".to_owned(), json!(last)),
-            (
-                "stopped_early".to_owned(),
-                json!(self.course.stopping.stopped),
-            ),
-            ("chosen_epoch".to_owned(), json!(chosen)),
-            (
-                "train_loss".to_owned(),
-                json!(row.map(|row| row.train_loss)),
-            ),
-            (
-                "validation_loss".to_owned(),
-                json!(row.and_then(|row| row.validation_loss)),
-            ),
-            (
-                "monitored".to_owned(),
-                json!(row.and_then(|row| row.monitored)),
-            ),
-        ]);
+        training["parameters"] = json!(self.network.state().size());
+        training["epochs"] = json!(last);
+        training["stopped_early"] = json!(self.course.stopping.stopped);
+        training["chosen_epoch"] = json!(chosen);
+        training["train_loss"] = json!(row.map(|row| row.train_loss));
+        training["validation_loss"] = json!(row.and_then(|row| row.validation_loss));
+        training["monitored"] = json!(row.and_then(|row| row.monitored));
         let model = Model {
             config: self.recipe.model.to_value(),
-            training: Value::Object(training),
+            training,
             tensors,
         };
-        let mut columns = vec![
-            (
-                "epoch",
-                Column::Integers(log.iter().map(|row| Some(row.epoch as i64)).collect()),
-            ),
-            (
-                "train_loss",
-                Column::Reals(log.iter().map(|row| Some(row.train_loss)).collect()),
-            ),
-            (
-                "validation_loss",
-                Column::Reals(log.iter().map(|row| row.validation_loss).collect()),
-            ),
-            (
-                "learning_rate",
-                Column::Reals(log.iter().map(|row| Some(row.learning_rate)).collect()),
-            ),
-        ];
-        if !matches!(self.recipe.monitor.metric, Figure::Loss | Figure::TrainLoss) {
-            columns.push((
-                "monitored",
-                Column::Reals(log.iter().map(|row| row.monitored).collect()),
-            ));
-        }
-        Ok(Trained {
-            model,
-            log: Table::new(columns)?,
-        })
+        Ok(Trained { model, log })
     }
+
+    /// The training log, a row per epoch.
+    fn log(&self) -> Result<Table, Trouble> {
+        let log = &self.course.log;
+        let epochs: Vec<i64> = log.iter().map(|row| row.epoch as i64).collect();
+        let losses: Vec<f64> = log.iter().map(|row| row.train_loss).collect();
+        let rates: Vec<f64> = log.iter().map(|row| row.learning_rate).collect();
+        let validation = log.iter().map(|row| row.validation_loss).collect();
+        let mut columns = vec![
+            ("epoch", epochs.into()),
+            ("train_loss", losses.into()),
+            ("validation_loss", Column::Reals(validation)),
+            ("learning_rate", rates.into()),
+        ];
+        if !self.recipe.monitor.metric.is_loss() {
+            let monitored = log.iter().map(|row| row.monitored).collect();
+            columns.push(("monitored", Column::Reals(monitored)));
+        }
+        Ok(Table::new(columns)?)
+    }
+}
+
+/// The samples of a split that the recipe wants: for a detector, those of the classes that count as normal.
+fn chosen(recipe: &Recipe, samples: &dyn Samples, split: Split) -> Result<Vec<usize>, Trouble> {
+    let mut chosen = samples.of_split(split, recipe.task());
+    if let Some(names) = &recipe.normal {
+        let normal = class_numbers("normal", names, &samples.classes())?;
+        chosen.retain(|sample| {
+            samples
+                .class_of(*sample)
+                .is_some_and(|class| normal.contains(&class))
+        });
+    }
+    Ok(chosen)
+}
+
+/// Whether the recipe fits the steps of a network.
+fn check_phases(
+    recipe: &Recipe,
+    network: &dyn Network,
+    validation: &[usize],
+) -> Result<(), Trouble> {
+    let (model, split, phases) = (recipe.model.name(), recipe.monitor.on, network.phases());
+    let upper = phases
+        .iter()
+        .any(|phase| phase.source == Source::Validation);
+    if upper && validation.is_empty() {
+        let message = format!("{model} learns from the split `{split}` too, and it has no samples");
+        return Err(Trouble::new(message).hint("split off validation rows"));
+    }
+    if recipe.accumulate > 1 && phases.len() > 1 {
+        let message =
+            format!("a step of {model} has several parts, so gradients cannot be added up");
+        return Err(Trouble::new(message).hint("leave `accumulate` out"));
+    }
+    Ok(())
 }
 
 /// What the recipe says that each class counts, as a tensor.
@@ -631,11 +577,8 @@ fn class_weights(
     let weights = match chosen {
         ClassWeights::Given(weights) if weights.len() == names.len() => weights.clone(),
         ClassWeights::Given(weights) => {
-            let message = format!(
-                "{} class weights for {} classes",
-                weights.len(),
-                names.len()
-            );
+            let (given, known) = (weights.len(), names.len());
+            let message = format!("{given} class weights for {known} classes");
             return Err(Trouble::new(message).hint(format!("in this order: {}", names.join(", "))));
         }
         ClassWeights::Balanced(_) => {
@@ -643,61 +586,40 @@ fn class_weights(
             for class in train.iter().filter_map(|sample| samples.class_of(*sample)) {
                 counts[class as usize] += 1;
             }
-            if let Some(absent) = counts.iter().position(|count| *count == 0) {
-                let message = format!(
-                    "class `{}` has no training samples to balance",
-                    names[absent]
-                );
-                return Err(Trouble::new(message));
-            }
             let total = train.len() as f64;
-            counts
-                .iter()
-                .map(|count| (total / (names.len() * count) as f64) as f32)
-                .collect()
+            let mut weights = Vec::with_capacity(names.len());
+            for (name, count) in names.iter().zip(counts) {
+                if count == 0 {
+                    let message = format!("class `{name}` has no training samples to balance");
+                    return Err(Trouble::new(message));
+                }
+                weights.push((total / (names.len() * count) as f64) as f32);
+            }
+            weights
         }
     };
     Ok(Some(Tensor::new(weights, device)?))
 }
 
 fn optimizers(recipe: &Recipe, network: &dyn Network) -> Result<Vec<Optimizer>, Trouble> {
-    let of = |phase: &Phase| Optimizer::with_decay(&recipe.optimizer, network.state(), phase.decay);
-    network.phases().iter().map(of).collect()
+    let mut optimizers = Vec::new();
+    for phase in network.phases() {
+        let own = Optimizer::with_decay(&recipe.optimizer, network.state(), phase.decay)?;
+        optimizers.push(own);
+    }
+    Ok(optimizers)
 }
 
 /// What the checkpoint holds of the optimiser of one phase.
 fn of_phase(phase: usize, data: &BTreeMap<String, TensorData>) -> BTreeMap<String, TensorData> {
     let prefix = format!("{phase}.");
-    let own = |(name, tensor): (&String, &TensorData)| {
-        Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone()))
-    };
-    data.iter().filter_map(own).collect()
-}
-
-/// The numbers of the classes that a detector learns, if the recipe names any.
-fn normal_classes(recipe: &Recipe, samples: &dyn Samples) -> Result<Option<Vec<u32>>, Trouble> {
-    let Some(names) = &recipe.normal else {
-        return Ok(None);
-    };
-    let known = samples.classes();
-    let number = |name: &String| {
-        let number = known
-            .iter()
-            .position(|class| class == name)
-            .and_then(|number| u32::try_from(number).ok());
-        number.ok_or_else(|| {
-            let hint = if known.is_empty() {
-                "they have none".to_owned()
-            } else {
-                format!("they have {}", known.join(", "))
-            };
-            Trouble::new(format!(
-                "`normal` names the class `{name}`, which the samples do not have"
-            ))
-            .hint(hint)
-        })
-    };
-    names.iter().map(number).collect::<Result<_, _>>().map(Some)
+    let mut own = BTreeMap::new();
+    for (name, tensor) in data {
+        if let Some(name) = name.strip_prefix(&prefix) {
+            own.insert(name.to_owned(), tensor.clone());
+        }
+    }
+    own
 }
 
 fn diverged(what: &str, epoch: u64, loss: f64) -> Trouble {

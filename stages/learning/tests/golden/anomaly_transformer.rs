@@ -1,5 +1,5 @@
 //! thuml/Anomaly-Transformer: `model/`, and both phases, the score and the threshold of `solver.py`. Point adjustment and
-//! the figures after it are metrics' business.
+//! what follows is for the metrics.
 
 use std::collections::BTreeMap;
 
@@ -197,8 +197,13 @@ fn check_energies(
             .unwrap()
     };
     let train = energies(batch.inputs.clone());
-    let mut test = energies(case.tensor("in.x_test0", device));
-    test.extend(energies(case.tensor("in.x_test1", device)));
+    // The batches of the test split, in their order.
+    let mut test = Vec::new();
+    let mut number = 0;
+    while case.has(&format!("in.x_test{number}")) {
+        test.extend(energies(case.tensor(&format!("in.x_test{number}"), device)));
+        number += 1;
+    }
     report.compare(
         "out.energy_train",
         &train,

@@ -8,12 +8,12 @@ use contract::artifact::TensorData;
 use learning::models::{self, Batch, ModelChoice, Network};
 use numerics::optimizer::{Optimizer, OptimizerChoice};
 use numerics::{Gradients, Mode, to_data};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Adapter;
 use crate::case::{Case, Report, distance};
 
-/// The network that a case describes, with weights of its own.
+/// The network that a case describes, with weights that are not the case's yet.
 pub fn network(adapter: &Adapter, case: &Case, device: &Device) -> Box<dyn Network> {
     let (name, parameters) = (adapter.choice)(case);
     let choice =
@@ -33,7 +33,7 @@ pub fn check(adapter: &Adapter, case: &Case, device: &Device, place: &str) -> Re
     check_network(adapter, case, network.as_ref(), device, place)
 }
 
-/// The same of a network that is at hand.
+/// The same for a network that was built already.
 pub fn check_network(
     adapter: &Adapter,
     case: &Case,
@@ -181,49 +181,75 @@ pub fn check_buffers(case: &Case, network: &dyn Network, way: &str, report: &mut
 /// Adam makes a whole step of a gradient that is nothing but rounding. Which parameters have one is what `check_gradients`
 /// compares.
 pub fn check_step(case: &Case, network: &dyn Network, report: &mut Report) {
-    let number = |key: &str| case.number(&["optimizer", key]);
-    let rate = number("lr").unwrap();
-    let betas = &case.description["optimizer"]["betas"];
-    let mut parameters = json!({
-        "lr": rate, "beta1": betas[0], "beta2": betas[1], "epsilon": number("eps"), "weight_decay": number("weight_decay").unwrap_or(0.0),
-    });
-    let named = |word| {
-        case.description["optimizer"]["name"]
-            .as_str()
-            .is_some_and(|name| name.contains(word))
-    };
-    if named("TensorFlow") {
+    let optimizer = &case.description["optimizer"];
+    step(case, network, optimizer, "");
+    check_after(case, network, |_| rate(optimizer), report);
+}
+
+pub fn rate(optimizer: &Value) -> f64 {
+    optimizer["lr"].as_f64().expect("an optimiser has a rate")
+}
+
+/// A step of one optimiser of the case, of the parameters whose names begin with `part`.
+pub fn step(case: &Case, network: &dyn Network, described: &Value, part: &str) {
+    let mut parameters = json!({"lr": rate(described)});
+    for (name, theirs) in [("epsilon", "eps"), ("weight_decay", "weight_decay")] {
+        if let Some(value) = described[theirs].as_f64() {
+            parameters[name] = value.into();
+        }
+    }
+    for (name, index) in [("beta1", 0), ("beta2", 1)] {
+        if let Some(value) = described["betas"][index].as_f64() {
+            parameters[name] = value.into();
+        }
+    }
+    let title = described["name"].as_str().unwrap_or_default();
+    if title.contains("TensorFlow") {
         parameters["epsilon_hat"] = true.into();
     }
-    let kind = if named("AdamW") { "adamw" } else { "adam" };
+    let kind = if title.contains("AdamW") {
+        "adamw"
+    } else {
+        "adam"
+    };
     let choice = OptimizerChoice::new(kind, parameters).unwrap();
     let mut optimizer = Optimizer::new(&choice, network.state()).unwrap();
     let mut gradients = Vec::new();
     for (name, parameter) in network.state().parameters() {
         let gradient = format!("grad.{name}");
-        let tensor = || case.tensor(&gradient, parameter.device());
-        gradients.push(case.has(&gradient).then(tensor));
+        let wanted = name.starts_with(part) && case.has(&gradient);
+        gradients.push(wanted.then(|| case.tensor(&gradient, parameter.device())));
     }
     assert!(
         gradients.iter().any(Option::is_some),
-        "{}: no gradient at all",
+        "{}: no gradient of any parameter `{part}`",
         case.name
     );
     let gradients = Gradients(gradients);
-    optimizer.step(network.state(), &gradients, rate).unwrap();
+    optimizer
+        .step(network.state(), &gradients, rate(described))
+        .unwrap();
+}
 
+/// The parameters after a step, in rates of the optimiser that they belong to. Those without a gradient stay as they are.
+pub fn check_after(
+    case: &Case,
+    network: &dyn Network,
+    rate: impl Fn(&str) -> f64,
+    report: &mut Report,
+) {
     for (name, parameter) in network.state().parameters() {
         let found: Vec<f32> = parameter.flatten_all().unwrap().to_vec1().unwrap();
-        let expected = case.floats(&format!("after.{name}"));
-        assert_eq!(
-            found.len(),
-            expected.len(),
-            "{}: {name} has another size",
-            case.name
-        );
         if case.has(&format!("grad.{name}")) {
-            let title = format!("after.{name}, in rates");
-            report.judge(&title, distance(&found, &expected, |_| true) / rate, 0.02);
+            let expected = case.floats(&format!("after.{name}"));
+            assert_eq!(
+                found.len(),
+                expected.len(),
+                "{}: {name} has another size",
+                case.name
+            );
+            let apart = distance(&found, &expected, |_| true) / rate(name);
+            report.judge(&format!("after.{name}, in rates"), apart, 0.02);
         } else {
             let before = case.floats(&format!("param.{name}"));
             let title = format!("after.{name}, untouched");

@@ -1,8 +1,12 @@
 //! Optimisers whose whole state can be saved, so that an interrupted training continues to the same bits.
 //! Learning rates come from outside.
 
-mod adam;
-mod sgd;
+contract::entries! {
+    /// All optimisers.
+    const ENTRIES: Entry<dyn Rule>;
+    mod adam: Adam, AdamW;
+    mod sgd: Sgd;
+}
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,20 +17,13 @@ use super::host::{with_slice, with_slice_mut};
 use super::state::{State, to_data};
 use super::{Gradients, Level};
 use contract::artifact::TensorData;
-use contract::{Choice, Entry, Fault, Table, Trouble};
+use contract::{Choice, Fault, Table, Trouble};
 
 pub use adam::{Adam, AdamW};
 pub use sgd::Sgd;
 
 /// The table of optimisers.
-static OPTIMIZERS: Table<dyn Rule> = Table::new(
-    "optimizer",
-    &[
-        Entry::of::<Adam>(),
-        Entry::of::<AdamW>(),
-        Entry::of::<Sgd>(),
-    ],
-);
+static OPTIMIZERS: Table<dyn Rule> = Table::new("optimizer", &[ENTRIES]);
 
 contract::tabled!(dyn Rule in OPTIMIZERS);
 

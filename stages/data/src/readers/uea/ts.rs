@@ -1,9 +1,7 @@
 //! The `.ts` format of sktime and aeon: a head of `@` lines, then a sample per line, its dimensions separated by colons,
 //! the values of each by commas, the class last. Time stamps and targets of regression are not understood.
 
-use rayon::prelude::*;
-
-use super::{LineFault, Sample, value};
+use super::{LineFault, Sample, numbered_lines, parse_samples, value};
 
 /// What the head says that matters here.
 #[derive(Default)]
@@ -16,10 +14,7 @@ struct Head {
 /// The samples of a file.
 pub(super) fn read(text: &str) -> Result<Vec<Sample>, LineFault> {
     let mut head = Head::default();
-    let mut lines = text
-        .lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line.trim()));
+    let mut lines = numbered_lines(text);
     let mut last = 1;
     loop {
         let Some((number, line)) = lines.next() else {
@@ -34,17 +29,13 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, LineFault> {
         }
         head.read(line, number)?;
     }
-    let rows: Vec<(usize, &str)> = lines
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .collect();
-    if rows.is_empty() {
+    let samples = parse_samples(lines.collect(), '#', |number, line| {
+        head.sample(line, number)
+    })?;
+    if samples.is_empty() {
         return Err(LineFault::new(last, "no samples follow `@data`"));
     }
-    let samples: Vec<Result<Sample, LineFault>> = rows
-        .par_iter()
-        .map(|(number, line)| head.sample(line, *number))
-        .collect();
-    samples.into_iter().collect()
+    Ok(samples)
 }
 
 impl Head {
@@ -54,74 +45,65 @@ impl Head {
         let first = words.next().unwrap_or_default();
         let is_true = first.eq_ignore_ascii_case("true");
         match keyword.as_str() {
-            "@timestamps" if is_true => Err(LineFault::new(
-                number,
-                "time stamps within samples are not understood",
-            )
-            .hint("take a version of the problem without them")),
-            "@targetlabel" if is_true => Err(LineFault::new(
-                number,
-                "a problem of regression has no classes",
-            )),
+            "@timestamps" if is_true => {
+                let message = "time stamps within samples are not understood";
+                let hint = "take a version of the problem without them";
+                Err(LineFault::new(number, message).hint(hint))
+            }
+            "@targetlabel" if is_true => {
+                let message = "a problem of regression has no classes";
+                Err(LineFault::new(number, message))
+            }
             "@classlabel" => {
                 self.classes = is_true.then(|| words.map(str::to_owned).collect());
                 Ok(())
             }
             "@dimension" | "@dimensions" => {
-                let count = first.parse().ok().filter(|count| *count > 0);
-                self.dimensions = Some(count.ok_or_else(|| {
-                    LineFault::new(number, format!("`{first}` is not a number of dimensions"))
-                })?);
+                self.dimensions = first.parse().ok().filter(|count| *count > 0);
+                if self.dimensions.is_none() {
+                    let message = format!("`{first}` is not a number of dimensions");
+                    return Err(LineFault::new(number, message));
+                }
                 Ok(())
             }
             _ if keyword.starts_with('@') => Ok(()),
-            _ => Err(LineFault::new(
-                number,
-                "a line before `@data` that begins with neither `@` nor `#`",
-            )),
+            _ => {
+                let message = "a line before `@data` that begins with neither `@` nor `#`";
+                Err(LineFault::new(number, message))
+            }
         }
     }
 
     fn sample(&self, line: &str, number: usize) -> Result<Sample, LineFault> {
-        let (data, class) = match &self.classes {
-            None => (line, None),
-            Some(classes) => {
-                let split = line
-                    .rsplit_once(':')
-                    .map(|(data, class)| (data, class.trim()));
-                let (data, class) = split
-                    .ok_or_else(|| LineFault::new(number, "the line has no class at its end"))?;
-                if !classes.is_empty() && !classes.iter().any(|known| known == class) {
-                    return Err(LineFault::new(
-                        number,
-                        format!("`{class}` is none of the classes that the file declares"),
-                    ));
-                }
-                (data, Some(class.to_owned()))
+        let (mut data, mut class) = (line, None);
+        if let Some(classes) = &self.classes {
+            let Some((before, found)) = line.rsplit_once(':') else {
+                return Err(LineFault::new(number, "the line has no class at its end"));
+            };
+            let found = found.trim().to_owned();
+            if !classes.is_empty() && !classes.contains(&found) {
+                return Err(LineFault::undeclared(number, &found));
             }
-        };
-        let dimension = |text: &str| {
-            text.split(',')
-                .map(|field| value(field, number))
-                .collect::<Result<Vec<f32>, LineFault>>()
-        };
-        let dimensions = data
-            .split(':')
-            .map(dimension)
-            .collect::<Result<Vec<_>, LineFault>>()?;
-        match self.dimensions {
-            Some(declared) if declared != dimensions.len() => {
-                let message = format!(
-                    "{} dimensions where {declared} are declared",
-                    dimensions.len()
-                );
-                Err(LineFault::new(number, message))
-            }
-            _ => Ok(Sample {
-                class,
-                dimensions,
-                line: number,
-            }),
+            (data, class) = (before, Some(found));
         }
+        let mut dimensions = Vec::new();
+        for dimension in data.split(':') {
+            let fields = dimension.split(',');
+            let values: Result<Vec<f32>, LineFault> =
+                fields.map(|field| value(field, number)).collect();
+            dimensions.push(values?);
+        }
+        let found = dimensions.len();
+        if let Some(declared) = self.dimensions
+            && declared != found
+        {
+            let message = format!("{found} dimensions where {declared} are declared");
+            return Err(LineFault::new(number, message));
+        }
+        Ok(Sample {
+            class,
+            dimensions,
+            line: number,
+        })
     }
 }

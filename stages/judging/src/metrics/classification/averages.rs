@@ -3,9 +3,9 @@
 use super::ClassificationCase;
 use super::counts::Counts;
 
-/// The figures of one class.
+/// The metrics of one class.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ClassFigures {
+pub struct ClassMetrics {
     pub precision: f64,
     pub recall: f64,
     pub f1: f64,
@@ -14,45 +14,45 @@ pub struct ClassFigures {
 }
 
 impl ClassificationCase {
-    /// The figures of each class, in the order of the classes.
-    pub fn by_class(&self) -> Vec<ClassFigures> {
-        let classes = 0..self.classes().len();
-        let figures = |class: usize| {
+    /// The metrics of each class, in the order of the classes.
+    pub fn by_class(&self) -> Vec<ClassMetrics> {
+        let count = self.classes().len();
+        let mut metrics = Vec::with_capacity(count);
+        for class in 0..count {
             let hits = self.confusion(class, class);
-            let support: usize = classes
-                .clone()
-                .map(|predicted| self.confusion(class, predicted))
-                .sum();
-            let called: usize = classes
-                .clone()
-                .map(|truth| self.confusion(truth, class))
-                .sum();
+            let (mut support, mut called) = (0, 0);
+            for other in 0..count {
+                support += self.confusion(class, other);
+                called += self.confusion(other, class);
+            }
             let counts = Counts::from_totals(hits, called, support, self.samples());
-            ClassFigures {
+            metrics.push(ClassMetrics {
                 precision: counts.precision(),
                 recall: counts.recall(),
                 f1: counts.f1(),
                 support,
-            }
-        };
-        classes.clone().map(figures).collect()
+            });
+        }
+        metrics
     }
 }
 
 /// The mean over all classes, those without samples included; `None` without samples.
-pub fn macro_mean(case: &ClassificationCase, figure: impl Fn(&ClassFigures) -> f64) -> Option<f64> {
+pub fn macro_mean(case: &ClassificationCase, metric: impl Fn(&ClassMetrics) -> f64) -> Option<f64> {
     let classes = case.by_class();
-    (case.samples() > 0).then(|| classes.iter().map(figure).sum::<f64>() / classes.len() as f64)
+    (case.samples() > 0).then(|| classes.iter().map(metric).sum::<f64>() / classes.len() as f64)
 }
 
-/// The mean over all samples of the figure of their true class; `None` without samples.
+/// The mean over all samples of the metric of their true class; `None` without samples.
 pub fn weighted_mean(
     case: &ClassificationCase,
-    figure: impl Fn(&ClassFigures) -> f64,
+    metric: impl Fn(&ClassMetrics) -> f64,
 ) -> Option<f64> {
-    let weighted = |class: &ClassFigures| figure(class) * class.support as f64;
-    (case.samples() > 0)
-        .then(|| case.by_class().iter().map(weighted).sum::<f64>() / case.samples() as f64)
+    let classes = case.by_class();
+    let weighted = classes
+        .iter()
+        .map(|class| metric(class) * class.support as f64);
+    (case.samples() > 0).then(|| weighted.sum::<f64>() / case.samples() as f64)
 }
 
 /// The counts of all classes taken together: each sample is one decision, so precision, recall and F1 are the accuracy.

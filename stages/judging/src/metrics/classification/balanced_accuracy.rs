@@ -1,5 +1,6 @@
 //! Recall averaged over the classes that have samples.
 
+use super::counts::mean;
 use super::{ClassificationCase, MetricKind, NoParams};
 
 pub struct BalancedAccuracy;
@@ -12,12 +13,9 @@ impl MetricKind for BalancedAccuracy {
     const DOC: &'static str = "Recall averaged over the classes that have samples: accuracy as if all classes had equally many.";
 
     fn value(_: &NoParams, case: &ClassificationCase) -> Option<f64> {
-        let recalls: Vec<f64> = case
-            .by_class()
-            .iter()
-            .filter(|class| class.support > 0)
-            .map(|class| class.recall)
-            .collect();
-        (!recalls.is_empty()).then(|| recalls.iter().sum::<f64>() / recalls.len() as f64)
+        let mut classes = case.by_class();
+        classes.retain(|class| class.support > 0);
+        let recalls: Vec<f64> = classes.iter().map(|class| class.recall).collect();
+        mean(&recalls)
     }
 }

@@ -17,11 +17,12 @@ impl MetricKind for BrierScore {
 
     fn value(_: &NoParams, case: &ClassificationCase) -> Option<f64> {
         case.mean(|truth, row| {
-            let distance = |(class, value): (usize, &f32)| {
+            let mut distance = 0.0;
+            for (class, value) in row.iter().enumerate() {
                 let target = if class == truth { 1.0 } else { 0.0 };
-                (f64::from(*value) - target).powi(2)
-            };
-            row.iter().enumerate().map(distance).sum()
+                distance += (f64::from(*value) - target).powi(2);
+            }
+            distance
         })
     }
 }

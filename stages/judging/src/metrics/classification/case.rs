@@ -28,19 +28,14 @@ impl ClassificationCase {
         let classes = predictions.classes.len();
         let mut confusion = vec![0; classes * classes];
         for sample in &samples {
-            if let Some(wrong) = predictions
-                .row(*sample)
-                .iter()
-                .find(|value| !(0.0..=1.001).contains(*value))
-            {
-                return Err(format!(
-                    "a probability of sample `{}` is {wrong}",
-                    predictions.samples[*sample]
-                ));
+            let mut row = predictions.row(*sample).iter();
+            // Softmax in 32 bits may exceed 1 by rounding.
+            if let Some(wrong) = row.find(|value| !(0.0..=1.001).contains(*value)) {
+                let name = &predictions.samples[*sample];
+                return Err(format!("a probability of sample `{name}` is {wrong}"));
             }
-            confusion
-                [predictions.truth[*sample] as usize * classes + predictions.predicted(*sample)] +=
-                1;
+            let truth = predictions.truth[*sample] as usize;
+            confusion[truth * classes + predictions.predicted(*sample)] += 1;
         }
         Ok(Self {
             predictions,
@@ -65,20 +60,16 @@ impl ClassificationCase {
 
     /// How many samples were taken for what they are.
     pub fn hits(&self) -> usize {
-        (0..self.classes().len())
-            .map(|class| self.confusion(class, class))
-            .sum()
+        let classes = 0..self.classes().len();
+        classes.map(|class| self.confusion(class, class)).sum()
     }
 
     /// True class and probabilities of each sample.
     pub fn rows(&self) -> impl Iterator<Item = (usize, &[f32])> {
-        let row = move |sample: &usize| {
-            (
-                self.predictions.truth[*sample] as usize,
-                self.predictions.row(*sample),
-            )
-        };
-        self.samples.iter().map(row)
+        self.samples.iter().map(|sample| {
+            let truth = self.predictions.truth[*sample] as usize;
+            (truth, self.predictions.row(*sample))
+        })
     }
 
     /// The mean of a term over the samples; `None` without any.

@@ -44,17 +44,19 @@ impl MetricKind for ExpectedCalibrationError {
         // Per bin, hits minus confidence: the number of samples cancels out.
         let mut gaps = vec![0.0_f64; params.bins];
         for (truth, row) in case.rows() {
-            let best = (1..row.len()).fold(
-                0,
-                |best, class| if row[class] > row[best] { class } else { best },
-            );
+            let mut best = 0;
+            for class in 1..row.len() {
+                if row[class] > row[best] {
+                    best = class;
+                }
+            }
             let confidence = f64::from(row[best]).min(1.0);
             // Bins are open below and closed above, as in the paper.
             let bin = ((confidence * params.bins as f64).ceil() as usize).clamp(1, params.bins) - 1;
             gaps[bin] += f64::from(u8::from(best == truth)) - confidence;
         }
-        (case.samples() > 0)
-            .then(|| gaps.iter().map(|gap| gap.abs()).sum::<f64>() / case.samples() as f64)
+        let gaps: f64 = gaps.iter().map(|gap| gap.abs()).sum();
+        (case.samples() > 0).then(|| gaps / case.samples() as f64)
     }
 }
 

@@ -2,25 +2,29 @@
 
 pub(super) mod accuracy;
 mod averages;
-pub(super) mod balanced_accuracy;
-pub(super) mod brier_score;
 mod case;
-pub(super) mod expected_calibration_error;
-pub(super) mod f1_macro;
-pub(super) mod f1_micro;
-pub(super) mod f1_weighted;
 #[cfg(test)]
 mod golden;
-pub(super) mod log_loss;
-pub(super) mod precision_macro;
-pub(super) mod precision_micro;
-pub(super) mod precision_weighted;
-pub(super) mod recall_macro;
-pub(super) mod recall_micro;
-pub(super) mod recall_weighted;
-pub(super) mod top_k_accuracy;
 
-pub use averages::ClassFigures;
+contract::entries! {
+    /// All metrics of classification, in the order of the documentation.
+    pub(super) const METRICS: Entry<dyn AnyMetric>;
+    mod balanced_accuracy: BalancedAccuracy;
+    mod precision_macro: PrecisionMacro;
+    mod recall_macro: RecallMacro;
+    mod f1_macro: F1Macro;
+    mod precision_micro: PrecisionMicro;
+    mod recall_micro: RecallMicro;
+    mod f1_micro: F1Micro;
+    mod precision_weighted: PrecisionWeighted;
+    mod recall_weighted: RecallWeighted;
+    mod f1_weighted: F1Weighted;
+    mod top_k_accuracy: TopKAccuracy;
+    mod log_loss: LogLoss;
+    mod brier_score: BrierScore;
+    mod expected_calibration_error: ExpectedCalibrationError;
+}
+
 pub use case::ClassificationCase;
 
-use super::{MetricKind, NoParams, counts};
+use super::{AnyMetric, MetricKind, NoParams, counts};

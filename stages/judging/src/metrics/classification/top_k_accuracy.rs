@@ -36,14 +36,12 @@ impl MetricKind for TopKAccuracy {
 
     fn value(params: &Params, case: &ClassificationCase) -> Option<f64> {
         case.mean(|truth, row| {
-            let before = |(class, value): (usize, &f32)| {
-                *value > row[truth] || (*value == row[truth] && class < truth)
-            };
-            let rank = row
-                .iter()
-                .enumerate()
-                .filter(|entry| before(*entry))
-                .count();
+            let mut rank = 0;
+            for (class, value) in row.iter().enumerate() {
+                if *value > row[truth] || (*value == row[truth] && class < truth) {
+                    rank += 1;
+                }
+            }
             f64::from(u8::from(rank < params.k))
         })
     }

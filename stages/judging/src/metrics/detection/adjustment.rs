@@ -62,22 +62,19 @@ pub struct Adjusted {
 
 impl Adjustment {
     pub fn judge(&self, case: &Case) -> Adjusted {
+        let alarms = match self.convention {
+            Convention::Thuml | Convention::Omni => adjusted_alarms(case),
+            Convention::Widened => widened_alarms(case, self.extend),
+        };
+        let counts = Counts::of(&alarms, &case.labels);
         match self.convention {
-            Convention::Thuml => {
-                let counts = Counts::of(&adjusted_alarms(case), &case.labels);
-                Adjusted {
-                    precision: counts.precision(),
-                    recall: counts.recall(),
-                    f1: counts.f1(),
-                }
-            }
-            Convention::Omni => {
-                Adjusted::smoothed(Counts::of(&adjusted_alarms(case), &case.labels), 1e-5)
-            }
-            Convention::Widened => Adjusted::smoothed(
-                Counts::of(&widened_alarms(case, self.extend), &case.labels),
-                1e-8,
-            ),
+            Convention::Thuml => Adjusted {
+                precision: counts.precision(),
+                recall: counts.recall(),
+                f1: counts.f1(),
+            },
+            Convention::Omni => Adjusted::smoothed(counts, 1e-5),
+            Convention::Widened => Adjusted::smoothed(counts, 1e-8),
         }
     }
 }
@@ -97,7 +94,7 @@ impl Adjusted {
 }
 
 /// The alarms with every event filled that holds one. The published backward fill stops before row 0, so row 0 is set
-/// only if it has an alarm of its own.
+/// only if it has an alarm itself.
 pub fn adjusted_alarms(case: &Case) -> Cow<'_, [bool]> {
     let mut alarms = Cow::Borrowed(case.alarms.as_slice());
     for event in &case.events {

@@ -1,9 +1,10 @@
 //! Affiliation (Huet, Navarro and Rossi, Local Evaluation of Time Series Anomaly Detection Algorithms, KDD 2022):
-//! distances between events and alarms, as the probability that a uniformly random alarm in the zone is no closer.
+//! distances between events and alarms, as the probability that a uniformly random alarm in the zone is at least as far away.
 
 use std::ops::Range;
 
 use super::Case;
+use super::counts::mean;
 use super::soft_labels::by_stretch;
 
 /// Means over events; undefined where the mean is over none.
@@ -47,70 +48,45 @@ impl Interval {
 
 /// Judges the alarms of a case. A stretch without events has no zones: its alarms count nowhere.
 pub fn judge(case: &Case) -> Affiliation {
-    let (mut precisions, mut recalls) = (Mean::default(), Mean::default());
-    for (precision, recall) in by_event(case) {
-        precisions.extend(precision);
-        recalls.extend(Some(recall));
-    }
+    let events = by_event(case);
+    let precisions: Vec<f64> = events.iter().filter_map(|(one, _)| *one).collect();
+    let recalls: Vec<f64> = events.iter().map(|(_, one)| *one).collect();
     Affiliation {
-        precision: precisions.value(),
-        recall: recalls.value(),
+        precision: mean(&precisions),
+        recall: mean(&recalls),
     }
 }
 
 /// Precision and recall of each event; there is no precision where its zone holds no alarm.
 pub fn by_event(case: &Case) -> Vec<(Option<f64>, f64)> {
     let alarms: Vec<Interval> = case.alarm_events().iter().map(Interval::of).collect();
-    let of_zone = |(event, zone): (Interval, Interval)| {
+    let mut judged = Vec::new();
+    for (event, zone) in zones(case) {
         let first = alarms.partition_point(|alarm| alarm.end <= zone.start);
         let last = alarms.partition_point(|alarm| alarm.start < zone.end);
-        let inside: Vec<Interval> = alarms[first..last]
-            .iter()
-            .filter_map(|alarm| alarm.within(zone))
-            .collect();
-        (
-            precision(&inside, event, zone),
-            recall(&inside, event, zone),
-        )
-    };
-    zones(case).map(of_zone).collect()
-}
-
-#[derive(Default)]
-struct Mean {
-    sum: f64,
-    count: usize,
-}
-
-impl Mean {
-    fn extend(&mut self, item: Option<f64>) {
-        self.sum += item.unwrap_or(0.0);
-        self.count += usize::from(item.is_some());
+        let inside = alarms[first..last].iter();
+        let inside: Vec<Interval> = inside.filter_map(|alarm| alarm.within(zone)).collect();
+        let precision = precision(&inside, event, zone);
+        judged.push((precision, recall(&inside, event, zone)));
     }
-
-    fn value(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.sum / self.count as f64)
-    }
+    judged
 }
 
 /// Each event with its zone: the times of its stretch that are nearer to it than to other events.
-fn zones(case: &Case) -> impl Iterator<Item = (Interval, Interval)> {
-    by_stretch(case).flat_map(|(stretch, events)| {
-        let middle = |left: usize| (events[left].end + events[left + 1].start) as f64 / 2.0;
-        (0..events.len()).map(move |index| {
-            let start = if index == 0 {
-                stretch.start as f64
-            } else {
-                middle(index - 1)
+fn zones(case: &Case) -> Vec<(Interval, Interval)> {
+    let mut zones = Vec::with_capacity(case.events.len());
+    for (stretch, events) in by_stretch(case) {
+        let mut start = stretch.start as f64;
+        for (index, event) in events.iter().enumerate() {
+            let end = match events.get(index + 1) {
+                Some(next) => (event.end + next.start) as f64 / 2.0,
+                None => stretch.end as f64,
             };
-            let end = if index + 1 == events.len() {
-                stretch.end as f64
-            } else {
-                middle(index)
-            };
-            (Interval::of(&events[index]), Interval { start, end })
-        })
-    })
+            zones.push((Interval::of(event), Interval { start, end }));
+            start = end;
+        }
+    }
+    zones
 }
 
 /// The mean, over the times of the alarms, of the probability that a random time in the zone is at least as far from
@@ -125,24 +101,15 @@ fn precision(alarms: &[Interval], event: Interval, zone: Interval) -> Option<f64
     let mut sum = 0.0;
     for alarm in alarms {
         sum += alarm.within(event).map_or(0.0, Interval::length);
-        for side in [
-            Interval {
-                start: zone.start,
-                end: event.start,
-            },
-            Interval {
-                start: event.end,
-                end: zone.end,
-            },
-        ] {
-            let Some(part) = alarm.within(side) else {
+        for (start, end) in [(zone.start, event.start), (event.end, zone.end)] {
+            let Some(part) = alarm.within(Interval { start, end }) else {
                 continue;
             };
             // The survival function bends where the shorter margin ends.
-            let (near, far) = (event.distance(part.start), event.distance(part.end));
-            let (near, far) = (near.min(far), near.max(far));
-            sum +=
-                integral_of_linear_pieces(&[near, left.min(right).clamp(near, far), far], survival);
+            let ends = [event.distance(part.start), event.distance(part.end)];
+            let (near, far) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+            let bend = left.min(right).clamp(near, far);
+            sum += integral_of_linear_pieces(&[near, bend, far], survival);
         }
     }
     (total > 0.0).then(|| sum / total)
@@ -157,18 +124,15 @@ fn recall(alarms: &[Interval], event: Interval, zone: Interval) -> f64 {
     let mut sum = 0.0;
     for (index, alarm) in alarms.iter().enumerate() {
         // The times of the event that are nearest to this alarm.
-        let before = if index == 0 {
-            f64::NEG_INFINITY
-        } else {
-            (alarms[index - 1].end + alarm.start) / 2.0
+        let start = match index {
+            0 => f64::NEG_INFINITY,
+            _ => (alarms[index - 1].end + alarm.start) / 2.0,
         };
-        let after = alarms
-            .get(index + 1)
-            .map_or(f64::INFINITY, |next| (alarm.end + next.start) / 2.0);
-        let Some(part) = event.within(Interval {
-            start: before,
-            end: after,
-        }) else {
+        let end = match alarms.get(index + 1) {
+            Some(next) => (alarm.end + next.start) / 2.0,
+            None => f64::INFINITY,
+        };
+        let Some(part) = event.within(Interval { start, end }) else {
             continue;
         };
         let survival = |time: f64| {
@@ -186,11 +150,8 @@ fn recall(alarms: &[Interval], event: Interval, zone: Interval) -> f64 {
             (zone.end + alarm.end) / 2.0,
         ];
         let mut times = vec![part.start, part.end];
-        times.extend(
-            bends
-                .into_iter()
-                .filter(|time| (part.start..part.end).contains(time)),
-        );
+        times.extend(bends);
+        times.retain(|time| (part.start..=part.end).contains(time));
         times.sort_by(f64::total_cmp);
         sum += integral_of_linear_pieces(&times, survival);
     }

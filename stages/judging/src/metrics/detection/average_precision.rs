@@ -12,21 +12,16 @@ impl MetricKind for AveragePrecision {
     const DOC: &'static str = "Precision averaged over the steps of recall as the threshold falls, as in scikit-learn; undefined without anomalies.";
     const CAVEAT: &'static str =
         "a detector that knows nothing reaches the share of anomalous rows";
-    const AT_THRESHOLD: bool = false;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
         let positives = case.positives();
-        let (mut done, mut hits, mut sum) = (0, 0, 0.0);
-        for cut in &case.ranking.cuts {
-            let rows = &case.ranking.rows[done..*cut as usize];
-            let new_hits = rows
-                .iter()
-                .filter(|row| case.labels[**row as usize])
-                .count();
-            done = *cut as usize;
+        let (mut above, mut hits, mut sum) = (0, 0, 0.0);
+        for rows in case.ranking.ties() {
+            let new_hits = case.anomalous(rows);
+            above += rows.len();
             hits += new_hits;
             if new_hits > 0 {
-                sum += new_hits as f64 / positives as f64 * (hits as f64 / done as f64);
+                sum += new_hits as f64 / positives as f64 * (hits as f64 / above as f64);
             }
         }
         (positives > 0).then_some(sum)

@@ -2,7 +2,6 @@
 
 use super::counts::Counts;
 use super::{Case, MetricKind, NoParams};
-use contract::artifact::Direction;
 
 pub struct BestF1;
 
@@ -12,10 +11,8 @@ impl MetricKind for BestF1 {
 
     const NAME: &'static str = "best_f1";
     const DOC: &'static str = "The highest point-wise F1 over all thresholds, searched exactly.";
-    const DIRECTION: Direction = Direction::Higher;
     const ORACLE: bool = true;
     const CAVEAT: &'static str = "an upper bound: the threshold is chosen with the judged labels";
-    const AT_THRESHOLD: bool = false;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
         Some(best(case)?.1.f1())
@@ -29,15 +26,11 @@ pub fn best_threshold(case: &Case) -> Option<f64> {
 
 fn best(case: &Case) -> Option<(f64, Counts)> {
     let mut search = Search::new(case);
-    let (mut done, mut hits) = (0, 0);
-    for cut in &case.ranking.cuts {
-        let rows = &case.ranking.rows[done..*cut as usize];
-        hits += rows
-            .iter()
-            .filter(|row| case.labels[**row as usize])
-            .count();
-        done = *cut as usize;
-        search.offer(done, hits, done);
+    let (mut above, mut hits) = (0, 0);
+    for rows in case.ranking.ties() {
+        above += rows.len();
+        hits += case.anomalous(rows);
+        search.offer(above, hits, above);
     }
     search.finish()
 }
@@ -73,10 +66,8 @@ impl<'a> Search<'a> {
     pub fn finish(self) -> Option<(f64, Counts)> {
         let (above, hits, alarms) = self.best.filter(|_| self.positives > 0)?;
         let counts = Counts::from_totals(hits, alarms, self.positives, self.case.rows());
-        Some((
-            self.case.ranking.threshold_below(&self.case.scores, above),
-            counts,
-        ))
+        let threshold = self.case.ranking.threshold_below(&self.case.scores, above);
+        Some((threshold, counts))
     }
 }
 

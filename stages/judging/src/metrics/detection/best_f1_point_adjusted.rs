@@ -16,7 +16,6 @@ impl MetricKind for BestF1PointAdjusted {
     const ORACLE: bool = true;
     const INFLATING: bool = true;
     const CAVEAT: &'static str = "an upper bound: the threshold is chosen with the judged labels, and one alarm anywhere in an event counts as finding all of it";
-    const AT_THRESHOLD: bool = false;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
         Some(best(case)?.1.f1())
@@ -31,23 +30,23 @@ pub fn best_threshold(case: &Case) -> Option<f64> {
 fn best(case: &Case) -> Option<(f64, Counts)> {
     let mut search = Search::new(case);
     let mut found = vec![false; case.events.len()];
-    let (mut done, mut hits, mut false_alarms) = (0, 0, 0);
-    for cut in &case.ranking.cuts {
-        for row in &case.ranking.rows[done..*cut as usize] {
+    let (mut above, mut hits, mut false_alarms) = (0, 0, 0);
+    for rows in case.ranking.ties() {
+        for row in rows {
             let row = *row as usize;
             if !case.labels[row] {
                 false_alarms += 1;
                 continue;
             }
-            // Row 0 is not filled by the published adjustment; it counts when it has an alarm of its own.
+            // Row 0 is not filled by the published adjustment; it counts when it has an alarm itself.
             hits += usize::from(row == 0);
             let index = case.events.partition_point(|event| event.end <= row);
             if !std::mem::replace(&mut found[index], true) {
                 hits += case.events[index].end - case.events[index].start.max(1);
             }
         }
-        done = *cut as usize;
-        search.offer(done, hits, hits + false_alarms);
+        above += rows.len();
+        search.offer(above, hits, hits + false_alarms);
     }
     search.finish()
 }

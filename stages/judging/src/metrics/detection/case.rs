@@ -1,5 +1,5 @@
 //! What is judged: scores with their labels, and the alarms at a threshold. Sorted once for all metrics.
-//! How the threshold came about is not its business.
+//! How the threshold was chosen is not its business.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub struct Case {
     pub events: Vec<Range<usize>>,
     /// Rows by falling score.
     pub ranking: Ranking,
-    /// Where it starts, if it adapts.
+    /// Where the threshold starts, if it adapts.
     pub threshold: f64,
     /// Whether the score lies above the threshold of its row.
     pub alarms: Vec<bool>,
@@ -35,16 +35,10 @@ impl Case {
         stretches: Vec<Range<usize>>,
     ) -> Result<Self, String> {
         if scores.len() != labels.len() {
-            return Err(format!(
-                "{} labels for {} scores",
-                labels.len(),
-                scores.len()
-            ));
+            let (labels, scores) = (labels.len(), scores.len());
+            return Err(format!("{labels} labels for {scores} scores"));
         }
-        let covered = stretches.iter().try_fold(0, |end, stretch| {
-            (stretch.start == end).then_some(stretch.end)
-        });
-        if covered != Some(scores.len()) {
+        if !cover(&stretches, scores.len()) {
             return Err("the stretches do not cover the rows in order".to_owned());
         }
         if u32::try_from(scores.len()).is_err() {
@@ -94,17 +88,19 @@ impl Case {
     #[must_use]
     pub fn at_each(mut self, start: f64, thresholds: &[f64]) -> Self {
         self.threshold = start;
-        self.alarms = self
-            .scores
-            .iter()
-            .zip(thresholds)
-            .map(|(score, threshold)| score > threshold)
-            .collect();
+        let judged = self.scores.iter().zip(thresholds);
+        self.alarms = judged.map(|(score, threshold)| score > threshold).collect();
         self
     }
 
     pub fn rows(&self) -> usize {
         self.scores.len()
+    }
+
+    /// How many of these rows are anomalous.
+    pub fn anomalous(&self, rows: &[u32]) -> usize {
+        let labelled = rows.iter().filter(|row| self.labels[**row as usize]);
+        labelled.count()
     }
 
     /// The number of anomalous rows.
@@ -123,22 +119,33 @@ impl Case {
     }
 }
 
+/// Whether stretches follow each other from the first row to the last.
+fn cover(stretches: &[Range<usize>], rows: usize) -> bool {
+    let mut end = 0;
+    for stretch in stretches {
+        if stretch.start != end {
+            return false;
+        }
+        end = stretch.end;
+    }
+    end == rows
+}
+
 /// Runs of set flags, cut at the ends of the stretches.
 pub fn events_of(flags: &[bool], stretches: &[Range<usize>]) -> Vec<Range<usize>> {
     let mut events = Vec::new();
     for stretch in stretches {
         let mut start = None;
         for row in stretch.clone() {
-            match (flags[row], start) {
-                (true, None) => start = Some(row),
-                (false, Some(first)) => {
-                    events.push(first..row);
-                    start = None;
-                }
-                _ => {}
+            if flags[row] {
+                start = start.or(Some(row));
+            } else if let Some(first) = start.take() {
+                events.push(first..row);
             }
         }
-        events.extend(start.map(|first| first..stretch.end));
+        if let Some(first) = start {
+            events.push(first..stretch.end);
+        }
     }
     events
 }

@@ -16,10 +16,13 @@ impl MetricKind for DetectionLatency {
     const AT_THRESHOLD: bool = true;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
-        let delay = |event: &std::ops::Range<usize>| {
-            case.alarms[event.clone()].iter().position(|alarm| *alarm)
-        };
-        let delays: Vec<usize> = case.events.iter().filter_map(delay).collect();
-        (!delays.is_empty()).then(|| delays.iter().sum::<usize>() as f64 / delays.len() as f64)
+        let (mut rows, mut detected) = (0, 0);
+        for event in &case.events {
+            if let Some(delay) = case.alarms[event.clone()].iter().position(|alarm| *alarm) {
+                rows += delay;
+                detected += 1;
+            }
+        }
+        (detected > 0).then(|| rows as f64 / f64::from(detected))
     }
 }

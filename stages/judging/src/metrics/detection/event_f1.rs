@@ -1,5 +1,7 @@
 //! Events found against rows alarmed wrongly.
 
+use std::ops::Range;
+
 use super::counts::harmonic;
 use super::{Case, MetricKind, NoParams};
 
@@ -18,14 +20,9 @@ impl MetricKind for EventF1 {
         if case.events.is_empty() {
             return None;
         }
-        let found = case
-            .events
-            .iter()
-            .filter(|event| case.alarms[event.start..event.end].contains(&true))
-            .count();
-        Some(harmonic(
-            case.counts().precision(),
-            found as f64 / case.events.len() as f64,
-        ))
+        let has_alarm = |event: &&Range<usize>| case.alarms[(*event).clone()].contains(&true);
+        let found = case.events.iter().filter(has_alarm).count();
+        let recall = found as f64 / case.events.len() as f64;
+        Some(harmonic(case.counts().precision(), recall))
     }
 }

@@ -20,12 +20,7 @@ impl MetricKind for PaKAuc {
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
         let adjustable = Adjustable::new(case);
         let values: Vec<f64> = (0..=100_u8).map(|k| adjustable.f1(f64::from(k))).collect();
-        Some(
-            values
-                .windows(2)
-                .map(|pair| (pair[0] + pair[1]) / 2.0)
-                .sum::<f64>()
-                / 100.0,
-        )
+        let strips = values.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0);
+        Some(strips.sum::<f64>() / 100.0)
     }
 }

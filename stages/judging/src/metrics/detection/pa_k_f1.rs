@@ -53,28 +53,24 @@ pub struct Adjustable {
 
 impl Adjustable {
     pub fn new(case: &Case) -> Self {
-        let alarms = |event: &std::ops::Range<usize>| {
-            case.alarms[event.clone()]
-                .iter()
-                .filter(|alarm| **alarm)
-                .count()
-        };
+        let mut events = Vec::with_capacity(case.events.len());
+        for event in &case.events {
+            let alarms = case.alarms[event.clone()].iter();
+            events.push((alarms.filter(|alarm| **alarm).count(), event.len()));
+        }
         Self {
             counts: case.counts(),
-            events: case
-                .events
-                .iter()
-                .map(|event| (alarms(event), event.len()))
-                .collect(),
+            events,
         }
     }
 
     pub fn f1(&self, percentage: f64) -> f64 {
-        let filled = self
-            .events
-            .iter()
-            .filter(|(alarms, rows)| *alarms as f64 * 100.0 > percentage * *rows as f64);
-        let gained: usize = filled.map(|(alarms, rows)| rows - alarms).sum();
+        let mut gained = 0;
+        for (alarms, rows) in &self.events {
+            if *alarms as f64 * 100.0 > percentage * *rows as f64 {
+                gained += rows - alarms;
+            }
+        }
         Counts {
             true_positives: self.counts.true_positives + gained,
             false_negatives: self.counts.false_negatives - gained,

@@ -11,7 +11,6 @@ impl MetricKind for RangeAucRoc {
 
     const NAME: &'static str = "range_auc_roc";
     const DOC: &'static str = "Area under the ROC curve with labels widened by half a `window` on both sides (Paparrizos et al., VLDB 2022; the form of the VUS repository).";
-    const AT_THRESHOLD: bool = false;
 
     fn value(params: &Widened, case: &Case) -> Option<f64> {
         params.curve(case)?.roc

@@ -23,32 +23,31 @@ impl MetricKind for RangeF1 {
             return None;
         }
         let alarms = case.alarm_events();
-        Some(harmonic(
-            reward(&alarms, &case.events, 0.0),
-            reward(&case.events, &alarms, EXISTENCE),
-        ))
+        let precision = reward(&alarms, &case.events, 0.0);
+        let recall = reward(&case.events, &alarms, EXISTENCE);
+        Some(harmonic(precision, recall))
     }
 }
 
 /// How well `others` cover `ranges`, averaged over these; 0 without ranges. Both are sorted and disjoint.
 fn reward(ranges: &[Range<usize>], others: &[Range<usize>], existence: f64) -> f64 {
-    let of_range = |range: &Range<usize>| {
+    if ranges.is_empty() {
+        return 0.0;
+    }
+    let mut sum = 0.0;
+    for range in ranges {
         let first = others.partition_point(|other| other.end <= range.start);
         let last = others.partition_point(|other| other.start < range.end);
         let fragments = &others[first..last];
         if fragments.is_empty() {
-            return 0.0;
+            continue;
         }
-        let overlap: usize = fragments
-            .iter()
-            .map(|other| other.end.min(range.end) - other.start.max(range.start))
-            .sum();
+        let mut overlap = 0;
+        for other in fragments {
+            overlap += other.end.min(range.end) - other.start.max(range.start);
+        }
         let share = overlap as f64 / range.len() as f64 / fragments.len() as f64;
-        existence + (1.0 - existence) * share
-    };
-    if ranges.is_empty() {
-        0.0
-    } else {
-        ranges.iter().map(of_range).sum::<f64>() / ranges.len() as f64
+        sum += existence + (1.0 - existence) * share;
     }
+    sum / ranges.len() as f64
 }

@@ -13,25 +13,30 @@ pub struct Ranking {
 impl Ranking {
     /// Ranks finite scores; the caller has made sure that rows fit into 32 bits.
     pub fn new(scores: &[f64]) -> Self {
-        let mut pairs: Vec<(u64, u32)> = scores
-            .iter()
-            .enumerate()
-            .map(|(row, score)| (falling_key(*score), row as u32))
-            .collect();
+        let mut pairs = Vec::with_capacity(scores.len());
+        for (row, score) in scores.iter().enumerate() {
+            pairs.push((falling_key(*score), row as u32));
+        }
+        // The row in the key makes the order one, however the threads share the work.
         pairs.par_sort_unstable();
-        let mut cuts: Vec<u32> = pairs
-            .windows(2)
-            .enumerate()
-            .filter(|(_, pair)| pair[0].0 != pair[1].0)
-            .map(|(at, _)| at as u32 + 1)
-            .collect();
-        if !pairs.is_empty() {
-            cuts.push(pairs.len() as u32);
+        let mut cuts = Vec::new();
+        for (at, (key, _)) in pairs.iter().enumerate() {
+            if pairs.get(at + 1).is_none_or(|(next, _)| next != key) {
+                cuts.push(at as u32 + 1);
+            }
         }
-        Self {
-            rows: pairs.into_iter().map(|(_, row)| row).collect(),
-            cuts,
-        }
+        let rows = pairs.into_iter().map(|(_, row)| row).collect();
+        Self { rows, cuts }
+    }
+
+    /// The rows of each distinct score, the highest first.
+    pub fn ties(&self) -> impl Iterator<Item = &[u32]> {
+        let mut start = 0;
+        self.cuts.iter().map(move |cut| {
+            let rows = &self.rows[start..*cut as usize];
+            start = *cut as usize;
+            rows
+        })
     }
 
     /// A threshold above which lie exactly the first `count` rows; `count` is one of the cuts.

@@ -12,23 +12,17 @@ impl MetricKind for RocAuc {
     const DOC: &'static str = "Probability that an anomalous row scores higher than a normal one, ties counting half; undefined without both.";
     const CAVEAT: &'static str =
         "says little when anomalies are rare: look at average_precision beside it";
-    const AT_THRESHOLD: bool = false;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
         let positives = case.positives() as u64;
         let normals = case.rows() as u64 - positives;
         // Twice the number of pairs in the right order, a tie counting as half a pair.
-        let (mut done, mut hits, mut pairs) = (0, 0_u64, 0_u64);
-        for cut in &case.ranking.cuts {
-            let rows = &case.ranking.rows[done..*cut as usize];
-            let new_hits = rows
-                .iter()
-                .filter(|row| case.labels[**row as usize])
-                .count() as u64;
+        let (mut hits, mut pairs) = (0_u64, 0_u64);
+        for rows in case.ranking.ties() {
+            let new_hits = case.anomalous(rows) as u64;
             let new_normals = rows.len() as u64 - new_hits;
             pairs += new_normals * (2 * hits + new_hits);
             hits += new_hits;
-            done = *cut as usize;
         }
         (positives > 0 && normals > 0)
             .then(|| pairs as f64 / 2.0 / (positives as f64 * normals as f64))

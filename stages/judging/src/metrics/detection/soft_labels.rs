@@ -62,6 +62,11 @@ impl Steps {
         self.alarms.len()
     }
 
+    /// The first step at which one of these rows, of which there is at least one, has an alarm.
+    pub fn earliest(&self, rows: Range<usize>) -> u16 {
+        self.first[rows].iter().min().copied().unwrap_or_default()
+    }
+
     /// The share of ranges that hold an alarm, per step; `earliest` is the first step at which each does.
     pub fn share_hit(&self, earliest: impl IntoIterator<Item = u16>) -> Vec<f64> {
         let mut new = vec![0_usize; self.count()];
@@ -70,20 +75,14 @@ impl Steps {
             new[usize::from(step)] += 1;
             ranges += 1;
         }
-        running(&new)
-            .map(|hit| hit as f64 / ranges as f64)
-            .collect()
+        let mut hit = 0;
+        let mut shares = Vec::with_capacity(new.len());
+        for new in new {
+            hit += new;
+            shares.push(hit as f64 / ranges as f64);
+        }
+        shares
     }
-}
-
-/// Running sums.
-pub fn running<T: Copy + Default + std::ops::Add<Output = T>>(
-    items: &[T],
-) -> impl Iterator<Item = T> {
-    items.iter().scan(T::default(), |sum, item| {
-        *sum = *sum + *item;
-        Some(*sum)
-    })
 }
 
 /// Calls `visit(row, nearest, second)` for all normal rows at most `reach` rows from an event of their stretch, with the
@@ -97,23 +96,21 @@ pub fn visit_surroundings(case: &Case, reach: usize, mut visit: impl FnMut(usize
                 0 => stretch.start..events[0].start,
                 _ => events[gap - 1].end..events.get(gap).map_or(stretch.end, |event| event.start),
             };
-            let after_left = if gap == 0 {
-                rows.start
-            } else {
-                rows.end.min(rows.start + reach)
+            // Only the rows near the events on either side of the gap are looked at.
+            let after_left = match gap {
+                0 => rows.start,
+                _ => rows.end.min(rows.start + reach),
             };
             let before_right = if gap == events.len() {
                 rows.end
             } else {
                 after_left.max(rows.end.saturating_sub(reach))
             };
+            let left_events = &events[gap.saturating_sub(2)..gap];
+            let right_events = &events[gap..events.len().min(gap + 2)];
             for row in (rows.start..after_left).chain(before_right..rows.end) {
-                let left = events[..gap]
-                    .iter()
-                    .rev()
-                    .take(2)
-                    .map(|event| row + 1 - event.end);
-                let right = events[gap..].iter().take(2).map(|event| event.start - row);
+                let left = left_events.iter().map(|event| row + 1 - event.end);
+                let right = right_events.iter().map(|event| event.start - row);
                 let (mut nearest, mut second) = (usize::MAX, usize::MAX);
                 for distance in left.chain(right) {
                     second = second.min(distance.max(nearest));
@@ -130,12 +127,8 @@ pub fn visit_surroundings(case: &Case, reach: usize, mut visit: impl FnMut(usize
 /// The stretches that hold events, with these.
 pub fn by_stretch(case: &Case) -> impl Iterator<Item = (Range<usize>, &[Range<usize>])> {
     case.stretches.iter().filter_map(|stretch| {
-        let first = case
-            .events
-            .partition_point(|event| event.start < stretch.start);
-        let last = case
-            .events
-            .partition_point(|event| event.start < stretch.end);
+        let before = |row: usize| case.events.partition_point(|event| event.start < row);
+        let (first, last) = (before(stretch.start), before(stretch.end));
         (first < last).then(|| (stretch.clone(), &case.events[first..last]))
     })
 }
@@ -188,38 +181,34 @@ impl Widened {
             soft[usize::from(steps.first[row])] += label;
         });
         let positives = case.positives() as f64 + soft.iter().sum::<f64>() / 2.0;
-        let hit = steps.share_hit(
-            runs(case, reach).map(|run| run.map(|row| steps.first[row]).min().unwrap_or(0)),
-        );
+        let earliest = runs(case, reach).into_iter().map(|run| steps.earliest(run));
+        let hit = steps.share_hit(earliest);
         let mut curve = Curve::new(PrRule::Mean);
-        for (step, soft) in running(&soft).enumerate() {
-            let hits = steps.hits[step] as f64 + soft;
-            let alarms = steps.alarms[step] as f64;
-            let normals = case.rows() as f64 - positives;
-            curve.push(
-                (hits / positives).min(1.0) * hit[step],
-                (alarms - hits) / normals,
-                hits / alarms,
-            );
+        let mut reached = 0.0;
+        for (step, soft) in soft.into_iter().enumerate() {
+            reached += soft;
+            let hits = steps.hits[step] as f64 + reached;
+            curve.push_counts(&steps, step, hits, positives, hit[step]);
         }
         Some(curve.areas())
     }
 }
 
 /// Rows with a label above 0, as runs.
-fn runs(case: &Case, reach: usize) -> impl Iterator<Item = Range<usize>> {
-    by_stretch(case).flat_map(move |(stretch, events)| {
-        let mut runs: Vec<Range<usize>> = Vec::new();
+fn runs(case: &Case, reach: usize) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (stretch, events) in by_stretch(case) {
+        let earlier = runs.len();
         for event in events {
             let start = event.start.saturating_sub(reach).max(stretch.start);
             let end = (event.end + reach).min(stretch.end);
-            match runs.last_mut() {
+            match runs[earlier..].last_mut() {
                 Some(last) if start <= last.end => last.end = end,
                 _ => runs.push(start..end),
             }
         }
-        runs
-    })
+    }
+    runs
 }
 
 /// How a step of recall is weighted with precision.
@@ -262,6 +251,21 @@ impl Curve {
         };
         self.pr += (recall - self.recall) * height;
         (self.recall, self.false_alarms, self.precision) = (recall, false_alarms, precision);
+    }
+
+    /// The point of a step with so many hits; `found` is the share of ranges that hold an alarm.
+    pub fn push_counts(
+        &mut self,
+        steps: &Steps,
+        step: usize,
+        hits: f64,
+        positives: f64,
+        found: f64,
+    ) {
+        let alarms = steps.alarms[step] as f64;
+        let normals = steps.first.len() as f64 - positives;
+        let recall = (hits / positives).min(1.0) * found;
+        self.push(recall, (alarms - hits) / normals, hits / alarms);
     }
 
     /// Closes the ROC curve at (1, 1).

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Case;
 use super::soft_labels::{
-    Areas, Curve, PrRule, Steps, by_stretch, default_window, running, visit_surroundings, weight,
+    Areas, Curve, PrRule, Steps, by_stretch, default_window, visit_surroundings, weight,
 };
 
 /// Parameters of the volumes.
@@ -49,10 +49,8 @@ pub fn of(case: &Case, volume: &Volume) -> Option<Areas> {
         labels.widen(reach);
         ranges.widen(reach);
         let hit = steps.share_hit(ranges.earliest(reach));
-        for width in [2 * reach, 2 * reach + 1]
-            .into_iter()
-            .filter(|width| *width <= volume.window)
-        {
+        // Two widths reach as far: of an odd one, half a row is lost.
+        for width in 2 * reach..=volume.window.min(2 * reach + 1) {
             let areas = areas(case, &steps, &labels.gains(width, reach), &hit);
             roc += areas.roc.unwrap_or(f64::NAN);
             pr += areas.pr;
@@ -69,17 +67,14 @@ pub fn of(case: &Case, volume: &Volume) -> Option<Areas> {
 /// widened events that hold an alarm.
 fn areas(case: &Case, steps: &Steps, gains: &[f64], hit: &[f64]) -> Areas {
     let mut curve = Curve::new(PrRule::Far);
-    for (step, soft) in running(gains).enumerate() {
+    let anomalous = case.positives() as f64;
+    let mut soft = 0.0;
+    for (step, gain) in gains.iter().enumerate() {
+        soft += gain;
         // Rows beside events count as positive only as far as they have an alarm.
-        let positives = case.positives() as f64 + soft / 2.0;
+        let positives = anomalous + soft / 2.0;
         let hits = steps.hits[step] as f64 + soft;
-        let alarms = steps.alarms[step] as f64;
-        let normals = case.rows() as f64 - positives;
-        curve.push(
-            (hits / positives).min(1.0) * hit[step],
-            (alarms - hits) / normals,
-            hits / alarms,
-        );
+        curve.push_counts(steps, step, hits, positives, hit[step]);
     }
     curve.areas()
 }
@@ -134,17 +129,16 @@ impl WideningLabels {
         let weights: Vec<f64> = (0..=reach)
             .map(|distance| weight(distance, width.max(1)))
             .collect();
-        let faded = |counts: &[u32]| {
-            counts
-                .iter()
-                .zip(&weights)
+        let mut gains = Vec::with_capacity(self.full.len());
+        let steps = self.fading.chunks_exact(self.reach + 1);
+        for (counts, full) in steps.zip(&self.full) {
+            let pairs = counts.iter().zip(&weights);
+            let faded: f64 = pairs
                 .map(|(count, weight)| f64::from(*count) * weight)
-                .sum::<f64>()
-        };
-        let rows = self.fading.chunks_exact(self.reach + 1);
-        rows.zip(&self.full)
-            .map(|(counts, full)| f64::from(*full) + faded(counts))
-            .collect()
+                .sum();
+            gains.push(f64::from(*full) + faded);
+        }
+        gains
     }
 }
 
@@ -157,14 +151,11 @@ struct WideningRanges<'a> {
 
 impl<'a> WideningRanges<'a> {
     fn new(case: &'a Case, steps: &'a Steps) -> Self {
-        let earliest = case
-            .events
-            .iter()
-            .map(|event| event.clone().map(|row| steps.first[row]).min());
+        let events = case.events.iter();
         Self {
             case,
             steps,
-            earliest: earliest.map(Option::unwrap_or_default).collect(),
+            earliest: events.map(|event| steps.earliest(event.clone())).collect(),
         }
     }
 
@@ -173,13 +164,11 @@ impl<'a> WideningRanges<'a> {
         let mut earliest = self.earliest.iter_mut();
         for (stretch, events) in by_stretch(self.case) {
             for (event, earliest) in events.iter().zip(&mut earliest) {
-                let before = event
-                    .start
-                    .checked_sub(reach)
-                    .filter(|row| *row >= stretch.start);
-                let after = Some(event.end - 1 + reach).filter(|row| *row < stretch.end);
-                for row in before.into_iter().chain(after) {
-                    *earliest = (*earliest).min(self.steps.first[row]);
+                if event.start >= stretch.start + reach {
+                    *earliest = (*earliest).min(self.steps.first[event.start - reach]);
+                }
+                if event.end - 1 + reach < stretch.end {
+                    *earliest = (*earliest).min(self.steps.first[event.end - 1 + reach]);
                 }
             }
         }
@@ -190,15 +179,14 @@ impl<'a> WideningRanges<'a> {
         let mut merged: Vec<u16> = Vec::new();
         let mut earliest = self.earliest.iter();
         for (_, events) in by_stretch(self.case) {
-            let mut last_end = None;
-            for (event, earliest) in events.iter().zip(&mut earliest) {
-                let overlaps = last_end
-                    .is_some_and(|end: usize| end - 1 + reach >= event.start.saturating_sub(reach));
-                match merged.last_mut().filter(|_| overlaps) {
-                    Some(last) => *last = (*last).min(*earliest),
-                    None => merged.push(*earliest),
+            for (index, (event, earliest)) in events.iter().zip(&mut earliest).enumerate() {
+                let start = event.start.saturating_sub(reach);
+                match merged.last_mut() {
+                    Some(last) if index > 0 && events[index - 1].end - 1 + reach >= start => {
+                        *last = (*last).min(*earliest);
+                    }
+                    _ => merged.push(*earliest),
                 }
-                last_end = Some(event.end);
             }
         }
         merged

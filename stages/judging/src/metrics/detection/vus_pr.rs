@@ -11,7 +11,6 @@ impl MetricKind for VusPr {
 
     const NAME: &'static str = "vus_pr";
     const DOC: &'static str = "Area under the precision-recall curve with labels widened by 0 to `window` rows, averaged over the widths (Paparrizos et al., VLDB 2022; the form of TSB-AD).";
-    const AT_THRESHOLD: bool = false;
 
     fn value(params: &Volume, case: &Case) -> Option<f64> {
         Some(volume::of(case, params)?.pr)

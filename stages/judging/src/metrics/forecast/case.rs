@@ -37,13 +37,6 @@ impl Total {
     pub fn mean(self) -> Option<f64> {
         (self.count > 0).then(|| self.sum / self.count as f64)
     }
-
-    fn and(self, other: Self) -> Self {
-        Self {
-            sum: self.sum + other.sum,
-            count: self.count + other.count,
-        }
-    }
 }
 
 /// Windows that one task sums up. The sums are added in the order of the windows.
@@ -64,30 +57,23 @@ impl ForecastCase {
                 ("forecast", &forecasts.predicted),
                 ("measured", &forecasts.actual),
             ] {
-                if let Some(at) = all[values.clone()]
-                    .iter()
-                    .position(|value| !value.is_finite())
-                {
-                    let (step, channel) = (
-                        at / forecasts.width(),
-                        &forecasts.channels[at % forecasts.width()],
-                    );
+                let of_window = &all[values.clone()];
+                if let Some(at) = of_window.iter().position(|value| !value.is_finite()) {
+                    let step = at / forecasts.width();
+                    let channel = &forecasts.channels[at % forecasts.width()];
                     let origin = &forecasts.origins[*window];
                     return Err(format!(
                         "the {what} value of channel `{channel}` at step {step} of the window at row {} ({}, split `{split}`) is {}, not a finite number",
-                        origin.row,
-                        origin.entity,
-                        all[values.start + at]
+                        origin.row, origin.entity, of_window[at]
                     ));
                 }
             }
         }
-        let (steps, channels) = (0..forecasts.horizon, 0..forecasts.width());
         Ok(Self {
+            steps: 0..forecasts.horizon,
+            channels: 0..forecasts.width(),
             forecasts,
             windows,
-            steps,
-            channels,
         })
     }
 
@@ -109,21 +95,15 @@ impl ForecastCase {
 
     /// The mean absolute error of the naive forecast over the training rows, if it is known and not 0.
     pub fn naive_error(&self, channel: usize) -> Option<f64> {
-        self.forecasts
-            .naive_error
-            .get(channel)
-            .copied()
-            .filter(|error| *error > 0.0)
+        let error = *self.forecasts.naive_error.get(channel)?;
+        (error > 0.0).then_some(error)
     }
 
     /// Only this step of each window.
     #[must_use]
     pub fn at_step(&self, step: usize) -> Self {
         Self {
-            steps: Range {
-                start: step,
-                end: step + 1,
-            },
+            steps: step..step + 1,
             ..self.clone()
         }
     }
@@ -132,10 +112,7 @@ impl ForecastCase {
     #[must_use]
     pub fn of_channel(&self, channel: usize) -> Self {
         Self {
-            channels: Range {
-                start: channel,
-                end: channel + 1,
-            },
+            channels: channel..channel + 1,
             ..self.clone()
         }
     }
@@ -147,21 +124,16 @@ impl ForecastCase {
         let values = start + self.channels.start..start + self.channels.end;
         let actual = &self.forecasts.actual[values.clone()];
         let predicted = &self.forecasts.predicted[values.clone()];
-        let pairs = self.channels.clone().zip(actual.iter().zip(predicted));
-        let point = |channel, actual: &f32, predicted: &f32| Point {
-            channel,
-            actual: f64::from(*actual),
-            predicted: f64::from(*predicted),
-        };
-        if self.forecasts.judged.is_empty() {
-            pairs.for_each(|(channel, (actual, predicted))| {
-                visit(point(channel, actual, predicted))
-            });
-        } else {
-            let marks = &self.forecasts.judged[values];
-            let judged = pairs.zip(marks).filter(|(_, mark)| **mark != 0);
-            judged.for_each(|((channel, (actual, predicted)), _)| {
-                visit(point(channel, actual, predicted))
+        // Without marks, all values are judged.
+        let marks = self.forecasts.judged.get(values).unwrap_or_default();
+        for (index, (actual, predicted)) in actual.iter().zip(predicted).enumerate() {
+            if marks.get(index) == Some(&0) {
+                continue;
+            }
+            visit(Point {
+                channel: self.channels.start + index,
+                actual: f64::from(*actual),
+                predicted: f64::from(*predicted),
             });
         }
     }
@@ -169,7 +141,7 @@ impl ForecastCase {
     /// Sums a term over the judged values, to the same bits for any number of threads.
     pub fn total(&self, term: impl Fn(Point) -> f64 + Sync) -> Total {
         let chunks = self.windows().div_ceil(CHUNK);
-        let of_chunk = |chunk: usize| {
+        let of_chunks = (0..chunks).into_par_iter().map(|chunk| {
             let mut total = Total::default();
             for window in chunk * CHUNK..self.windows().min((chunk + 1) * CHUNK) {
                 for step in self.steps() {
@@ -180,9 +152,14 @@ impl ForecastCase {
                 }
             }
             total
-        };
-        let totals: Vec<Total> = (0..chunks).into_par_iter().map(of_chunk).collect();
-        totals.into_iter().fold(Total::default(), Total::and)
+        });
+        let totals: Vec<Total> = of_chunks.collect();
+        let mut all = Total::default();
+        for total in totals {
+            all.sum += total.sum;
+            all.count += total.count;
+        }
+        all
     }
 }
 

@@ -40,14 +40,14 @@ impl MetricKind for Corr {
         "blind to a wrong scale and offset; the form `tslib` is not bounded by 1";
 
     fn value(params: &Params, case: &ForecastCase) -> Option<f64> {
-        let steps: Vec<usize> = case.steps().collect();
-        let of_steps: Vec<(f64, usize)> = steps
-            .par_iter()
-            .map(|step| at_step(params.form, case, *step))
-            .collect();
-        let (sum, count) = of_steps
-            .into_iter()
-            .fold((0.0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        let steps = case.steps().into_par_iter();
+        let of_steps: Vec<(f64, usize)> =
+            steps.map(|step| at_step(params.form, case, step)).collect();
+        let (mut sum, mut count) = (0.0, 0);
+        for (of_step, defined) in of_steps {
+            sum += of_step;
+            count += defined;
+        }
         (count > 0).then(|| sum / count as f64)
     }
 }
@@ -67,6 +67,16 @@ struct Sums {
 }
 
 impl Sums {
+    /// Adds the products of a point's deviations; the sums of all points are complete.
+    fn add_products(&mut self, point: Point) {
+        let actual = point.actual - self.actual / self.count;
+        let predicted = point.predicted - self.predicted / self.count;
+        self.products += actual * predicted;
+        self.actual_squares += actual * actual;
+        self.predicted_squares += predicted * predicted;
+        self.square_products += actual * actual * predicted * predicted;
+    }
+
     fn correlation(&self, form: Form) -> Option<f64> {
         let below = match form {
             Form::Pearson => self.actual_squares.sqrt() * self.predicted_squares.sqrt(),
@@ -80,30 +90,26 @@ impl Sums {
 fn at_step(form: Form, case: &ForecastCase, step: usize) -> (f64, usize) {
     let first = case.channels().start;
     let mut channels = vec![Sums::default(); case.channels().len()];
-    let mut pass = |add: &dyn Fn(&mut Sums, Point)| {
-        for window in 0..case.windows() {
-            case.visit(window, step, |point| {
-                add(&mut channels[point.channel - first], point)
-            });
-        }
-    };
-    pass(&|sums, point| {
-        sums.count += 1.0;
-        sums.actual += point.actual;
-        sums.predicted += point.predicted;
-    });
-    pass(&|sums, point| {
-        let actual = point.actual - sums.actual / sums.count;
-        let predicted = point.predicted - sums.predicted / sums.count;
-        sums.products += actual * predicted;
-        sums.actual_squares += actual * actual;
-        sums.predicted_squares += predicted * predicted;
-        sums.square_products += actual * actual * predicted * predicted;
-    });
-    let defined = channels.iter().filter_map(|sums| sums.correlation(form));
-    defined.fold((0.0, 0), |(sum, count), correlation| {
-        (sum + correlation, count + 1)
-    })
+    for window in 0..case.windows() {
+        case.visit(window, step, |point| {
+            let sums = &mut channels[point.channel - first];
+            sums.count += 1.0;
+            sums.actual += point.actual;
+            sums.predicted += point.predicted;
+        });
+    }
+    // A second pass, now that the means are known: sums of squares alone would cancel.
+    for window in 0..case.windows() {
+        case.visit(window, step, |point| {
+            channels[point.channel - first].add_products(point)
+        });
+    }
+    let (mut sum, mut count) = (0.0, 0);
+    for correlation in channels.iter().filter_map(|sums| sums.correlation(form)) {
+        sum += correlation;
+        count += 1;
+    }
+    (sum, count)
 }
 
 #[cfg(test)]

@@ -15,18 +15,15 @@ impl MetricKind for Mase {
     const CAVEAT: &'static str = "below 1 is better than the naive forecast one season ahead was in training; channels that are constant in training do not count";
 
     fn value(_: &NoParams, case: &ForecastCase) -> Option<f64> {
-        let known: Vec<usize> = case
-            .channels()
-            .filter(|channel| case.naive_error(*channel).is_some())
-            .collect();
         let (mut sum, mut count) = (0.0, 0);
-        for channel in known {
-            let naive = case.naive_error(channel)?;
-            let total = case
-                .of_channel(channel)
-                .total(|point| (point.actual - point.predicted).abs());
-            sum += total.sum / naive;
-            count += total.count;
+        for channel in case.channels() {
+            let Some(naive) = case.naive_error(channel) else {
+                continue;
+            };
+            let channel = case.of_channel(channel);
+            let errors = channel.total(|point| (point.actual - point.predicted).abs());
+            sum += errors.sum / naive;
+            count += errors.count;
         }
         (count > 0).then(|| sum / count as f64)
     }
@@ -47,9 +44,12 @@ pub fn seasonal_naive_error(series: &Series, season: usize) -> Vec<f64> {
             count += 1;
         }
     }
-    sums.into_iter()
-        .map(|sum| if count == 0 { 0.0 } else { sum / count as f64 })
-        .collect()
+    if count > 0 {
+        for sum in &mut sums {
+            *sum /= count as f64;
+        }
+    }
+    sums
 }
 
 #[cfg(test)]

@@ -2,18 +2,23 @@
 //! are the hidden ones. All are on the scale of the values that they get, which is the model's.
 
 mod case;
-pub(super) mod corr;
 #[cfg(test)]
 mod golden;
-pub(super) mod mae;
-pub(super) mod mape;
-pub(super) mod mase;
-pub(super) mod mse;
-pub(super) mod mspe;
-pub(super) mod rmse;
-pub(super) mod rse;
+
+contract::entries! {
+    /// All metrics of forecasts, in the order of the documentation.
+    pub(super) const METRICS: Entry<dyn AnyMetric>;
+    mod mse: Mse;
+    mod mae: Mae;
+    mod rmse: Rmse;
+    mod mape: Mape;
+    mod mspe: Mspe;
+    mod rse: Rse;
+    mod corr: Corr;
+    mod mase: Mase;
+}
 
 pub use case::ForecastCase;
 pub use mase::seasonal_naive_error;
 
-use super::{MetricKind, NoParams};
+use super::{AnyMetric, MetricKind, NoParams};

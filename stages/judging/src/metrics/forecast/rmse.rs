@@ -14,10 +14,7 @@ impl MetricKind for Rmse {
     const DIRECTION: Direction = Direction::Lower;
 
     fn value(_: &NoParams, case: &ForecastCase) -> Option<f64> {
-        Some(
-            case.total(|point| (point.actual - point.predicted).powi(2))
-                .mean()?
-                .sqrt(),
-        )
+        let squares = case.total(|point| (point.actual - point.predicted).powi(2));
+        Some(squares.mean()?.sqrt())
     }
 }

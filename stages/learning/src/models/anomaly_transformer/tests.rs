@@ -1,7 +1,8 @@
 //! What the Anomaly Transformer alone promises.
 
 use super::*;
-use crate::models::fault_of;
+use crate::models::{fault_of, on_cpu};
+use candle_core::Device;
 use numerics::Gradients;
 use numerics::host::with_slice_mut;
 
@@ -18,13 +19,8 @@ fn small() -> AnomalyTransformer {
 }
 
 fn network(config: &AnomalyTransformer) -> Detector {
-    Detector::new(
-        config,
-        DataShape::detect(LENGTH, 4),
-        &Device::Cpu,
-        &mut Random::new(1, "init"),
-    )
-    .unwrap()
+    let shape = DataShape::detect(LENGTH, 4);
+    on_cpu(1, |builder| config.network(shape, builder)).unwrap()
 }
 
 fn batch() -> Batch {

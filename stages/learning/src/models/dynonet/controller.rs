@@ -1,15 +1,16 @@
 //! The controller: it reads the normalised window and says how each worker is to work and to learn.
 
-use candle_core::{Result, Tensor};
+use candle_core::Tensor;
 use candle_nn::ops::sigmoid;
 
 use super::{Dynonet, between};
+use crate::models::{Result, named};
 use numerics::gru::Gru;
 use numerics::initialise::Initial;
 use numerics::linear::Linear;
 use numerics::{Mode, StateBuilder};
 
-/// What the controller says. `[batch, channels]` unless something else is said.
+/// What the controller says: `[batch, channels]` each unless noted otherwise.
 pub struct Signals {
     /// The controller's last state, `[batch, control hidden]`.
     pub brain: Tensor,
@@ -37,46 +38,34 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// The same, with no way back to the controller.
-    pub fn detached(&self) -> Self {
-        Self {
-            brain: self.brain.detach(),
-            lr_scale: self.lr_scale.detach(),
-            wd_scale: self.wd_scale.detach(),
-            dropout_rate: self.dropout_rate.detach(),
-            grad_clip: self.grad_clip.detach(),
-            loss_weight: self.loss_weight.detach(),
-            freeze_prob: self.freeze_prob.detach(),
-            input_noise: self.input_noise.detach(),
-            gate_masks: self.gate_masks.detach(),
-            film_gamma: self.film_gamma.detach(),
-            film_beta: self.film_beta.detach(),
-            context: self.context.detach(),
+    /// All of them by name.
+    fn each(&mut self) -> [(&'static str, &mut Tensor); 12] {
+        [
+            ("brain", &mut self.brain),
+            ("signal.lr_scale", &mut self.lr_scale),
+            ("signal.wd_scale", &mut self.wd_scale),
+            ("signal.dropout_rate", &mut self.dropout_rate),
+            ("signal.grad_clip", &mut self.grad_clip),
+            ("signal.loss_weight", &mut self.loss_weight),
+            ("signal.freeze_prob", &mut self.freeze_prob),
+            ("signal.input_noise", &mut self.input_noise),
+            ("signal.gate_masks", &mut self.gate_masks),
+            ("signal.film_gamma", &mut self.film_gamma),
+            ("signal.film_beta", &mut self.film_beta),
+            ("signal.context", &mut self.context),
+        ]
+    }
+
+    /// Cuts the way back to the controller.
+    pub fn detach(&mut self) {
+        for (_, signal) in self.each() {
+            *signal = signal.detach();
         }
     }
 
-    /// All of them by name.
-    pub fn named(self) -> Result<Vec<(String, Tensor)>> {
-        let signals = [
-            ("lr_scale", self.lr_scale),
-            ("wd_scale", self.wd_scale),
-            ("dropout_rate", self.dropout_rate),
-            ("grad_clip", self.grad_clip),
-            ("loss_weight", self.loss_weight),
-            ("freeze_prob", self.freeze_prob),
-            ("input_noise", self.input_noise),
-            ("gate_masks", self.gate_masks),
-            ("film_gamma", self.film_gamma),
-            ("film_beta", self.film_beta),
-            ("context", self.context),
-        ];
-        let mut named = vec![("brain".to_owned(), self.brain)];
-        named.extend(
-            signals
-                .into_iter()
-                .map(|(name, signal)| (format!("signal.{name}"), signal)),
-        );
-        Ok(named)
+    /// All of them, for comparison with other implementations.
+    pub fn named(mut self) -> Vec<(String, Tensor)> {
+        named(self.each().map(|(name, signal)| (name, signal.clone())))
     }
 }
 
@@ -96,6 +85,7 @@ impl Bounded {
         (low, high): (f64, f64),
         start: f64,
     ) -> Result<Self> {
+        // The weights are zero at first, so that the bias decides alone: it is where `between` gives the start.
         let share = (start - low) / (high - low);
         let logit = (share / (1.0 - share)).ln() as f32;
         let linear = Linear::starting_at(
@@ -150,18 +140,17 @@ impl Controller {
         let loss_weight = bounded("loss_weight_ctrl", (0.5, 1.5), 1.0)?;
         // The logit of 0 is minus infinity: nothing is ever frozen, as in the reference.
         let freeze = bounded("freeze_ctrl", (0.0, 1.0), 0.0)?;
-        let zeroed = |builder: &mut StateBuilder<'_>, part: &str, output| {
-            Linear::zeroed(builder, &format!("{name}.{part}"), control, output)
-        };
-        let film = (0..config.layers)
-            .map(|layer| {
-                zeroed(
-                    builder,
-                    &format!("film_gens.{layer}"),
-                    2 * channels * hidden,
-                )
-            })
-            .collect::<Result<_>>()?;
+        let mut film = Vec::with_capacity(config.layers);
+        for layer in 0..config.layers {
+            let name = format!("{name}.film_gens.{layer}");
+            film.push(Linear::zeroed(
+                builder,
+                &name,
+                control,
+                2 * channels * hidden,
+            )?);
+        }
+        let gate = format!("{name}.gate_ctrl.0");
         Ok(Self {
             channels,
             hidden,
@@ -173,13 +162,8 @@ impl Controller {
             loss_weight,
             freeze,
             film,
-            noise: zeroed(builder, "noise_ctrl", channels)?,
-            gate: Linear::new(
-                builder,
-                &format!("{name}.gate_ctrl.0"),
-                control,
-                channels * hidden,
-            )?,
+            noise: Linear::zeroed(builder, &format!("{name}.noise_ctrl"), control, channels)?,
+            gate: Linear::new(builder, &gate, control, channels * hidden)?,
             context: Linear::new(builder, &format!("{name}.context_proj"), control, hidden)?,
         })
     }
@@ -194,6 +178,7 @@ impl Controller {
             let both = film
                 .forward(&brain)?
                 .reshape((batch, self.channels, 2, self.hidden))?;
+            // Scales within a tenth of 1, shifts within a tenth of 0.
             gammas.push(((both.narrow(2, 0, 1)?.tanh()? * 0.1)? + 1.0)?);
             betas.push((both.narrow(2, 1, 1)?.tanh()? * 0.1)?);
         }

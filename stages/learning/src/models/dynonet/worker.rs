@@ -1,13 +1,14 @@
 //! A worker: a small recurrent network for the residual of one channel, modulated by the controller.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Tensor, Var};
 
 use super::controller::Signals;
-use super::{Draws, Dynonet, layer_norm};
+use super::{Drawing, Draws, Dynonet, layer_norm, mode_of};
+use crate::models::Result;
+use numerics::StateBuilder;
 use numerics::gru::Gru;
 use numerics::initialise::Initial;
 use numerics::linear::Linear;
-use numerics::{Mode, StateBuilder};
 
 pub struct Worker {
     input: Linear,
@@ -36,37 +37,23 @@ impl Worker {
         horizon: usize,
     ) -> Result<Self> {
         let hidden = config.worker_hidden;
+        let table = format!("{name}.pos_embedding");
         let start = Initial::Normal(POSITION_DEVIATION);
-        let positions = builder.parameter(
-            format!("{name}.pos_embedding"),
-            &[1, positions, hidden],
-            start,
-        )?;
+        let positions = builder.parameter(table, &[1, positions, hidden], start)?;
         let input = Linear::new(builder, &format!("{name}.input_proj"), 1, hidden)?;
         let mut layers = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
+            let norm = format!("{name}.lns.{layer}");
             layers.push(Layer {
                 gru: Gru::new(builder, &format!("{name}.grus.{layer}"), hidden, hidden)?,
-                weight: builder.parameter(
-                    format!("{name}.lns.{layer}.weight"),
-                    &[hidden],
-                    Initial::Ones,
-                )?,
-                bias: builder.parameter(
-                    format!("{name}.lns.{layer}.bias"),
-                    &[hidden],
-                    Initial::Zeros,
-                )?,
+                weight: builder.parameter(format!("{norm}.weight"), &[hidden], Initial::Ones)?,
+                bias: builder.parameter(format!("{norm}.bias"), &[hidden], Initial::Zeros)?,
             });
         }
+        let [first, second] = [0, 2].map(|place| format!("{name}.output_proj.{place}"));
         let output = [
-            Linear::new(
-                builder,
-                &format!("{name}.output_proj.0"),
-                2 * hidden,
-                hidden,
-            )?,
-            Linear::new(builder, &format!("{name}.output_proj.2"), hidden, horizon)?,
+            Linear::new(builder, &first, 2 * hidden, hidden)?,
+            Linear::new(builder, &second, hidden, horizon)?,
         ];
         Ok(Self {
             input,
@@ -82,14 +69,10 @@ impl Worker {
         residual: &Tensor,
         index: usize,
         signals: &Signals,
-        mut draws: Option<&mut dyn Draws>,
+        mut draws: Drawing<'_, '_>,
     ) -> Result<Tensor> {
         let (_, length) = residual.dims2()?;
-        let mode = if draws.is_some() {
-            Mode::Train
-        } else {
-            Mode::Evaluate
-        };
+        let mode = mode_of(&draws);
         let gate = signals.gate_masks.narrow(1, index, 1)?;
         let positions = self.positions.narrow(1, 0, length)?;
         let mut x = self
@@ -103,14 +86,12 @@ impl Worker {
             let last = number + 1 == self.layers.len();
             let from = if last { length - 1 } else { 0 };
             let states = states.narrow(1, from, length - from)?;
-            let film =
-                |signal: &Tensor| signal.narrow(1, index, 1)?.squeeze(1)?.narrow(1, number, 1);
-            let states = states
-                .broadcast_mul(&film(&signals.film_gamma)?)?
-                .broadcast_add(&film(&signals.film_beta)?)?;
+            let gamma = of_layer(&signals.film_gamma, index, number)?;
+            let beta = of_layer(&signals.film_beta, index, number)?;
+            let states = states.broadcast_mul(&gamma)?.broadcast_add(&beta)?;
             let mut y = layer_norm(&states, &layer.weight, &layer.bias)?;
-            if let Some(draws) = draws.as_mut() {
-                y = dropped(&y, index, number, signals, &mut **draws)?;
+            if let Some(draws) = draws.as_deref_mut() {
+                y = dropped(&y, index, number, signals, draws)?;
             }
             x = if number == 0 {
                 y
@@ -122,6 +103,11 @@ impl Worker {
         let joined = Tensor::cat(&[&last, &signals.context], 1)?;
         self.output[1].forward(&self.output[0].forward(&joined)?.gelu_erf()?)
     }
+}
+
+/// What `[batch, channels, layers, hidden]` holds for a layer of a worker: `[batch, 1, hidden]`.
+fn of_layer(signal: &Tensor, worker: usize, layer: usize) -> Result<Tensor> {
+    signal.narrow(1, worker, 1)?.squeeze(1)?.narrow(1, layer, 1)
 }
 
 /// Dropout whose rate the controller sets for each sample. The gradient reaches it through the divisor alone.

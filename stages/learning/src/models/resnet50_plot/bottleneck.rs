@@ -17,15 +17,14 @@ pub(super) struct Unit {
 impl Unit {
     fn new(
         builder: &mut StateBuilder<'_>,
-        [conv, norm]: [&str; 2],
+        [conv, norm]: [String; 2],
         sizes: (usize, usize),
         window: Window2d,
     ) -> Result<Self> {
         let initial = Initial::KaimingNormal(sizes.1 * window.taps());
-        let conv = Conv2d::without_bias(builder, conv, sizes, window, initial)?;
         Ok(Self {
-            conv,
-            norm: BatchNorm::new(builder, norm, sizes.1)?,
+            conv: Conv2d::without_bias(builder, &conv, sizes, window, initial)?,
+            norm: BatchNorm::new(builder, &norm, sizes.1)?,
         })
     }
 }
@@ -39,7 +38,7 @@ pub(super) struct Bottleneck {
 }
 
 impl Bottleneck {
-    /// Channels behind the block for each one inside.
+    /// Channels of the output for each one inside.
     pub const EXPANSION: usize = 4;
 
     pub fn new(
@@ -50,34 +49,29 @@ impl Bottleneck {
         stride: usize,
     ) -> Result<Self> {
         let output = planes * Self::EXPANSION;
-        let windows = [
-            Window2d::square(1),
-            Window2d::square(3).stride(stride).padding(1),
-            Window2d::square(1),
-        ];
-        let sizes = [(input, planes), (planes, planes), (planes, output)];
-        let mut unit = |index: usize| {
-            let names = ["conv", "bn"].map(|layer| format!("{name}.{layer}{}", index + 1));
+        let [first, second, third] =
+            [1, 2, 3].map(|index| ["conv", "bn"].map(|layer| format!("{name}.{layer}{index}")));
+        let (one, three) = (Window2d::square(1), Window2d::square(3));
+        let units = [
+            Unit::new(builder, first, (input, planes), one)?,
             Unit::new(
                 builder,
-                names.each_ref().map(String::as_str),
-                sizes[index],
-                windows[index],
-            )
-        };
-        let units = [unit(0)?, unit(1)?, unit(2)?];
-        let shortcut = if stride != 1 || input != output {
+                second,
+                (planes, planes),
+                three.stride(stride).padding(1),
+            )?,
+            Unit::new(builder, third, (planes, output), one)?,
+        ];
+        let mut shortcut = None;
+        if stride != 1 || input != output {
             let names = [0, 1].map(|layer| format!("{name}.downsample.{layer}"));
-            let window = Window2d::square(1).stride(stride);
-            Some(Unit::new(
+            shortcut = Some(Unit::new(
                 builder,
-                names.each_ref().map(String::as_str),
+                names,
                 (input, output),
-                window,
-            )?)
-        } else {
-            None
-        };
+                one.stride(stride),
+            )?);
+        }
         Ok(Self { units, shortcut })
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::models::fault_of;
+use crate::models::{fault_of, on_cpu};
+use candle_core::Device;
 use contract::NullHost;
 use contract::artifact::{Model, TensorData};
 use serde_json::Value;
@@ -17,7 +18,7 @@ fn small() -> Resnet50Plot {
 
 fn network(config: &Resnet50Plot, classes: usize, seed: u64) -> Resnet {
     let shape = DataShape::images(32, 40, 3, classes);
-    Resnet::new(config, shape, &Device::Cpu, &mut Random::new(seed, "init")).unwrap()
+    on_cpu(seed, |builder| config.network(shape, builder)).unwrap()
 }
 
 fn images(count: usize) -> Tensor {
@@ -296,12 +297,8 @@ fn impossible_configurations_are_named() {
         assert!(fault.starts_with(parameter), "{fault}");
     }
     let build = |shape| {
-        small()
-            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
-            .err()
-            .unwrap()
-            .message()
-            .to_owned()
+        let built = on_cpu(1, |builder| small().build(shape, builder));
+        built.err().unwrap().message().to_owned()
     };
     assert!(build(DataShape::classify(32, 3, 2)).contains("images"));
     assert!(build(DataShape::images(32, 32, 1, 2)).contains("three colours"));

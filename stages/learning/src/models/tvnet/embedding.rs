@@ -1,9 +1,10 @@
 //! From a series to patches, as the authors' program embeds it: values, positions, and a convolution over each feature.
-//! How patches are laid out for the blocks is said by whoever asks for them.
+//! The networks lay the patches out for their blocks.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Tensor};
 
-use super::Pass;
+use super::{Pass, Tvnet};
+use crate::models::{DataShape, Result};
 use numerics::StateBuilder;
 use numerics::conv1d::{Border, Conv1d, Sizes};
 use numerics::initialise::Initial;
@@ -21,7 +22,7 @@ impl Patches {
         rows.div_ceil(self.stride)
     }
 
-    /// Rows to be added behind a window.
+    /// Rows to be added after a window.
     fn padding(self, rows: usize) -> usize {
         ((self.count(rows) - 1) * self.stride + self.length).saturating_sub(rows)
     }
@@ -39,66 +40,49 @@ pub(super) struct Embedding {
 }
 
 impl Embedding {
-    /// `sizes` are rows and channels of a window, and the features it is embedded to.
-    pub fn new(
-        builder: &mut StateBuilder<'_>,
-        sizes: (usize, usize, usize),
-        patches: Patches,
-        dropout: f64,
-    ) -> Result<Self> {
-        let (length, channels, width) = sizes;
+    pub fn new(builder: &mut StateBuilder<'_>, shape: DataShape, config: &Tvnet) -> Result<Self> {
+        let (channels, width, patches) = (shape.channels, config.cm, config.patches());
         let values = "enc_embedding.value_embedding.tokenConv";
-        let initial = Initial::FanIn(3 * channels);
-        let values =
-            Conv1d::without_bias(builder, values, Sizes::new(channels, width, 3), initial)?;
-        let sizes = Sizes {
+        let (sizes, initial) = (Sizes::new(channels, width, 3), Initial::FanIn(3 * channels));
+        let cut = Sizes {
             stride: patches.stride,
             ..Sizes::new(1, patches.length, patches.length)
         };
-        let patching = Conv1d::new(builder, "thd_reshape.conv1d", sizes)?;
-        let positions = positions(length, width, builder.device())?;
         Ok(Self {
-            values,
-            positions,
-            patching,
+            values: Conv1d::without_bias(builder, values, sizes, initial)?,
+            patching: Conv1d::new(builder, "thd_reshape.conv1d", cut)?,
+            positions: positions(shape.length, width, builder.device())?,
             patches,
-            dropout,
+            dropout: config.dropout,
         })
     }
 
     /// `[batch, length, channels]` to `[batch, length, width]`: a circular convolution over three rows, and sinusoids that
     /// tell the rows apart.
     pub fn values(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let embedded = self
-            .values
-            .forward(&Border::Circular(1).apply(x)?)?
-            .broadcast_add(&self.positions)?;
-        pass.dropout(&embedded, self.dropout)
+        let values = self.values.forward(&Border::Circular(1).apply(x)?)?;
+        pass.dropout(&values.broadcast_add(&self.positions)?, self.dropout)
     }
 
     /// Series, `[count, length, 1]`, to their patches, `[count, patches, patch]`: one convolution for all of them, after
     /// their last value was repeated.
     pub fn patches(&self, series: &Tensor) -> Result<Tensor> {
-        let padding = self.patches.padding(series.dim(1)?);
-        self.patching
-            .forward(&Border::RepeatLast(padding).apply(series)?)
+        let border = Border::RepeatLast(self.patches.padding(series.dim(1)?));
+        self.patching.forward(&border.apply(series)?)
     }
 }
 
 /// The sinusoids of the Transformer (Vaswani et al., 2017, section 3.5), `[1, length, width]`.
 fn positions(length: usize, width: usize, device: &Device) -> Result<Tensor> {
-    let value = |row: usize, feature: usize| {
-        let frequency = (-(10_000_f64.ln()) * (feature / 2 * 2) as f64 / width as f64).exp();
-        let angle = row as f64 * frequency;
-        (if feature.is_multiple_of(2) {
-            angle.sin()
-        } else {
-            angle.cos()
-        }) as f32
-    };
-    let values = (0..length * width)
-        .map(|index| value(index / width, index % width))
-        .collect::<Vec<_>>();
+    let mut values = Vec::with_capacity(length * width);
+    for row in 0..length {
+        for feature in 0..width {
+            let frequency = (-(10_000_f64.ln()) * (feature / 2 * 2) as f64 / width as f64).exp();
+            let (sine, cosine) = (row as f64 * frequency).sin_cos();
+            let even = feature.is_multiple_of(2);
+            values.push((if even { sine } else { cosine }) as f32);
+        }
+    }
     Tensor::from_vec(values, (1, length, width), device)
 }
 
@@ -107,10 +91,7 @@ fn positions(length: usize, width: usize, device: &Device) -> Result<Tensor> {
 pub(super) fn split_parity(x: &Tensor) -> Result<Tensor> {
     let (batch, patches, patch, width) = x.dims4()?;
     let pairs = x.reshape((batch, patches, patch / 2, 2, width))?;
-    pairs
-        .transpose(2, 3)?
-        .contiguous()?
-        .reshape((batch, patches, patch, width))
+    pairs.transpose(2, 3)?.contiguous()?.reshape(x.shape())
 }
 
 #[cfg(test)]

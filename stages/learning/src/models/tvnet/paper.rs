@@ -12,16 +12,16 @@
 //!   and ReLU follow inside the residual.
 //! - Heads are linear: over time and then over features for forecasts and reconstructions; over the mean of all patches for
 //!   classes.
-//! - Windows are normalised by themselves (mean and deviation of each channel, put back at the end) where
+//! - Windows are normalised one by one (mean and deviation of each channel, put back at the end) where
 //!   `instance_norm` says so. The authors' program does not do it.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Tensor, Var};
 
 use super::dynamic::dynamic_convolution;
-use super::embedding::{Embedding, Patches};
-use super::instance_norm::Instance;
-use super::{Body, Forward, Pass};
-use crate::models::{Batch, DataShape, Task};
+use super::embedding::Embedding;
+use super::{Body, Forward, Pass, Tvnet};
+use crate::models::instance_norm::Instance;
+use crate::models::{Batch, DataShape, Result, Task, named};
 use numerics::StateBuilder;
 use numerics::batch_norm::BatchNorm;
 use numerics::conv1d::{Border, Conv1d, Sizes};
@@ -51,25 +51,15 @@ struct Block {
 
 impl Block {
     fn new(builder: &mut StateBuilder<'_>, name: &str, width: usize) -> Result<Self> {
-        let inter = format!("{name}.inter");
+        let [intra, inter, kernel] =
+            ["intra", "inter", "kernel"].map(|part| format!("{name}.{part}"));
+        let (three, one) = (Sizes::new(width, width, 3), Sizes::new(width, width, 1));
+        let shape = [width, width, 3, 3];
         Ok(Self {
-            intra: Conv1d::new(
-                builder,
-                &format!("{name}.intra"),
-                Sizes::new(width, width, 3),
-            )?,
+            intra: Conv1d::new(builder, &intra, three)?,
             intra_norm: BatchNorm::new(builder, &format!("{name}.intra_norm"), width)?,
-            inter: Conv1d::without_bias(
-                builder,
-                &inter,
-                Sizes::new(width, width, 1),
-                Initial::FanIn(width),
-            )?,
-            kernel: builder.parameter(
-                format!("{name}.kernel"),
-                &[width, width, 3, 3],
-                Initial::FanIn(9 * width),
-            )?,
+            inter: Conv1d::without_bias(builder, &inter, one, Initial::FanIn(width))?,
+            kernel: builder.parameter(kernel, &shape, Initial::FanIn(9 * width))?,
             norm: BatchNorm::new(builder, &format!("{name}.norm"), width)?,
         })
     }
@@ -77,9 +67,8 @@ impl Block {
     /// One factor per patch and output channel, `[batch, patches, width]`, from `[batch, patches, patch, width]`.
     fn weights(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         let means = Border::Zeros(1).apply(&group_mean(x)?)?;
-        let intra = self
-            .intra_norm
-            .forward_relu(&self.intra.forward(&means)?, pass.mode)?;
+        let intra = self.intra.forward(&means)?;
+        let intra = self.intra_norm.forward_relu(&intra, pass.mode)?;
         let inter = self.inter.forward(&group_mean(&intra)?.unsqueeze(1)?)?;
         intra.broadcast_add(&inter)? + 1.0
     }
@@ -88,21 +77,14 @@ impl Block {
         let (batch, patches, patch, width) = x.dims4()?;
         let weights = self.weights(x, pass)?;
         let planes = x.reshape((batch * patches, patch, width))?;
-        let dynamic = dynamic_convolution(
-            &planes,
-            &self.kernel,
-            &weights.reshape((batch * patches, width))?,
-        )?;
-        let y = (self
-            .norm
-            .forward_relu(&dynamic, pass.mode)?
-            .reshape(x.shape())?
-            + x)?;
-        Ok((y, weights))
+        let of_planes = weights.reshape((batch * patches, width))?;
+        let dynamic = dynamic_convolution(&planes, &self.kernel, &of_planes)?;
+        let inner = self.norm.forward_relu(&dynamic, pass.mode)?;
+        Ok(((inner.reshape(x.shape())? + x)?, weights))
     }
 }
 
-/// What comes behind the blocks.
+/// What comes after the blocks.
 enum Head {
     /// Rows of patches to rows of the output, then features to channels.
     Rows { time: Linear, width: Linear },
@@ -119,8 +101,8 @@ impl Head {
     ) -> Result<Self> {
         let rows = match shape.task {
             Task::Classify => {
-                let classes =
-                    Linear::new(builder, "head.classes", patches.1 * width, shape.classes)?;
+                let inputs = patches.1 * width;
+                let classes = Linear::new(builder, "head.classes", inputs, shape.classes)?;
                 return Ok(Self::Classes(classes));
             }
             Task::Forecast => shape.horizon,
@@ -138,50 +120,34 @@ impl Head {
         match self {
             Self::Rows { time, width } => {
                 // Features first, and the rows of a patch in their order again.
-                let halves = x
-                    .reshape((batch, patches, 2, patch / 2, features))?
-                    .permute((0, 4, 1, 3, 2))?;
-                let rows = halves
-                    .contiguous()?
-                    .reshape((batch, features, patches * patch))?;
+                let halves = x.reshape((batch, patches, 2, patch / 2, features))?;
+                let rows = halves.permute((0, 4, 1, 3, 2))?.contiguous()?;
+                let rows = rows.reshape((batch, features, patches * patch))?;
                 width.forward(&time.forward(&rows)?.transpose(1, 2)?.contiguous()?)
             }
-            Self::Classes(classes) => classes.forward(&group_mean(&x.reshape((
-                batch,
-                patches,
-                patch * features,
-            ))?)?),
+            Self::Classes(classes) => {
+                let flat = x.reshape((batch, patches, patch * features))?;
+                classes.forward(&group_mean(&flat)?)
+            }
         }
     }
 }
 
 impl Paper {
-    pub fn new(
-        builder: &mut StateBuilder<'_>,
-        shape: DataShape,
-        (width, blocks): (usize, usize),
-        patches: Patches,
-        (dropout, normalise): (f64, bool),
-    ) -> Result<Self> {
-        let embedding = Embedding::new(
-            builder,
-            (shape.length, shape.channels, width),
-            patches,
-            dropout,
-        )?;
-        let blocks = (0..blocks)
-            .map(|index| Block::new(builder, &format!("blocks.{index}"), width))
-            .collect::<Result<Vec<_>>>()?;
-        let patches = (patches.count(shape.length), patches.length);
-        let head = Head::new(builder, shape, patches, width)?;
-        let normalise = normalise && shape.task != Task::Classify;
+    pub fn new(builder: &mut StateBuilder<'_>, shape: DataShape, config: &Tvnet) -> Result<Self> {
+        let embedding = Embedding::new(builder, shape, config)?;
+        let mut blocks = Vec::with_capacity(config.blocks);
+        for index in 0..config.blocks {
+            blocks.push(Block::new(builder, &format!("blocks.{index}"), config.cm)?);
+        }
+        let patches = (config.patches().count(shape.length), config.patch);
         Ok(Self {
             embedding,
             blocks,
-            head,
+            head: Head::new(builder, shape, patches, config.cm)?,
             patches,
-            width,
-            normalise,
+            width: config.cm,
+            normalise: config.instance_norm && shape.task != Task::Classify,
         })
     }
 }
@@ -190,41 +156,31 @@ impl Body for Paper {
     fn forward(&self, batch: &Batch, pass: &mut Pass<'_>) -> Result<Forward> {
         let (patches, patch) = self.patches;
         let count = batch.inputs.dim(0)?;
-        let instance = self
-            .normalise
-            .then(|| Instance::of(&batch.inputs, batch.mask.as_ref()))
-            .transpose()?;
-        let inputs = match &instance {
-            Some(instance) => instance.normalise(&batch.inputs)?,
-            None => batch.inputs.clone(),
-        };
+        let (mut inputs, mut instance) = (batch.inputs.clone(), None);
+        if self.normalise {
+            let own = Instance::of(&inputs, batch.mask.as_ref())?;
+            inputs = own.normalise(&inputs)?;
+            instance = Some(own);
+        }
         let embedded = self.embedding.values(&inputs, pass)?;
-        let series =
-            embedded
-                .transpose(1, 2)?
-                .contiguous()?
-                .reshape((count * self.width, (), 1))?;
+        let series = embedded.transpose(1, 2)?.contiguous()?;
+        let cut = self
+            .embedding
+            .patches(&series.reshape((count * self.width, (), 1))?)?;
         // Elements 0, 2, 4, … of a patch become its first row, the others its second.
-        let cut =
-            self.embedding
-                .patches(&series)?
-                .reshape((count, self.width, patches, patch / 2, 2))?;
-        let cut = cut.permute((0, 2, 4, 3, 1))?.contiguous()?;
-        let mut x = cut.reshape((count, patches, patch, self.width))?;
-        let mut named = vec![
-            ("enc_embedding".to_owned(), embedded),
-            ("patches".to_owned(), x.clone()),
-        ];
+        let halves = cut.reshape((count, self.width, patches, patch / 2, 2))?;
+        let halves = halves.permute((0, 2, 4, 3, 1))?.contiguous()?;
+        let mut x = halves.reshape((count, patches, patch, self.width))?;
+        let mut named = named([("enc_embedding", embedded), ("patches", x.clone())]);
         for (index, block) in self.blocks.iter().enumerate() {
             let (y, weights) = block.forward(&x, pass)?;
             named.push((format!("weights{index}"), weights));
             x = y;
         }
-        let output = self.head.forward(&x)?;
-        let output = match &instance {
-            Some(instance) => instance.restore(&output)?,
-            None => output,
-        };
+        let mut output = self.head.forward(&x)?;
+        if let Some(instance) = &instance {
+            output = instance.restore(&output)?;
+        }
         Ok(Forward { output, named })
     }
 }

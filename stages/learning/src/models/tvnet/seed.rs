@@ -6,10 +6,10 @@
 //! none of this: no ReLU, the unused layer maps the staircase to the horizon, and weights are 1 plus what is generated.
 //! In both, patches do not overlap, and laying them out in two rows changes nothing, as the first block flattens them again.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Tensor};
 
-use super::{Body, Forward, Pass};
-use crate::models::{Batch, DataShape, Form, Task};
+use super::{Body, Forward, Pass, Tvnet};
+use crate::models::{Batch, DataShape, Form, Result, Task, named};
 use numerics::batch_norm::BatchNorm;
 use numerics::conv1d::{Border, Conv1d, Sizes};
 use numerics::group_mean::group_mean;
@@ -24,15 +24,6 @@ pub(super) struct Seed {
     blocks: Vec<Block>,
     head: Head,
     form: Form,
-}
-
-/// Sizes of the seed's networks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SeedSizes {
-    pub patch: usize,
-    pub blocks: usize,
-    pub width: usize,
-    pub kernel: usize,
 }
 
 struct Block {
@@ -54,14 +45,14 @@ impl Block {
         kernel: usize,
     ) -> Result<Self> {
         let sizes = Sizes::new(width, width, kernel);
+        let (intra, alpha) = (
+            format!("{name}.alpha_gen.fintra"),
+            format!("{name}.alpha_gen.conv"),
+        );
         Ok(Self {
-            intra: Linear::pointwise(builder, &format!("{name}.alpha_gen.fintra.0"), width, width)?,
-            intra_norm: BatchNorm::new(builder, &format!("{name}.alpha_gen.fintra.1"), width)?,
-            alpha: Conv1d::new(
-                builder,
-                &format!("{name}.alpha_gen.conv"),
-                Sizes::new(width, width, 3),
-            )?,
+            intra: Linear::pointwise(builder, &format!("{intra}.0"), width, width)?,
+            intra_norm: BatchNorm::new(builder, &format!("{intra}.1"), width)?,
+            alpha: Conv1d::new(builder, &alpha, Sizes::new(width, width, 3))?,
             alpha_norm: BatchNorm::new(builder, &format!("{name}.alpha_gen.norm"), width)?,
             first: Conv1d::new(builder, &format!("{name}.conv.0"), sizes)?,
             first_norm: BatchNorm::new(builder, &format!("{name}.conv.1"), width)?,
@@ -73,27 +64,22 @@ impl Block {
     /// `[batch, patches, width]` to the same shape.
     fn forward(&self, x: &Tensor, form: Form, mode: Mode) -> Result<Tensor> {
         let border = Border::Zeros(self.first.sizes.kernel / 2);
-        let inner = self
-            .first_norm
-            .forward_relu(&self.first.forward(&border.apply(x)?)?, mode)?;
-        let convolved = self
-            .second_norm
-            .forward(&self.second.forward(&border.apply(&inner)?)?, mode)?;
-        let intra = self
-            .intra_norm
-            .forward_relu(&self.intra.forward(x)?, mode)?;
+        let inner = self.first.forward(&border.apply(x)?)?;
+        let inner = self.first_norm.forward_relu(&inner, mode)?;
+        let convolved = self.second.forward(&border.apply(&inner)?)?;
+        let convolved = self.second_norm.forward(&convolved, mode)?;
+        let intra = self.intra.forward(x)?;
+        let intra = self.intra_norm.forward_relu(&intra, mode)?;
         let alpha = self.alpha.forward(&Border::Zeros(1).apply(&intra)?)?;
-        let alpha = self.alpha_norm.forward_relu(&alpha, mode)?;
-        let alpha = if form == Form::Reference {
-            alpha
-        } else {
-            (alpha + 1.0)?
-        };
+        let mut alpha = self.alpha_norm.forward_relu(&alpha, mode)?;
+        if form == Form::Paper {
+            alpha = (alpha + 1.0)?;
+        }
         ((convolved * alpha)? + x)?.relu()
     }
 }
 
-/// What comes behind the blocks.
+/// What comes after the blocks.
 enum Head {
     Forecast {
         channels: Linear,
@@ -111,12 +97,8 @@ impl Head {
         width: usize,
     ) -> Result<Self> {
         if shape.task == Task::Classify {
-            return Ok(Self::Classes(Linear::new(
-                builder,
-                "head.fc.2",
-                width,
-                shape.classes,
-            )?));
+            let classes = Linear::new(builder, "head.fc.2", width, shape.classes)?;
+            return Ok(Self::Classes(classes));
         }
         Ok(Self::Forecast {
             channels: Linear::pointwise(builder, "head.fc.0", width, shape.channels)?,
@@ -127,38 +109,29 @@ impl Head {
 
     /// From `[batch, patches, width]`.
     fn forward(&self, x: &Tensor, form: Form) -> Result<Tensor> {
-        let Self::Forecast {
-            channels,
-            staircase,
-            time,
-        } = self
-        else {
-            let Self::Classes(classes) = self else {
-                unreachable!("a head has two kinds")
-            };
-            return classes.forward(&group_mean(x)?);
+        let (channels, staircase, time) = match self {
+            Self::Classes(classes) => return classes.forward(&group_mean(x)?),
+            Self::Forecast {
+                channels,
+                staircase,
+                time,
+            } => (channels, staircase, time),
         };
-        let values = channels.forward(x)?;
-        let values = if form == Form::Reference {
-            values.relu()?
-        } else {
-            values
-        };
+        let mut values = channels.forward(x)?;
+        // The program's forecasts are never negative.
+        if form == Form::Reference {
+            values = values.relu()?;
+        }
         let (batch, patches, width) = values.dims3()?;
-        let columns = values
-            .transpose(1, 2)?
-            .contiguous()?
-            .reshape((batch * width, patches))?;
-        let steps = columns.matmul(staircase)?;
-        let steps = if form == Form::Reference {
-            steps
-        } else {
-            time.forward(&steps)?
-        };
-        steps
-            .reshape((batch, width, staircase.dim(1)?))?
-            .transpose(1, 2)?
-            .contiguous()
+        let columns = values.transpose(1, 2)?.contiguous()?;
+        let mut steps = columns
+            .reshape((batch * width, patches))?
+            .matmul(staircase)?;
+        if form == Form::Paper {
+            steps = time.forward(&steps)?;
+        }
+        let steps = steps.reshape((batch, width, staircase.dim(1)?))?;
+        steps.transpose(1, 2)?.contiguous()
     }
 }
 
@@ -168,44 +141,36 @@ fn staircase(patches: usize, horizon: usize, device: &Device) -> Result<Tensor> 
     for step in 0..horizon {
         let range = step * patches / horizon..((step + 1) * patches).div_ceil(horizon);
         let share = 1.0 / range.len() as f32;
-        range.for_each(|patch| values[patch * horizon + step] = share);
+        for patch in range {
+            values[patch * horizon + step] = share;
+        }
     }
     Tensor::from_vec(values, (patches, horizon), device)
 }
 
 impl Seed {
-    pub fn new(
-        builder: &mut StateBuilder<'_>,
-        shape: DataShape,
-        sizes: SeedSizes,
-        form: Form,
-    ) -> Result<Self> {
-        let SeedSizes {
-            patch,
-            blocks,
-            width,
-            kernel,
-        } = sizes;
+    pub fn new(builder: &mut StateBuilder<'_>, shape: DataShape, config: &Tvnet) -> Result<Self> {
+        let (patch, width) = (config.patch, config.cm);
         let cut = Sizes {
             stride: patch,
             ..Sizes::new(width, width, patch)
         };
-        let projection =
-            Linear::pointwise(builder, "embedding.feature_proj", shape.channels, width)?;
+        let projection = "embedding.feature_proj";
+        let projection = Linear::pointwise(builder, projection, shape.channels, width)?;
         let patching = Conv1d::new(builder, "embedding.patch_conv", cut)?;
         let norm = BatchNorm::new(builder, "embedding.norm", width)?;
-        let blocks = (0..blocks)
-            .map(|index| Block::new(builder, &format!("blocks.{index}"), width, kernel))
-            .collect::<Result<Vec<_>>>()?;
-        let patches = even(shape.length / patch);
-        let head = Head::new(builder, shape, patches, width)?;
+        let mut blocks = Vec::with_capacity(config.blocks);
+        for index in 0..config.blocks {
+            let name = format!("blocks.{index}");
+            blocks.push(Block::new(builder, &name, width, config.kernel)?);
+        }
         Ok(Self {
             projection,
             norm,
             patching,
             blocks,
-            head,
-            form,
+            head: Head::new(builder, shape, even(shape.length / patch), width)?,
+            form: config.form,
         })
     }
 }
@@ -217,24 +182,22 @@ fn even(patches: usize) -> usize {
 
 impl Body for Seed {
     fn forward(&self, batch: &Batch, pass: &mut Pass<'_>) -> Result<Forward> {
-        let values = self
-            .norm
-            .forward(&self.projection.forward(&batch.inputs)?, pass.mode)?;
-        let cut = self.patching.forward(&values)?;
+        let values = self.projection.forward(&batch.inputs)?;
+        let cut = self
+            .patching
+            .forward(&self.norm.forward(&values, pass.mode)?)?;
         let patches = cut.dim(1)?;
         let mut x = Border::RepeatLast(even(patches) - patches).apply(&cut)?;
         let (count, patches, width) = x.dims3()?;
-        let rows = x
-            .transpose(1, 2)?
-            .contiguous()?
-            .reshape((count, width, 2, patches / 2))?;
+        let rows = x.transpose(1, 2)?.contiguous()?;
+        let rows = rows.reshape((count, width, 2, patches / 2))?;
         for block in &self.blocks {
             x = block.forward(&x, self.form, pass.mode)?;
         }
         let output = self.head.forward(&x, self.form)?;
         Ok(Forward {
             output,
-            named: vec![("embedding".to_owned(), rows)],
+            named: named([("embedding", rows)]),
         })
     }
 }
@@ -256,42 +219,45 @@ struct ImputerBlock {
 
 impl ImputerBlock {
     fn new(builder: &mut StateBuilder<'_>, name: &str, width: usize) -> Result<Self> {
+        let [intra, intra_norm, inter] =
+            ["fintra", "bn", "finter"].map(|part| format!("{name}.alpha_gen.{part}"));
+        let (kernel, three) = (format!("{name}.conv2d"), Sizes::new(width, width, 3));
         Ok(Self {
-            intra: Linear::pointwise(builder, &format!("{name}.alpha_gen.fintra"), width, width)?,
-            intra_norm: BatchNorm::new(builder, &format!("{name}.alpha_gen.bn"), width)?,
-            inter: Linear::pointwise(builder, &format!("{name}.alpha_gen.finter"), width, width)?,
-            kernel: Conv1d::column(
-                builder,
-                &format!("{name}.conv2d"),
-                Sizes::new(width, width, 3),
-            )?,
+            intra: Linear::pointwise(builder, &intra, width, width)?,
+            intra_norm: BatchNorm::new(builder, &intra_norm, width)?,
+            inter: Linear::pointwise(builder, &inter, width, width)?,
+            kernel: Conv1d::column(builder, &kernel, three)?,
             norm: BatchNorm::new(builder, &format!("{name}.bn"), width)?,
         })
     }
 
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let intra = self
-            .intra_norm
-            .forward_relu(&self.intra.forward(x)?, mode)?;
+        let intra = self.intra.forward(x)?;
+        let intra = self.intra_norm.forward_relu(&intra, mode)?;
         let inter = self.inter.forward(&group_mean(&intra)?.unsqueeze(1)?)?;
         let alpha = (intra.broadcast_add(&inter)? + 1.0)?;
-        let convolved = self
-            .norm
-            .forward(&self.kernel.forward(&Border::Zeros(1).apply(x)?)?, mode)?;
+        let convolved = self.kernel.forward(&Border::Zeros(1).apply(x)?)?;
+        let convolved = self.norm.forward(&convolved, mode)?;
         (convolved * alpha)?.relu()? + x
     }
 }
 
 impl Imputer {
-    pub fn new(builder: &mut StateBuilder<'_>, shape: DataShape, sizes: SeedSizes) -> Result<Self> {
-        let embed = Linear::pointwise(builder, "embed.channel_embed", shape.channels, sizes.width)?;
-        let blocks = (0..sizes.blocks)
-            .map(|index| ImputerBlock::new(builder, &format!("blocks.{index}"), sizes.width))
-            .collect::<Result<Vec<_>>>()?;
+    pub fn new(builder: &mut StateBuilder<'_>, shape: DataShape, config: &Tvnet) -> Result<Self> {
+        let (channels, width) = (shape.channels, config.cm);
+        let embed = Linear::pointwise(builder, "embed.channel_embed", channels, width)?;
+        let mut blocks = Vec::with_capacity(config.blocks);
+        for index in 0..config.blocks {
+            blocks.push(ImputerBlock::new(
+                builder,
+                &format!("blocks.{index}"),
+                width,
+            )?);
+        }
         Ok(Self {
             embed,
             blocks,
-            head: Linear::pointwise(builder, "head", sizes.width, shape.channels)?,
+            head: Linear::pointwise(builder, "head", width, channels)?,
         })
     }
 }

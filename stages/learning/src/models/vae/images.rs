@@ -1,9 +1,10 @@
 //! Encoder and decoder of images: convolutions that halve height and width, and transposed ones that double them.
 
-use candle_core::{Result, Tensor};
+use candle_core::Tensor;
 use candle_nn::ops::sigmoid;
 
 use super::Coder;
+use crate::models::{DataShape, Result};
 use numerics::StateBuilder;
 use numerics::conv2d::{Conv2d, ConvTranspose2d, Window2d};
 use numerics::linear::Linear;
@@ -22,25 +23,19 @@ pub(super) struct Convolutions {
 impl Convolutions {
     pub fn new(
         builder: &mut StateBuilder<'_>,
-        size: [usize; 2],
-        colours: usize,
+        shape: DataShape,
         hidden: &[usize],
         latent: usize,
     ) -> Result<Self> {
         let window = Window2d::square(3).stride(2).padding(1);
-        let halved = |size: [usize; 2]| size.map(|side| side.div_ceil(2));
-        let mut sizes = vec![size];
+        let mut sizes = vec![[shape.length, shape.width]];
         let mut encoder = Vec::new();
-        let mut channels = vec![colours];
+        let mut channels = vec![shape.channels];
         channels.extend(hidden);
         for (index, pair) in channels.windows(2).enumerate() {
-            encoder.push(Conv2d::new(
-                builder,
-                &format!("encoder.{index}"),
-                (pair[0], pair[1]),
-                window,
-            )?);
-            sizes.push(halved(sizes[index]));
+            let name = format!("encoder.{index}");
+            encoder.push(Conv2d::new(builder, &name, (pair[0], pair[1]), window)?);
+            sizes.push(sizes[index].map(|side| side.div_ceil(2)));
         }
         let [height, width] = sizes[hidden.len()];
         let smallest = [height, width, channels[hidden.len()]];
@@ -50,14 +45,8 @@ impl Convolutions {
             let (small, large) = (sizes[hidden.len() - index], sizes[hidden.len() - index - 1]);
             // An odd side came from one less than twice the half.
             let added = [0, 1].map(|axis| large[axis] + 1 - 2 * small[axis]);
-            let name = format!("decoder.{index}");
-            decoder.push(ConvTranspose2d::new(
-                builder,
-                &name,
-                (pair[1], pair[0]),
-                window,
-                added,
-            )?);
+            let (name, sizes) = (format!("decoder.{index}"), (pair[1], pair[0]));
+            decoder.push(ConvTranspose2d::new(builder, &name, sizes, window, added)?);
         }
         Ok(Self {
             encoder,
@@ -74,17 +63,17 @@ impl Coder for Convolutions {
     }
 
     fn encode(&self, x: &Tensor) -> Result<Tensor> {
-        self.encoder
-            .iter()
-            .try_fold(x.clone(), |x, conv| relu(&conv.forward(&x)?))?
-            .flatten_from(1)
+        let mut x = x.clone();
+        for conv in &self.encoder {
+            x = relu(&conv.forward(&x)?)?;
+        }
+        x.flatten_from(1)
     }
 
     fn decode(&self, code: &Tensor) -> Result<Tensor> {
         let [height, width, channels] = self.smallest;
-        let planes =
-            relu(&self.spread.forward(code)?)?.reshape((code.dim(0)?, height, width, channels))?;
-        let mut x = planes;
+        let spread = relu(&self.spread.forward(code)?)?;
+        let mut x = spread.reshape((code.dim(0)?, height, width, channels))?;
         for (index, conv) in self.decoder.iter().enumerate() {
             x = conv.forward(&x)?;
             if index + 1 < self.decoder.len() {

@@ -1,7 +1,8 @@
 //! What this model alone promises: images of any size, and errors that show what it was not trained on.
 
 use super::*;
-use crate::models::fault_of;
+use crate::models::{fault_of, on_cpu};
+use candle_core::Device;
 use numerics::Gradients;
 use numerics::optimizer::{Optimizer, OptimizerChoice};
 
@@ -17,7 +18,7 @@ fn of_images() -> Vae {
 }
 
 fn network(config: &Vae, shape: DataShape) -> Autoencoder {
-    Autoencoder::new(config, shape, &Device::Cpu, &mut Random::new(1, "init")).unwrap()
+    on_cpu(1, |builder| config.network(shape, builder)).unwrap()
 }
 
 fn shape(height: usize, width: usize) -> DataShape {
@@ -69,7 +70,7 @@ fn images_of_any_size_come_back_in_their_size() {
                 .predict(&other)
                 .unwrap_err()
                 .to_string()
-                .contains("images of 3 colours")
+                .contains("pixels and 3 channels")
         );
     }
 }
@@ -180,11 +181,8 @@ fn what_does_not_fit_is_named() {
         assert!(fault.starts_with(parameter), "{fault}");
     }
     let refused = |config: Vae, shape| {
-        let error = config
-            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
-            .err()
-            .unwrap();
-        error.message().to_owned()
+        let built = on_cpu(1, |builder| config.build(shape, builder));
+        built.err().unwrap().message().to_owned()
     };
     assert!(refused(Vae::default(), shape(8, 8)).contains("given images"));
     assert!(refused(of_images(), DataShape::detect(8, 3)).contains("given windows"));

@@ -1,16 +1,16 @@
 //! Encoder and decoder of windows: layers of units over all values of a window at once.
 
-use candle_core::{Result, Tensor};
+use candle_core::Tensor;
 
 use super::Coder;
+use crate::models::{DataShape, Result};
 use numerics::StateBuilder;
 use numerics::linear::Linear;
 use numerics::relu::relu;
 
 /// Layers of units with a ReLU behind each but the last.
 pub(super) struct Layers {
-    /// Rows and channels.
-    window: [usize; 2],
+    shape: DataShape,
     encoder: Vec<Linear>,
     decoder: Vec<Linear>,
 }
@@ -18,38 +18,35 @@ pub(super) struct Layers {
 impl Layers {
     pub fn new(
         builder: &mut StateBuilder<'_>,
-        window: [usize; 2],
+        shape: DataShape,
         hidden: &[usize],
         latent: usize,
     ) -> Result<Self> {
-        let values = window[0] * window[1];
-        let encoder = chain(
-            builder,
-            "encoder",
-            std::iter::once(values).chain(hidden.iter().copied()),
-        )?;
-        let back = std::iter::once(latent)
-            .chain(hidden.iter().rev().copied())
-            .chain([values]);
-        let decoder = chain(builder, "decoder", back)?;
+        let mut sizes = vec![shape.length * shape.channels];
+        sizes.extend(hidden);
+        let encoder = chain(builder, "encoder", &sizes)?;
+        sizes.push(latent);
+        sizes.reverse();
         Ok(Self {
-            window,
+            shape,
             encoder,
-            decoder,
+            decoder: chain(builder, "decoder", &sizes)?,
         })
     }
 }
 
-fn chain(
-    builder: &mut StateBuilder<'_>,
-    name: &str,
-    sizes: impl Iterator<Item = usize>,
-) -> Result<Vec<Linear>> {
-    let sizes: Vec<usize> = sizes.collect();
-    let layer = |(index, pair): (usize, &[usize])| {
-        Linear::new(builder, &format!("{name}.{index}"), pair[0], pair[1])
-    };
-    sizes.windows(2).enumerate().map(layer).collect()
+/// Layers from each size to the next.
+fn chain(builder: &mut StateBuilder<'_>, name: &str, sizes: &[usize]) -> Result<Vec<Linear>> {
+    let mut layers = Vec::new();
+    for (index, pair) in sizes.windows(2).enumerate() {
+        layers.push(Linear::new(
+            builder,
+            &format!("{name}.{index}"),
+            pair[0],
+            pair[1],
+        )?);
+    }
+    Ok(layers)
 }
 
 impl Coder for Layers {
@@ -58,10 +55,11 @@ impl Coder for Layers {
     }
 
     fn encode(&self, x: &Tensor) -> Result<Tensor> {
-        let flat = x.flatten_from(1)?;
-        self.encoder
-            .iter()
-            .try_fold(flat, |x, layer| relu(&layer.forward(&x)?))
+        let mut x = x.flatten_from(1)?;
+        for layer in &self.encoder {
+            x = relu(&layer.forward(&x)?)?;
+        }
+        Ok(x)
     }
 
     fn decode(&self, code: &Tensor) -> Result<Tensor> {
@@ -72,6 +70,6 @@ impl Coder for Layers {
                 x = relu(&x)?;
             }
         }
-        x.reshape((code.dim(0)?, self.window[0], self.window[1]))
+        x.reshape((code.dim(0)?, self.shape.length, self.shape.channels))
     }
 }

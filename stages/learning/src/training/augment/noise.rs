@@ -1,22 +1,13 @@
-//! Noise is laid over pictures.
+//! Noise is laid over images.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::{Augmentation, Picture};
+use super::{Augmentation, Pixels};
 use contract::{Named, Random};
 
-/// Normal noise of this standard deviation is added to every value.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Noise {
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub deviation: f64,
-}
-
-impl Default for Noise {
-    fn default() -> Self {
-        Self { deviation: 0.02 }
+contract::parameters! {
+    /// Normal noise of this standard deviation is added to every value.
+    pub struct Noise {
+        #[schemars(range(min = 0.0, max = 1.0))]
+        pub deviation: f64 = 0.02,
     }
 }
 
@@ -26,7 +17,7 @@ impl Named for Noise {
 }
 
 impl Augmentation for Noise {
-    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
-        picture.change(|value| value + (self.deviation * random.normal()) as f32);
+    fn apply(&self, image: &mut Pixels<'_>, random: &mut Random) {
+        image.change(|value| value + (self.deviation * random.normal()) as f32);
     }
 }

@@ -1,30 +1,21 @@
-//! Pictures grow or shrink about their centre.
+//! Images grow or shrink about their centre.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::{Augmentation, Picture};
+use super::{Augmentation, Pixels};
 use contract::{Fault, Named, Random};
 
-/// A picture is drawn larger or smaller by a factor between `from` and `to`, in a frame of the same size.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Resize {
-    #[schemars(range(min = 0.1, max = 10.0))]
-    pub from: f64,
-    #[schemars(range(min = 0.1, max = 10.0))]
-    pub to: f64,
-}
-
-impl Default for Resize {
-    fn default() -> Self {
-        Self { from: 0.9, to: 1.1 }
+contract::parameters! {
+    /// An image is drawn larger or smaller by a factor between `from` and `to`, in a frame of the same size.
+    pub struct Resize {
+        #[schemars(range(min = 0.1, max = 10.0))]
+        pub from: f64 = 0.9,
+        #[schemars(range(min = 0.1, max = 10.0))]
+        pub to: f64 = 1.1,
     }
 }
 
 impl Named for Resize {
     const NAME: &'static str = "resize";
-    const DOC: &'static str = "Draws pictures larger or smaller about their centre";
+    const DOC: &'static str = "Draws images larger or smaller about their centre";
 }
 
 impl Augmentation for Resize {
@@ -35,8 +26,8 @@ impl Augmentation for Resize {
         Ok(())
     }
 
-    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
+    fn apply(&self, image: &mut Pixels<'_>, random: &mut Random) {
         let factor = random.range(self.from, self.to);
-        picture.warp(|row, column| (row / factor, column / factor));
+        image.warp(|row, column| (row / factor, column / factor));
     }
 }

@@ -1,32 +1,10 @@
-//! A manifest read back from its text, so that a stage can be done again as it was done then.
+//! A manifest read back from its text, so that a stage can be executed again as it was then.
 //! What enters a key is decided in `manifest`; here the text is only understood again.
-
-use std::collections::BTreeMap;
 
 use contract::artifact::Digest;
 use serde_json::{Map, Value};
 
-use super::{Key, Manifest};
-
-/// What an action's manifest says about its stage.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Recorded {
-    /// Name of the stage kind.
-    pub kind: String,
-    /// Version of the stage kind.
-    pub version: u32,
-    pub seed: Option<u64>,
-    /// Parameters with defaults filled in.
-    pub parameters: Value,
-    /// Port, name on a port that takes many, logical digest; as they arrived.
-    pub inputs: Vec<(String, Option<String>, Digest)>,
-    /// For kinds whose bits depend on the machine.
-    pub numeric_class: Option<String>,
-    /// blake3 of the raw files by the name under which they were asked for; `None` for an optional one that was absent.
-    pub files: BTreeMap<String, Option<Digest>>,
-    /// Environment variables that the stage asked for.
-    pub environment: BTreeMap<String, Option<String>>,
-}
+use super::Manifest;
 
 /// One step of a path.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,15 +13,14 @@ enum Step {
     Index(usize),
 }
 
-impl Recorded {
-    /// Reads the text that [`super::Manifest::to_text`] wrote; `None` if it is damaged.
+impl Manifest {
+    /// Reads the text that [`Manifest::to_text`] wrote; `None` if it is damaged.
     pub fn parse(text: &str) -> Option<Self> {
         let mut recorded = Self::default();
         for line in text.lines() {
-            let (path, leaf) = path(line)?;
-            let steps: Vec<&Step> = path.iter().collect();
-            match steps[..] {
-                [Step::Key(name), ref rest @ ..] if name == "with" => {
+            let (steps, leaf) = path(line)?;
+            match &steps[..] {
+                [Step::Key(name), rest @ ..] if name == "with" => {
                     put(&mut recorded.parameters, rest, value(leaf)?)?
                 }
                 [Step::Key(name)] if name == "kind" => {
@@ -86,26 +63,6 @@ impl Recorded {
             }
         }
         (!recorded.kind.is_empty()).then_some(recorded)
-    }
-
-    /// The key that follows from what the text says.
-    pub fn key(&self) -> Key {
-        Manifest::from(self.clone()).key()
-    }
-}
-
-impl From<Recorded> for Manifest {
-    fn from(recorded: Recorded) -> Self {
-        Self {
-            kind: recorded.kind,
-            version: recorded.version,
-            numeric_class: recorded.numeric_class,
-            seed: recorded.seed,
-            parameters: recorded.parameters,
-            inputs: recorded.inputs,
-            files: recorded.files,
-            environment: recorded.environment,
-        }
     }
 }
 
@@ -156,20 +113,15 @@ fn key(text: &str) -> Option<(String, &str)> {
 }
 
 /// Puts a leaf at the end of a path. The walk goes through lists in order.
-fn put(into: &mut Value, path: &[&Step], leaf: Value) -> Option<()> {
+fn put(into: &mut Value, path: &[Step], leaf: Value) -> Option<()> {
     match path {
         [] => *into = leaf,
         [Step::Key(name), rest @ ..] => {
             if into.is_null() {
                 *into = Value::Object(Map::new());
             }
-            put(
-                into.as_object_mut()?
-                    .entry(name.as_str())
-                    .or_insert(Value::Null),
-                rest,
-                leaf,
-            )?;
+            let entry = into.as_object_mut()?.entry(name.as_str());
+            put(entry.or_insert(Value::Null), rest, leaf)?;
         }
         [Step::Index(index), rest @ ..] => {
             if into.is_null() {
@@ -187,6 +139,8 @@ fn put(into: &mut Value, path: &[&Step], leaf: Value) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -214,7 +168,7 @@ mod tests {
         let parameters = json!({
             "epochs": 3, "lr": 1e-7, "steps": [[1, 2], [], {}], "none": null, "with a dot.": {"x": "a = \"b\"\n"}, "on": true,
         });
-        let recorded = Recorded::parse(&manifest(parameters.clone()).to_text()).unwrap();
+        let recorded = Manifest::parse(&manifest(parameters.clone()).to_text()).unwrap();
         assert_eq!(recorded.parameters, parameters);
         assert_eq!(
             (recorded.kind.as_str(), recorded.version, recorded.seed),
@@ -222,9 +176,9 @@ mod tests {
         );
         assert_eq!(recorded.inputs, manifest(Value::Null).inputs);
         assert_eq!(recorded.key(), manifest(parameters.clone()).key());
-        assert_eq!(Manifest::from(recorded), manifest(parameters));
-        assert_eq!(Recorded::parse("with.a"), None);
-        assert_eq!(Recorded::parse(""), None);
+        assert_eq!(recorded, manifest(parameters));
+        assert_eq!(Manifest::parse("with.a"), None);
+        assert_eq!(Manifest::parse(""), None);
     }
 
     fn json_value() -> impl Strategy<Value = Value> {
@@ -247,9 +201,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_parameters_come_back(parameters in json_value()) {
-            let recorded = Recorded::parse(&manifest(parameters.clone()).to_text()).unwrap();
+            let recorded = Manifest::parse(&manifest(parameters.clone()).to_text()).unwrap();
             prop_assert_eq!(&recorded.parameters, &parameters);
-            prop_assert_eq!(Manifest::from(recorded).key(), manifest(parameters).key());
+            prop_assert_eq!(recorded.key(), manifest(parameters).key());
         }
     }
 }

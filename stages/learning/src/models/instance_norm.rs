@@ -1,14 +1,16 @@
-//! Windows normalised by themselves: mean and deviation of every channel, put back behind the model (Kim et al., "Reversible
+//! Windows normalised one by one: mean and deviation of every channel, put back after the model (Kim et al., "Reversible
 //! Instance Normalization", ICLR 2022, without learned scales).
 
-use candle_core::{Result, Tensor};
+use candle_core::Tensor;
+
+use super::Result;
 
 const EPSILON: f64 = 1e-5;
 
 /// Mean and deviation of the channels of every window, `[batch, 1, channels]`, over what is observed of them.
 pub(super) struct Instance {
-    mean: Tensor,
-    deviation: Tensor,
+    pub mean: Tensor,
+    pub deviation: Tensor,
     mask: Option<Tensor>,
 }
 

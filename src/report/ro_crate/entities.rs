@@ -1,5 +1,7 @@
 //! The entities of an RO-Crate by identifier, each once, and small makers of them.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
@@ -10,11 +12,14 @@ pub(super) fn link(id: &str) -> Value {
 
 /// References to entities, each once, in their order.
 pub(super) fn links<'a>(ids: impl IntoIterator<Item = &'a String>) -> Value {
-    let mut seen = std::collections::BTreeSet::new();
-    ids.into_iter()
-        .filter(|id| seen.insert(id.as_str()))
-        .map(|id| link(id))
-        .collect()
+    let mut links: Vec<Value> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for id in ids {
+        if seen.insert(id.as_str()) {
+            links.push(link(id));
+        }
+    }
+    links.into()
 }
 
 /// The `@graph` of a crate.
@@ -29,12 +34,9 @@ impl Entities {
         }
         let mut entity = Map::from_iter([("@id".to_owned(), Value::from(id))]);
         if let Value::Object(attributes) = attributes {
+            entity.extend(attributes);
             // What has no value is left out.
-            entity.extend(
-                attributes
-                    .into_iter()
-                    .filter(|(_, value)| !is_nothing(value)),
-            );
+            entity.retain(|_, value| !is_nothing(value));
         }
         self.0.insert(id.to_owned(), entity);
     }
@@ -59,51 +61,40 @@ impl Entities {
 
     /// Adds a text to an attribute that holds a list of them, unless it is there.
     pub fn note(&mut self, id: &str, name: &str, text: &str) {
-        let Some(entity) = self.0.get_mut(id) else {
-            return;
-        };
-        let list = entity
-            .entry(name)
-            .or_insert_with(|| Value::Array(Vec::new()));
-        if let Value::Array(items) = list
-            && !items.iter().any(|item| item == text)
-        {
-            items.push(text.into());
-        }
+        self.append(id, name, text.into());
     }
 
-    /// Adds a reference to an attribute that holds a list of them.
+    /// Adds a reference to an attribute that holds a list of them, unless it is there.
     pub fn push(&mut self, id: &str, name: &str, to: &str) {
+        self.append(id, name, link(to));
+    }
+
+    fn append(&mut self, id: &str, name: &str, value: Value) {
         let Some(entity) = self.0.get_mut(id) else {
             return;
         };
-        let list = entity
-            .entry(name)
-            .or_insert_with(|| Value::Array(Vec::new()));
-        let reference = link(to);
+        let list = entity.entry(name).or_insert_with(|| json!([]));
         if let Value::Array(items) = list
-            && !items.contains(&reference)
+            && !items.contains(&value)
         {
-            items.push(reference);
+            items.push(value);
         }
     }
 
     /// All entities. A list of one thing is that thing, as RO-Crate recommends.
     pub fn into_graph(self) -> Value {
-        let entities = self
-            .0
-            .into_values()
-            .map(|entity| entity.into_iter().map(|(name, value)| (name, alone(value))));
-        entities
-            .map(|entity| Value::Object(entity.collect()))
-            .collect()
-    }
-}
-
-fn alone(value: Value) -> Value {
-    match value {
-        Value::Array(mut items) if items.len() == 1 => items.remove(0),
-        other => other,
+        let mut graph = Vec::with_capacity(self.0.len());
+        for mut entity in self.0.into_values() {
+            for value in entity.values_mut() {
+                if let Value::Array(items) = value
+                    && let [only] = &mut items[..]
+                {
+                    *value = only.take();
+                }
+            }
+            graph.push(Value::Object(entity));
+        }
+        graph.into()
     }
 }
 
@@ -124,13 +115,6 @@ pub(super) fn data_type(value: &Value) -> &'static str {
         Value::Object(_) | Value::Array(_) => "PropertyValue",
         Value::String(_) | Value::Null => "Text",
     }
-}
-
-/// A value as the text of a property.
-pub(super) fn text_of(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -1,49 +1,28 @@
-//! What is on each picture: an overview of the score, one with channels, and one of each labelled event.
+//! What is on each plot of scores and series: an overview of the score, one with channels, and one of each labelled event.
 
 use std::ops::Range;
 
 use super::selection::{self, Scene};
-use super::{Params, ScoreScale};
+use super::{Params, Plot, ScoreScale};
 use contract::Trouble;
-use contract::artifact::{Metrics, Scores, Segment, Series};
+use contract::artifact::{Metric, Metrics, Scores, Segment, Series};
 use judging::metrics::events_of;
-use plot::figure;
-use plot::{
-    Chart, Line, Matrix, Network, Panel, Ranking, Region, Rule, Strip, TimeAxis, ValueScale,
-    palette,
-};
+use plot::{Chart, Line, Panel, Region, Rule, Strip, TimeAxis, ValueScale, palette, rounded};
 
-/// A picture that is yet to be drawn.
-pub struct Picture {
-    /// The file's path without its extension.
-    pub name: String,
-    pub drawing: Drawing,
-    /// Panels of channels, which make the picture higher.
-    pub channels: usize,
-}
-
-/// What is on a picture.
-pub enum Drawing {
-    Chart(Chart),
-    Matrix(Matrix),
-    Ranking(Ranking),
-    Network(Network),
-}
-
-/// All pictures, entity by entity.
+/// All plots, entity by entity.
 ///
 /// # Errors
-/// If nothing is connected, the inputs do not belong together, or a channel does not exist.
+/// If the inputs do not belong together, there is nothing to draw, or a channel does not exist.
 pub fn plan(
     params: &Params,
     series: Option<&Series>,
     scores: Option<&Scores>,
     metrics: Option<&Metrics>,
-) -> Result<Vec<Picture>, Trouble> {
+) -> Result<Vec<Plot>, Trouble> {
     let segments = drawn_segments(series, scores)?;
     let scenes = selection::scenes(segments, params.split)?;
     let many = scenes.len() > 1;
-    let mut pictures = Vec::new();
+    let mut plots = Vec::new();
     for (index, scene) in scenes.iter().enumerate() {
         let folder = if many {
             format!("{:03}-{}/", index + 1, file_name(&scene.entity))
@@ -51,9 +30,9 @@ pub fn plan(
             String::new()
         };
         let painter = Painter::new(params, series, scores, metrics, scene, many);
-        pictures.extend(painter.pictures(&folder)?);
+        plots.extend(painter.plots(&folder)?);
     }
-    Ok(pictures)
+    Ok(plots)
 }
 
 fn drawn_segments<'a>(
@@ -61,10 +40,6 @@ fn drawn_segments<'a>(
     scores: Option<&'a Scores>,
 ) -> Result<&'a [Segment], Trouble> {
     match (series, scores) {
-        (None, None) => Err(Trouble::new(
-            "there is nothing to draw: none of `series`, `scores`, `table` and `graph` is connected",
-        )
-        .hint("connect at least one of them: `from: {scores: …, series: …}`")),
         (Some(series), Some(scores)) if series.segments != scores.segments => {
             let message = format!(
                 "`series` ({} rows, {} segments) and `scores` ({} rows, {} segments) do not belong together",
@@ -77,19 +52,15 @@ fn drawn_segments<'a>(
         }
         (Some(series), _) => Ok(&series.segments),
         (None, Some(scores)) => Ok(&scores.segments),
+        (None, None) => Ok(&[]),
     }
 }
 
 /// A name without characters that have a meaning in paths.
 fn file_name(entity: &str) -> String {
-    let safe = |character: char| {
-        if character.is_ascii_alphanumeric() || "-_.".contains(character) {
-            character
-        } else {
-            '_'
-        }
-    };
-    entity.chars().map(safe).collect()
+    let is_unsafe =
+        |character: char| !character.is_ascii_alphanumeric() && !"-_.".contains(character);
+    entity.replace(is_unsafe, "_")
 }
 
 struct Painter<'a> {
@@ -116,68 +87,61 @@ impl<'a> Painter<'a> {
         scene: &'a Scene,
         many: bool,
     ) -> Self {
-        let score = scores.map_or_else(Vec::new, |scores| scene.gather(|row| scores.scores[row]));
-        let labels = scores
-            .map(|scores| &scores.labels)
-            .or(series.map(|series| &series.labels));
         let stretches = scene.stretches();
-        let events = events_of(&scene.labels(labels.map_or(&[], Vec::as_slice)), &stretches);
-        let threshold = metrics
-            .filter(|_| !score.is_empty())
-            .and_then(threshold_rule);
-        let above = |limit: &Rule| {
-            score
-                .iter()
-                .map(|score| f64::from(*score) > limit.value)
-                .collect::<Vec<_>>()
+        let labels: &[u8] = match (scores, series) {
+            (Some(scores), _) => &scores.labels,
+            (None, Some(series)) => &series.labels,
+            (None, None) => &[],
         };
-        let alarms = threshold
-            .as_ref()
-            .map_or_else(Vec::new, |rule| events_of(&above(rule), &stretches));
-        let labelled = scene.segments.iter().any(|segment| segment.labelled)
-            && labels.is_some_and(|labels| !labels.is_empty());
-        let subtitle = metrics.map_or_else(String::new, |metrics| figures(metrics, many));
-        Self {
+        let mut painter = Self {
             params,
             series,
             scores,
             scene,
-            subtitle,
-            score,
-            threshold,
-            events,
-            alarms,
-            labelled,
+            subtitle: String::new(),
+            score: Vec::new(),
+            threshold: None,
+            events: events_of(&scene.labels(labels), &stretches),
+            alarms: Vec::new(),
+            labelled: !labels.is_empty() && scene.segments.iter().any(|segment| segment.labelled),
+        };
+        if let Some(scores) = scores {
+            painter.score = scene.gather(|row| scores.scores[row]);
         }
+        if let Some(metrics) = metrics {
+            painter.subtitle = subtitle(metrics, many);
+            if !painter.score.is_empty() {
+                painter.threshold = threshold_rule(metrics);
+            }
+        }
+        if let Some(rule) = &painter.threshold {
+            let above = |score: &f32| f64::from(*score) > rule.value;
+            let above: Vec<bool> = painter.score.iter().map(above).collect();
+            painter.alarms = events_of(&above, &stretches);
+        }
+        painter
     }
 
-    fn pictures(&self, folder: &str) -> Result<Vec<Picture>, Trouble> {
+    fn plots(&self, folder: &str) -> Result<Vec<Plot>, Trouble> {
         let all = 0..self.scene.rows();
-        let mut pictures = Vec::new();
+        let mut plots = Vec::new();
         if self.scores.is_some() {
-            let chart = self.chart(
-                "anomaly score".to_owned(),
-                &all,
-                vec![self.score_panel(&all)],
-                &self.subtitle,
-            );
-            pictures.push(Picture {
-                name: format!("{folder}score"),
-                drawing: Drawing::Chart(chart),
-                channels: 0,
-            });
+            let panels = vec![self.score_panel(&all)];
+            let chart = self.chart("anomaly score", &all, panels, &self.subtitle);
+            plots.push(Plot::of_chart(
+                self.params,
+                format!("{folder}score"),
+                chart,
+                0,
+            ));
         }
         if self.series.is_some() {
-            pictures.push(self.with_channels(
-                format!("{folder}series"),
-                "score and channels",
-                &all,
-                &self.events,
-            )?);
+            let name = format!("{folder}series");
+            plots.push(self.with_channels(name, "score and channels", &all, &self.events)?);
         }
         if self.scene.samples {
             // An event is a stretch of time, which samples do not make.
-            return Ok(pictures);
+            return Ok(plots);
         }
         let mut longest: Vec<(usize, &Range<usize>)> = self.events.iter().enumerate().collect();
         longest.sort_by_key(|(index, event)| (usize::MAX - event.len(), *index));
@@ -186,26 +150,19 @@ impl<'a> Painter<'a> {
         for (index, event) in longest {
             let name = format!("{folder}event-{:03}", index + 1);
             let title = format!("event {} of {}", index + 1, self.events.len());
-            pictures.push(self.with_channels(
-                name,
-                &title,
-                &self.surroundings(event),
-                std::slice::from_ref(event),
-            )?);
+            let focus = std::slice::from_ref(event);
+            plots.push(self.with_channels(name, &title, &self.surroundings(event), focus)?);
         }
-        Ok(pictures)
+        Ok(plots)
     }
 
     /// An event with as many rows again on both sides, inside its segment.
     fn surroundings(&self, event: &Range<usize>) -> Range<usize> {
         let margin = event.len().clamp(50, 2000);
-        let stretches = self.scene.stretches();
-        let stretch = stretches
-            .iter()
-            .find(|stretch| stretch.contains(&event.start))
-            .cloned()
-            .unwrap_or(event.clone());
-        event.start.saturating_sub(margin).max(stretch.start)..(event.end + margin).min(stretch.end)
+        let mut stretches = self.scene.stretches().into_iter();
+        let around = stretches.find(|stretch| stretch.contains(&event.start));
+        let around = around.unwrap_or(event.clone());
+        event.start.saturating_sub(margin).max(around.start)..(event.end + margin).min(around.end)
     }
 
     /// The score, if there is one, above the channels that have most to do with the rows in focus.
@@ -215,68 +172,48 @@ impl<'a> Painter<'a> {
         title: &str,
         rows: &Range<usize>,
         focus: &[Range<usize>],
-    ) -> Result<Picture, Trouble> {
+    ) -> Result<Plot, Trouble> {
+        let mut title = title;
         let mut panels = Vec::new();
         if self.scores.is_some() {
-            panels.push(Panel {
-                weight: 1.6,
-                ..self.score_panel(rows)
-            });
+            let mut panel = self.score_panel(rows);
+            panel.weight = 1.6;
+            panels.push(panel);
+        } else {
+            title = title.trim_start_matches("score and ");
         }
-        let mut channels = 0;
+        let mut channels = Vec::new();
         if let Some(series) = self.series {
-            for column in selection::channels(
-                &self.params.channels,
-                series,
-                self.scores,
-                self.scene,
-                focus,
-            )? {
-                panels.push(self.channel_panel(series, column, rows));
-                channels += 1;
+            let wanted = &self.params.channels;
+            channels = selection::channels(wanted, series, self.scores, self.scene, focus)?;
+            for column in &channels {
+                panels.push(self.channel_panel(series, *column, rows));
             }
         }
-        let title = if self.scores.is_some() {
-            title
-        } else {
-            title.trim_start_matches("score and ")
-        };
-        let chart = self.chart(title.to_owned(), rows, panels, "");
-        Ok(Picture {
-            name,
-            drawing: Drawing::Chart(chart),
-            channels,
-        })
+        let chart = self.chart(title, rows, panels, "");
+        Ok(Plot::of_chart(self.params, name, chart, channels.len()))
     }
 
-    fn chart(
-        &self,
-        title: String,
-        rows: &Range<usize>,
-        panels: Vec<Panel>,
-        subtitle: &str,
-    ) -> Chart {
-        let times = match self
-            .series
-            .filter(|series| !series.times.is_empty() && self.scene.segments.len() == 1)
+    fn chart(&self, title: &str, rows: &Range<usize>, panels: Vec<Panel>, subtitle: &str) -> Chart {
+        let mut times = Vec::new();
+        // Across several segments, time may jump.
+        if let Some(series) = self.series
+            && !series.times.is_empty()
+            && self.scene.segments.len() == 1
         {
-            Some(series) => self.scene.gather(|row| series.times[row])[rows.clone()].to_vec(),
-            None => Vec::new(),
-        };
+            times = self.scene.gather(|row| series.times[row])[rows.clone()].to_vec();
+        }
         let what = if self.scene.samples { "sample" } else { "row" };
         let label = if times.is_empty() {
             format!("{what} of split {}", self.params.split)
         } else {
             "time (UTC)".to_owned()
         };
-        let inside = |row: usize| row > rows.start && row < rows.end;
-        let breaks = self
-            .scene
-            .breaks()
-            .into_iter()
-            .filter(|row| inside(*row))
-            .map(|row| row - rows.start)
-            .collect();
+        let mut breaks = self.scene.breaks();
+        breaks.retain(|row| *row > rows.start && *row < rows.end);
+        for row in &mut breaks {
+            *row -= rows.start;
+        }
         let title = format!("{} · {title}", self.scene.entity);
         let time = TimeAxis {
             rows: rows.len(),
@@ -326,12 +263,10 @@ impl<'a> Painter<'a> {
     }
 
     fn channel_panel(&self, series: &Series, column: usize, rows: &Range<usize>) -> Panel {
-        let values = self
-            .scene
-            .gather(|row| series.values[row * series.width() + column]);
+        let at = |row| series.values[row * series.width() + column];
         let line = Line {
             name: String::new(),
-            values: values[rows.clone()].to_vec(),
+            values: self.scene.gather(at)[rows.clone()].to_vec(),
             color: palette::GREEN,
         };
         let mut panel = Panel::of_lines(&series.channels[column], vec![line]);
@@ -355,21 +290,18 @@ impl<'a> Painter<'a> {
 
 /// The parts of ranges inside some rows, counted from the first of these.
 fn within(ranges: &[Range<usize>], rows: &Range<usize>) -> Vec<Range<usize>> {
-    let cut = |range: &Range<usize>| range.start.max(rows.start)..range.end.min(rows.end);
-    let shift = |range: Range<usize>| range.start - rows.start..range.end - rows.start;
-    ranges
-        .iter()
-        .map(cut)
-        .filter(|range| range.start < range.end)
-        .map(shift)
-        .collect()
+    let mut inside = Vec::new();
+    for range in ranges {
+        let (start, end) = (range.start.max(rows.start), range.end.min(rows.end));
+        if start < end {
+            inside.push(start - rows.start..end - rows.start);
+        }
+    }
+    inside
 }
 
 fn threshold_rule(metrics: &Metrics) -> Option<Rule> {
-    let metric = metrics
-        .entries
-        .iter()
-        .find(|metric| metric.name == "threshold")?;
+    let metric = find(metrics, "threshold")?;
     let name = if metric.oracle {
         "threshold (oracle)"
     } else {
@@ -403,11 +335,15 @@ fn score_scale(wanted: ScoreScale, scores: &[f32]) -> ValueScale {
     }
 }
 
-/// The figures that belong in a title, with what one must know to read them.
-fn figures(metrics: &Metrics, many: bool) -> String {
+fn find<'a>(metrics: &'a Metrics, name: &str) -> Option<&'a Metric> {
+    metrics.entries.iter().find(|metric| metric.name == name)
+}
+
+/// The metrics that belong in a title, with what one must know to read them.
+fn subtitle(metrics: &Metrics, many: bool) -> String {
     const SHOWN: [(&str, &str); 8] = [
         ("threshold", "threshold"),
-        // Alarms under a threshold that adapts are not drawn: the figures do not hold its course.
+        // Alarms under a threshold that adapts are not drawn: the metrics do not hold its course.
         ("threshold_at_start", "threshold that adapts, at the start"),
         ("f1", "F1"),
         ("f1_point_adjusted", "point-adjusted F1"),
@@ -416,28 +352,24 @@ fn figures(metrics: &Metrics, many: bool) -> String {
         ("average_precision", "average precision"),
         ("vus_pr", "VUS-PR"),
     ];
-    let text = |(name, title): (&str, &str)| {
-        let metric = metrics.entries.iter().find(|metric| metric.name == name)?;
-        let mut remarks = Vec::new();
-        if metric.oracle {
-            remarks.push("oracle");
-        }
-        if metric.inflating {
-            remarks.push("inflating");
-        }
-        let remarks = if remarks.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", remarks.join(", "))
+    let mut list = Vec::new();
+    for (name, title) in SHOWN {
+        let Some(metric) = find(metrics, name) else {
+            continue;
         };
-        // Lines break between figures only.
-        Some(format!("{title} {}{remarks} ·", figure(metric.value?)).replace(' ', "\u{a0}"))
-    };
-    let list = SHOWN
-        .into_iter()
-        .filter_map(text)
-        .collect::<Vec<_>>()
-        .join("  ");
+        let remarks = match (metric.oracle, metric.inflating) {
+            (false, false) => "",
+            (true, false) => " (oracle)",
+            (false, true) => " (inflating)",
+            (true, true) => " (oracle, inflating)",
+        };
+        if let Some(value) = metric.value {
+            // Lines break between metrics only.
+            let text = format!("{title} {}{remarks} ·", rounded(value));
+            list.push(text.replace(' ', "\u{a0}"));
+        }
+    }
+    let list = list.join("  ");
     let list = list.trim_end_matches("\u{a0}·");
     if many && !list.is_empty() {
         format!("over all entities: {list}")
