@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::readers::SplitPlan;
-use contract::artifact::{ArtifactKind, Segment, Series, Split};
+use contract::artifact::{ArtifactKind, Segment, Series};
 use contract::{
     Fault, Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, Threads, Trouble,
 };
