@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::environment::TestEnvironment;
+use crate::export_names::HOSTILE;
 use crate::pipelines::{SMALL, SMALL_STAGES};
 
 fn after_one_run() -> TestEnvironment {

@@ -9,7 +9,7 @@ use crate::environment::TestEnvironment;
 use crate::export::{entity, list, parsed, sound_crate};
 
 /// Instances, outputs and files whose names would fall together in any careless map.
-const HOSTILE: &str = r#"pipeline: hostile
+pub const HOSTILE: &str = r#"pipeline: hostile
 params: {k: 3}
 stages:
   it:
