@@ -545,32 +545,32 @@ fn a_harmless_name_is_no_reason_to_show_a_value() {
     let text = "pipeline: p\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"echo > {out.t}\"], \
                 pass_env: [PIN, OMP_NUM_THREADS], outputs: {t: {path: t}}}}\n";
     let mut environment = TestEnvironment::with_pipeline(text);
-    environment.set("PIN", "0815");
+    environment.set("PIN", "pin-0815");
     environment.set("OMP_NUM_THREADS", "3");
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     environment.succeed(&["lock", "pipeline.yaml"]);
     let lock = environment.read("pipeline.lock");
     assert!(
-        lock.contains("environment.PIN = \"secret:") && !lock.contains("0815"),
+        lock.contains("environment.PIN = \"secret:") && !lock.contains("pin-0815"),
         "{lock}"
     );
     assert!(
         lock.contains("environment.OMP_NUM_THREADS = \"3\""),
         "{lock}"
     );
-    environment.set("PIN", "4711");
+    environment.set("PIN", "pin-4711");
     environment
         .run(&["plan", "pipeline.yaml"])
         .expect(0)
         .prints("variable PIN has another value");
     // Another store has another secret, unless both are given the same.
     let elsewhere = ["run", "--quiet", "pipeline.yaml", "--store", "elsewhere"];
-    environment.set("PIN", "0815");
+    environment.set("PIN", "pin-0815");
     environment.succeed(&elsewhere);
     let locked = environment
         .run(&["run", "--locked", "pipeline.yaml", "--store", "elsewhere"])
         .expect(3);
-    assert!(!locked.stderr.contains("0815"), "{}", locked.describe());
+    assert!(!locked.stderr.contains("pin-0815"), "{}", locked.describe());
     let keys = |environment: &TestEnvironment, store: &str| {
         environment.succeed(&["run", "--quiet", "pipeline.yaml", "--store", store]);
         environment.json(&["show", "--store", store])["stages"][0]["key"].clone()

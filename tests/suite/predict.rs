@@ -210,7 +210,7 @@ fn a_model_of_a_sweep_is_named_with_its_trial() {
     environment.write("new.csv", "a,b\n1,2\n");
     let refused = environment.run(&["predict", "latest", "new.csv"]).expect(2);
     refused
-        .says("scores#1, scores#2")
+        .says("`scores#1`, `scores#2`")
         .says("`latest:scores#1`")
         .says("`runner sweep best sweep.yaml` says which trial is best");
     environment
