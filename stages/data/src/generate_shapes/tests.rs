@@ -2,8 +2,6 @@
 
 use serde_json::json;
 
-use contract::artifact::Split;
-
 use super::*;
 use contract::artifact::Split;
 use contract::testing::fault_of;
