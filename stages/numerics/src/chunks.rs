@@ -11,7 +11,7 @@ use super::simd::Level;
 /// The most chunks that a batch is cut into, whatever the number of threads.
 pub(crate) const CHUNKS: usize = 16;
 
-/// Consecutive ranges that cover `0..count`, at most [`CHUNKS`] of them, none empty, sizes differing by at most one.
+/// Consecutive ranges that cover `0..count`, at most `CHUNKS` of them, none empty, sizes differing by at most one.
 pub fn chunks(count: usize) -> Vec<Range<usize>> {
     cut(count, CHUNKS.min(count))
 }

@@ -181,7 +181,7 @@ impl ConvKernel {
         accumulate_outer(self.level, rows, self.input, gradient, self.output, sums);
     }
 
-    /// Adds sums as [`Self::add_weight_gradient`] made them to a gradient in the layout of the weight.
+    /// Adds sums as `add_weight_gradient` made them to a gradient in the layout of the weight.
     pub fn gather_weight_gradient(&self, sums: &[f32], target: &mut [f32]) {
         for (index, row) in sums.chunks_exact(self.output).enumerate() {
             let (tap, from) = (index / self.input, index % self.input);

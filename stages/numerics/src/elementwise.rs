@@ -8,7 +8,7 @@ use super::simd::vectorised;
 /// Channels that are worked on together, whatever the width of a vector.
 pub(crate) const LANES: usize = 16;
 
-/// Some neighbouring channels of one row, at most [`LANES`] of them.
+/// Some neighbouring channels of one row, at most `LANES` of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     first: usize,
