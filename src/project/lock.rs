@@ -95,11 +95,9 @@ fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Acti
             // To run the pipeline would not help: the stage cannot even be looked up.
             Verdict::Broken(trouble) => {
                 let reason = headline(trouble);
-                return Err(Error::wrong(format!(
-                    "there is nothing to lock of `{name}`: {reason}"
-                ))
-                .because(trouble.causes().to_vec())
-                .maybe_hint(trouble.hint_text().map(str::to_owned)));
+                return Err(Error::wrong(format!("`{name}` cannot be locked: {reason}"))
+                    .because(trouble.causes().to_vec())
+                    .maybe_hint(trouble.hint_text().map(str::to_owned)));
             }
             Verdict::Miss(Reason::Failed(failure)) => {
                 let run = &failure.run;

@@ -208,10 +208,7 @@ fn survivors(stopping: &Stopping, trials: &[usize], losses: &[f64]) -> Vec<usize
             .then(left.cmp(right))
     });
     let kept = match stopping.rule {
-        Rule::Halving => {
-            let factor = stopping.factor.unwrap_or(3.0);
-            ((trials.len() as f64 / factor).floor() as usize).max(1)
-        }
+        Rule::Halving => ((trials.len() as f64 / stopping.factor()).floor() as usize).max(1),
         Rule::Median => {
             let median = losses[ranked[(ranked.len() - 1) / 2]];
             ranked.partition_point(|trial| losses[*trial] <= median)

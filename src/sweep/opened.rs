@@ -194,12 +194,12 @@ impl Sweep {
         texts
     }
 
-    /// What members are called where people read of them: without seeds and levels, each is a trial.
+    /// What people read of as the parts of the sweep: without seeds and levels, each run is a trial.
     pub fn unit(&self) -> &'static str {
         if self.file.seeds.is_empty() && self.file.stopping.is_none() {
             "trial"
         } else {
-            "member"
+            "run"
         }
     }
 

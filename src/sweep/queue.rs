@@ -78,6 +78,15 @@ impl Queue {
                 Err(trouble) => silent.push((backend_name, trouble.message().to_owned())),
             }
         }
+        for submission in &queue.submissions {
+            if find_backend(&submission.backend).is_err() {
+                let warning = format!(
+                    "`{}` was submitted to `{}`, which this program does not know: its tasks are not seen",
+                    submission.id, submission.backend
+                );
+                sweep.project.listener.warning(&warning);
+            }
+        }
         // Names of submissions begin with their time.
         queue.tasks.sort_by(|left, right| {
             (&left.comment, left.number).cmp(&(&right.comment, right.number))

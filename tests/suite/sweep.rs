@@ -291,7 +291,7 @@ fn a_sweep_of_a_million_trials_asks_first() {
     environment
         .run(&["sweep", "sweep.yaml"])
         .expect(2)
-        .says("1000000 members")
+        .says("1000000 runs")
         .says("--yes");
 }
 

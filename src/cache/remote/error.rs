@@ -144,7 +144,7 @@ impl RemoteError {
                 .with_hint(address.credentials_hint());
         }
         if says(&text, &NO_BUCKET) {
-            let message = format!("there is no bucket or container as {address} names it");
+            let message = format!("{address} names a bucket or container that does not exist");
             let hint = "make it first, or mend the address: `runner` makes objects, not buckets";
             return Self::new(RemoteFault::Unusable, message).with_hint(hint);
         }

@@ -72,7 +72,7 @@ fn confirm_size(sweep: &Sweep, yes: bool) -> Result<(), Error> {
     if count <= ASK_ABOVE || yes {
         return Ok(());
     }
-    let size = format!("the sweep has up to {count} members (trials times seeds)");
+    let size = format!("the sweep has up to {count} runs (trials times seeds)");
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
         err!("{size}; continue? [y/N] ");
         let mut answer = String::new();

@@ -60,7 +60,7 @@ pub(super) fn submit_as(
         }
         Submitted::UnderWay(count) if global.json => print_nothing(count),
         Submitted::UnderWay(count) => {
-            outln!("nothing to submit: all {count} open members are queued or running");
+            outln!("nothing to submit: all {count} open runs are queued or running");
         }
         Submitted::Rehearsed(jobs) => print_scripts(backend, jobs),
         Submitted::Handed(handed) => print_jobs(global, sweep, &handed, backend),
@@ -111,7 +111,7 @@ fn print_jobs(global: &Global, sweep: &Sweep, handed: &Handed, backend: &ChosenB
         });
     }
     outln!(
-        "{} {} members to {} as jobs {}",
+        "{} {} runs to {} as jobs {}",
         Paint::Good.on("submitted"),
         labels.len(),
         backend.name(),
