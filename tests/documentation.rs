@@ -1,5 +1,4 @@
-//! What the documents say is true: every example plans, every command parses, every link leads somewhere, every excerpt of
-//! code stands in the code.
+//! What the documents say is true: every example plans, every command parses, every link leads somewhere.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -379,49 +378,25 @@ fn every_link_leads_somewhere() {
     assert!(seen >= 20, "only {seen} links: is the search still right?");
 }
 
-/// Files of Rust code.
-fn sources() -> Vec<PathBuf> {
-    let mut folders = vec![root().join("src"), root().join("stages")];
-    let mut files = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                files.push(path);
-            }
-        }
-    }
-    files
-}
-
 #[test]
-fn every_excerpt_of_code_stands_in_the_code() {
-    let code: Vec<String> = sources()
-        .iter()
-        .map(|path| fs::read_to_string(path).unwrap())
-        .collect();
-    // The examples that documentation tests compile; lines of a table that belong to them cannot stand in the code.
-    let examples: String = in_language("rust")
-        .into_iter()
-        .map(|block| block.text)
-        .collect();
-    let excerpts = in_language("rust,ignore");
-    assert!(excerpts.len() >= 6, "only {} excerpts", excerpts.len());
-    for Block { place, text, .. } in excerpts {
-        let of_example = text.lines().count() == 1
-            && text
-                .rsplit_once("::<")
-                .and_then(|(_, rest)| rest.split_once('>'))
-                .is_some_and(|(path, _)| {
-                    let name = path.rsplit("::").next().unwrap_or(path);
-                    examples.contains(&format!("pub struct {name}"))
-                });
-        let stands = code.iter().any(|file| file.contains(text.trim_end()));
-        assert!(
-            stands || of_example,
-            "{place}: this excerpt is not in the code:\n{text}"
-        );
+fn every_example_of_an_extension_is_listed() {
+    let folder = root().join("examples/extensions");
+    let text = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let list = fs::read_to_string(folder.join("extensions.toml")).unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.ends_with(".rs") {
+            continue;
+        }
+        seen += 1;
+        let link = format!("[{name}](examples/extensions/{name})");
+        assert!(text.contains(&link), "CONTRIBUTING.md has no `{link}`");
+        let file = format!("file = \"{name}\"");
+        assert!(list.contains(&file), "extensions.toml has no `{file}`");
     }
+    assert_eq!(
+        seen, 8,
+        "metric, threshold, model, optimiser, data set, stage, verb, backend"
+    );
 }

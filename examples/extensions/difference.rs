@@ -45,27 +45,18 @@ impl Stage for Difference {
         context: &StageContext<'_>,
     ) -> Result<Outputs, Trouble> {
         let series = inputs.get::<Series>("series")?;
-        let mut values = vec![0.0; series.values.len()];
+        let mut differences = Series::clone(&series);
+        differences.values.fill(0.0);
         for segment in &series.segments {
             context.check_cancelled()?;
             for row in segment.rows.clone().skip(params.lag) {
-                let start = row * series.width();
-                for (channel, (now, before)) in series
-                    .row(row)
-                    .iter()
-                    .zip(series.row(row - params.lag))
-                    .enumerate()
-                {
-                    values[start + channel] = now - before;
+                let (now, before) = (series.row(row), series.row(row - params.lag));
+                for channel in 0..series.width() {
+                    let place = row * series.width() + channel;
+                    differences.values[place] = now[channel] - before[channel];
                 }
             }
         }
-        Ok(Outputs::one(
-            "series",
-            Series {
-                values,
-                ..Series::clone(&series)
-            },
-        ))
+        Ok(Outputs::one("series", differences))
     }
 }

@@ -351,7 +351,7 @@ fn verify_action(
         if let Some(run) = superseding(store, &stage.key, &stage.outputs, &outputs)? {
             found.notes.push(format!(
                 "{what} is not deterministic: the run {run} executed it again with other outputs, which replaced \
-                 these; what the record says of it cannot be checked any more"
+                 these; what the record says of it can no longer be checked"
             ));
             return Ok(false);
         }

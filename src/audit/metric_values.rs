@@ -42,16 +42,21 @@ pub fn misquoted(quoted: &MetricValues, found: &MetricValues) -> Vec<String> {
     let names: BTreeSet<&String> = quoted.keys().chain(found.keys()).collect();
     for name in names {
         let (quoted, found) = (quoted.get(name), found.get(name));
-        if bits(quoted) != bits(found) {
+        if !is_same(quoted, found) {
             problems.push(format!("{name} is {}, not {}", shown(found), shown(quoted)));
         }
     }
     problems
 }
 
-/// Records and locks are JSON, which has nothing but `null` for what is not finite.
-fn bits(value: Option<&Option<f64>>) -> Option<Option<u64>> {
-    value.map(|value| value.filter(|value| value.is_finite()).map(f64::to_bits))
+/// Whether two metrics are the same to the bit. Records and locks are JSON, which has nothing but `null` for what is not
+/// finite.
+fn is_same(quoted: Option<&Option<f64>>, found: Option<&Option<f64>>) -> bool {
+    let (Some(quoted), Some(found)) = (quoted, found) else {
+        return quoted.is_none() && found.is_none();
+    };
+    let bits = |value: &Option<f64>| value.filter(|value| value.is_finite()).map(f64::to_bits);
+    bits(quoted) == bits(found)
 }
 
 fn shown(value: Option<&Option<f64>>) -> String {

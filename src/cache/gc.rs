@@ -444,14 +444,15 @@ impl Collection<'_> {
         Ok(at_work)
     }
 
-    /// What it costs to lose an action, before its seconds: the remote holds it, nobody asked for it by name, somebody did.
+    /// What it costs to lose an action, compared before its seconds: least if a remote holds it, most if somebody asked for it by
+    /// name.
     fn cost(&self, action: &Action) -> (bool, bool) {
         let mut roots = self.options.roots.iter();
         let is_asked_for = roots.any(|root| root.keys.contains(&action.key));
         (!self.options.held.contains(&action.key), is_asked_for)
     }
 
-    /// For so long something stays that nobody is known to need.
+    /// How long something stays that is not known to be needed.
     fn longest_unneeded(&self) -> Duration {
         self.options.max_age.unwrap_or(FETCHED).min(FETCHED)
     }

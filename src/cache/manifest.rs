@@ -287,7 +287,7 @@ fn lines(text: &str) -> BTreeMap<&str, &str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
@@ -355,7 +355,8 @@ mod tests {
         assert_eq!(differences, [expected]);
     }
 
-    fn json_value() -> impl Strategy<Value = Value> {
+    /// Parameters of any form.
+    pub fn json_value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),

@@ -145,6 +145,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cache::manifest::tests::json_value;
 
     fn manifest(parameters: Value) -> Manifest {
         Manifest {
@@ -179,23 +180,6 @@ mod tests {
         assert_eq!(recorded, manifest(parameters));
         assert_eq!(Manifest::parse("with.a"), None);
         assert_eq!(Manifest::parse(""), None);
-    }
-
-    fn json_value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
-            (-1e6..1e6_f64).prop_map(Value::from),
-            ".{0,6}".prop_map(Value::from),
-        ];
-        leaf.prop_recursive(3, 24, 4, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map(".{0,4}", inner, 0..4)
-                    .prop_map(|map| Value::Object(map.into_iter().collect())),
-            ]
-        })
     }
 
     proptest! {

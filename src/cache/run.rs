@@ -40,7 +40,13 @@ impl RunId {
 
     /// Whether it is this, or begins or ends with it.
     pub fn is_called(&self, name: &str) -> bool {
-        self.0.starts_with(name) || self.0.ends_with(name)
+        !name.is_empty() && (self.0.starts_with(name) || self.0.ends_with(name))
+    }
+
+    /// Whether it is made of letters, digits and hyphens alone, as all names of runs are: it may become part of a path.
+    pub fn is_plain(&self) -> bool {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !self.0.is_empty() && self.0.bytes().all(fits)
     }
 
     /// A new name for a run that starts now (UTC).
@@ -357,9 +363,8 @@ impl Store {
         if runs.is_empty() {
             return Err(no_runs());
         }
-        let is_meant = |run: &&RunId| !name.is_empty() && run.is_called(name);
         let (mut found, mut unreadable) = (Vec::new(), None);
-        for run in runs.iter().rev().filter(is_meant) {
+        for run in runs.iter().rev().filter(|run| run.is_called(name)) {
             match self.load_run(run) {
                 Ok(record) if run.0 == name => return Ok(record),
                 Ok(record) => found.push(record),

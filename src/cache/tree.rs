@@ -339,7 +339,7 @@ pub fn append_plain(path: &Path) -> io::Result<File> {
     regular(options.append(true).read(true).create(true).open(path)?)
 }
 
-/// How a file of ours is opened: a link is not followed, and a pipe that nobody writes into is not waited for.
+/// How a file of the store is opened: links are not followed, and a pipe without a writer does not block.
 pub(super) fn options_for_plain() -> OpenOptions {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     let mut options = File::options();

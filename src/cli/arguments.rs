@@ -8,7 +8,8 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use contract::Catalogue;
 
-use super::listener::Told;
+use super::listener::Screen;
+use crate::engine::CancelToken;
 use crate::pipeline::units;
 use crate::project::{Choice, DeviceChoice, Project, RemoteChoice, RemoteUse, Request};
 use crate::ui::screen::Log;
@@ -91,7 +92,8 @@ impl Global {
                 url: self.remote.clone(),
                 mode: self.remote_mode,
             },
-            listener: Arc::new(Told::new(self.json)),
+            listener: Arc::new(Screen::new(self.json)),
+            cancel: CancelToken::default(),
         };
         match self.color {
             ColorChoice::Auto => {}
@@ -137,14 +139,14 @@ impl PipelineArguments {
 /// What to make of a pipeline.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ChoiceArguments {
-    /// Use a profile of the pipeline file, a named set of parameter values; --set comes after it and wins
+    /// Use a profile of the pipeline file, which is a named set of parameter values; --set overrides it
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
     /// Override a parameter, `seed`, or a key of a stage such as model.with.batch; the value is read as YAML; may be
     /// repeated
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub overrides: Vec<String>,
-    /// Only this stage and what it needs (of a sweep: this one besides the objective); may be repeated
+    /// Run only this stage and what it needs (in a sweep: in addition to the objective); may be repeated
     #[arg(long = "target", value_name = "STAGE")]
     pub targets: Vec<String>,
     /// Run this stage even if its outputs are there; may be repeated
@@ -162,9 +164,10 @@ pub struct ChoiceArguments {
 }
 
 impl ChoiceArguments {
-    /// The same for the library.
+    /// The same for the library. As the process has no other work, its thread pool gets as many threads as the user wants: it is
+    /// made on its first use, so this comes before anything that runs in parallel.
     pub fn choice(&self) -> Choice {
-        Choice {
+        let choice = Choice {
             profile: self.profile.clone(),
             overrides: self.overrides.clone(),
             targets: self.targets.clone(),
@@ -172,8 +175,16 @@ impl ChoiceArguments {
             device: self.device,
             threads: self.threads,
             offline: self.offline,
-        }
+        };
+        size_pool(choice.thread_count());
+        choice
     }
+}
+
+/// Sets the number of threads of this process's pool, unless it has been used.
+pub(super) fn size_pool(threads: usize) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    let _ = pool.build_global();
 }
 
 /// A size on the command line.

@@ -1,14 +1,17 @@
-//! `runner audit`: do it all again beside the original, and say whether the same came out.
+//! `runner audit`: do it all again beside the original, and say whether the results are the same.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
 use serde_json::json;
 
+use super::arguments::size_pool;
 use super::audit_report::print;
 use super::{Error, Exit, Global, shown, signals};
 use crate::audit::Tolerances;
-use crate::project::{AuditOrder, AuditPart, Audited, DeviceChoice};
+use crate::pipeline::Tolerance;
+use crate::project::{AuditOrder, AuditPart, DeviceChoice};
 use crate::ui::{self, Mode, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -16,7 +19,7 @@ use crate::ui::{self, Mode, outln, print_json};
     runner audit latest                             do the latest run again, and compare\n  \
     runner audit run.bundle                         the run in a bundle, with the pipeline in it\n  \
     runner audit pipelines/smd_tvnet.lock           the same from a lock, on a machine that never saw the original\n  \
-    runner audit pipelines/smd_tvnet.yaml --twice   tells what is not deterministic from what differs here\n  \
+    runner audit pipelines/smd_tvnet.yaml --twice   also finds stages that are not deterministic\n  \
     runner audit latest --tolerance scores.scores=1e-6 --ulps model.model=4\n  \
     runner audit latest --sample 5                  five stages, each on the inputs that it had\n\n\
     Exit codes: 0 everything as good as asked for, 1 a stage failed, 3 something differs.")]
@@ -40,7 +43,7 @@ pub(super) struct Arguments {
     /// Execute everything twice: a stage whose two executions disagree is not deterministic
     #[arg(long)]
     twice: bool,
-    /// Execute what seems to inherit a difference again on the original inputs, so that it is known and not presumed
+    /// Execute stages that seem to inherit a difference again on the original inputs, so that it is certain
     #[arg(long)]
     confirm: bool,
     /// Audit K stages, chosen at random, each on the inputs that it had
@@ -90,33 +93,32 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     } else {
         Mode::Auto
     };
+    if let Some(threads) = arguments.threads {
+        size_pool(usize::from(threads));
+    }
+    signals::install(&global.project.cancel);
     let mut reporter = ui::reporter(mode, global.verbose);
-    let audited = global
-        .project
-        .audit(&order, &signals::install, reporter.as_mut());
+    let audited = global.project.audit(&order, reporter.as_mut());
     drop(reporter);
-    let Audited {
-        target,
-        report,
-        numeric_class,
-    } = match audited {
+    let audited = match audited {
         Err(error) if error.kind() == contract::TroubleKind::Interrupted => {
             return Ok(Exit::Interrupted);
         }
         audited => audited?,
     };
+    let report = &audited.report;
     if global.json {
         let mut object = json!(report);
-        object["target"] = json!(target.name);
-        object["pipeline"] = json!(target.lock.pipeline);
-        object["pipeline_is_recorded"] = json!(target.pipeline_is_recorded);
-        object["runner"] = json!({"then": target.lock.runner, "now": env!("CARGO_PKG_VERSION")});
-        object["numeric_class"] = json!(numeric_class);
+        object["target"] = json!(audited.name);
+        object["pipeline"] = json!(audited.lock.pipeline);
+        object["pipeline_is_recorded"] = json!(audited.pipeline_is_recorded);
+        object["runner"] = json!({"then": audited.lock.runner, "now": env!("CARGO_PKG_VERSION")});
+        object["numeric_class"] = json!(audited.numeric_class);
         object["sample_seed"] = json!(seed);
         object["good"] = json!(report.is_good());
         print_json(&object);
     } else {
-        print(&report, &target, seed, global.verbose);
+        print(&audited, seed, global.verbose);
         if let Some(shadow) = &arguments.shadow {
             outln!("what was computed is in {}", shown(shadow));
         }
@@ -149,58 +151,48 @@ fn part(arguments: &Arguments) -> (AuditPart, Option<u64>) {
 fn tolerances(arguments: &Arguments) -> Result<Tolerances, Error> {
     let mut tolerances = Tolerances::default();
     for text in &arguments.tolerance {
-        bound(&mut tolerances, "--tolerance", text, |tolerance, value| {
-            tolerance.abs = value
-        })?;
+        let (tolerance, value) = bound(&mut tolerances, "--tolerance", text)?;
+        tolerance.abs = value;
     }
     for text in &arguments.rtol {
-        bound(&mut tolerances, "--rtol", text, |tolerance, value| {
-            tolerance.rel = value
-        })?;
+        let (tolerance, value) = bound(&mut tolerances, "--rtol", text)?;
+        tolerance.rel = value;
     }
     for text in &arguments.ulps {
-        bound(&mut tolerances, "--ulps", text, |tolerance, value| {
-            tolerance.ulps = value
-        })?;
+        let (tolerance, value) = bound(&mut tolerances, "--ulps", text)?;
+        tolerance.ulps = value;
     }
     Ok(tolerances)
 }
 
-/// Takes in `VALUE` or `STAGE.PORT=VALUE`.
-fn bound<T: std::str::FromStr + PartialOrd + Default>(
-    tolerances: &mut Tolerances,
+/// The tolerance that `VALUE` or `STAGE.PORT=VALUE` is about, and the value.
+fn bound<'a, T: FromStr + PartialOrd + Default>(
+    tolerances: &'a mut Tolerances,
     option: &str,
     text: &str,
-    set: impl Fn(&mut crate::pipeline::Tolerance, T),
-) -> Result<(), Error> {
-    let wrong = || {
-        let message = format!("`{option} {text}` is neither a number nor STAGE.PORT=NUMBER");
-        Error::wrong(message).hint(format!(
-            "for example `{option} 1` or `{option} scores.scores=1`"
-        ))
+) -> Result<(&'a mut Tolerance, T), Error> {
+    // Names of instances may have dots and equals signs in them; those of ports do not.
+    let (name, value) = match text.rsplit_once('=') {
+        Some((name, value)) => (name.rsplit_once('.'), value),
+        None => (None, text),
     };
-    // Names of instances have dots and equals signs of their own; those of ports do not.
-    let (name, value) = text
-        .rsplit_once('=')
-        .map_or((None, text), |(name, value)| (Some(name), value));
-    let value: T = value.trim().parse().map_err(|_| wrong())?;
-    // What is no number compares with nothing.
-    if value
-        .partial_cmp(&T::default())
-        .is_none_or(std::cmp::Ordering::is_lt)
-    {
-        return Err(wrong());
-    }
-    let tolerance = match name {
-        None => &mut tolerances.default,
-        Some(name) => {
-            let (stage, port) = name.rsplit_once('.').ok_or_else(wrong)?;
-            tolerances
-                .ports
-                .entry((stage.trim().to_owned(), port.trim().to_owned()))
-                .or_default()
+    let is_sound = name.is_some() || value == text;
+    match value.trim().parse() {
+        // What is not a number compares with nothing.
+        Ok(value) if is_sound && value >= T::default() => {
+            let tolerance = match name {
+                None => &mut tolerances.default,
+                Some((stage, port)) => {
+                    let output = (stage.trim().to_owned(), port.trim().to_owned());
+                    tolerances.ports.entry(output).or_default()
+                }
+            };
+            Ok((tolerance, value))
         }
-    };
-    set(tolerance, value);
-    Ok(())
+        _ => {
+            let message = format!("`{option} {text}` is neither a number nor STAGE.PORT=NUMBER");
+            let hint = format!("for example `{option} 1` or `{option} scores.scores=1`");
+            Err(Error::wrong(message).hint(hint))
+        }
+    }
 }

@@ -1,8 +1,8 @@
-//! An audit for people: a line per stage, and below it where the outputs of those that differ part from their record.
+//! An audit for people: a line per stage, and below it how the outputs of those that differ depart from their record.
 
 use crate::audit::{AuditReport, Closeness, LeafComparison, PortAudit, StageAudit, Verdict};
 use crate::diagnostic::counted;
-use crate::project::Target;
+use crate::project::Audited;
 use crate::ui::{Align, Paint, Table, duration, out, outln};
 
 /// More stages than this are summed up, unless they differ.
@@ -11,13 +11,14 @@ const STAGES_LISTED: usize = 40;
 const LEAVES_LISTED: usize = 8;
 
 /// Prints what an audit found.
-pub(super) fn print(report: &AuditReport, target: &Target, seed: Option<u64>, verbose: bool) {
+pub(super) fn print(audited: &Audited, seed: Option<u64>, verbose: bool) {
+    let report = &audited.report;
     outln!(
         "{} {}",
         Paint::Quiet.on("audit of"),
-        Paint::Strong.on(&target.name)
+        Paint::Strong.on(&audited.name)
     );
-    if target.pipeline_is_recorded {
+    if audited.pipeline_is_recorded {
         outln!("with the pipeline that came with the record");
     }
     for difference in &report.header {
@@ -27,12 +28,10 @@ pub(super) fn print(report: &AuditReport, target: &Target, seed: Option<u64>, ve
         );
     }
     out!("{}", stages(report, verbose));
-    for stage in report
-        .stages
-        .iter()
-        .filter(|stage| stage.verdict != Verdict::Bitwise)
-    {
-        out!("{}", details(stage));
+    for stage in &report.stages {
+        if stage.verdict != Verdict::Bitwise {
+            out!("{}", details(stage));
+        }
     }
     out!("{}", summary(report));
     if let Some(seed) = seed {
@@ -76,51 +75,38 @@ fn paint(verdict: Verdict) -> Paint {
     }
 }
 
-/// Where the outputs of a stage part from their record.
+/// How the outputs of a stage depart from their record.
 fn details(stage: &StageAudit) -> String {
-    let ports: Vec<&PortAudit> = stage
-        .ports
-        .iter()
-        .filter(|port| port.closeness != Some(Closeness::Bitwise))
-        .collect();
-    let mut text = String::new();
-    if ports.is_empty() && stage.differences.is_empty() {
-        return text;
-    }
-    text += &format!(
-        "\n{}: {}\n",
-        Paint::Strong.on(&stage.stage),
-        stage.verdict.name()
-    );
+    let mut lines = String::new();
     for difference in &stage.differences {
-        text += &format!("  {difference}\n");
+        lines += &format!("  {difference}\n");
     }
-    ports
-        .into_iter()
-        .for_each(|port| text += &port_details(port));
-    text
+    for port in &stage.ports {
+        if port.closeness != Some(Closeness::Bitwise) {
+            lines += &port_details(port);
+        }
+    }
+    if lines.is_empty() {
+        return lines;
+    }
+    let name = Paint::Strong.on(&stage.stage);
+    format!("\n{name}: {}\n{lines}", stage.verdict.name())
 }
 
 fn port_details(port: &PortAudit) -> String {
-    let digest = |digest: Option<contract::artifact::Digest>| {
-        digest.map_or("(none)".to_owned(), |digest| digest.short())
-    };
-    let heads = format!("{} -> {}", digest(port.then), digest(port.now));
+    let [then, now] = [port.then, port.now].map(|digest| match digest {
+        Some(digest) => digest.short(),
+        None => "(none)".to_owned(),
+    });
+    let name = &port.port;
     if port.closeness.is_none() {
-        return format!(
-            "  output {}: {heads}; nothing to compare it with\n",
-            port.port
-        );
+        return format!("  output {name}: {then} -> {now}; nothing to compare it with\n");
     }
     if port.leaves.is_empty() {
-        return format!("  output {}: {heads}\n", port.port);
+        return format!("  output {name}: {then} -> {now}\n");
     }
-    let mut text = format!(
-        "  output {}: {} of {} arrays differ\n",
-        port.port,
-        port.leaves.len(),
-        port.compared
-    );
+    let (differing, all) = (port.leaves.len(), port.compared);
+    let mut text = format!("  output {name}: {differing} of {all} arrays differ\n");
     let mut table = Table::new(&[
         ("array", Align::Left),
         ("differing", Align::Right),
@@ -135,16 +121,13 @@ fn port_details(port: &PortAudit) -> String {
     let mut leaves: Vec<&LeafComparison> = port.leaves.iter().collect();
     // The worst come first; of equals, their order stays.
     leaves.sort_by_key(|leaf| std::cmp::Reverse(leaf.closeness));
-    leaves
-        .iter()
-        .take(LEAVES_LISTED)
-        .for_each(|leaf| table.row(row(leaf)));
+    for leaf in leaves.iter().take(LEAVES_LISTED) {
+        table.row(row(leaf));
+    }
     text += &table.render();
     if leaves.len() > LEAVES_LISTED {
-        text += &format!(
-            "  … and {}; --json lists all\n",
-            counted(leaves.len() - LEAVES_LISTED, "more array")
-        );
+        let more = counted(leaves.len() - LEAVES_LISTED, "more array");
+        text += &format!("  … and {more}; --json lists all\n");
     }
     text
 }
@@ -156,34 +139,17 @@ fn row(leaf: &LeafComparison) -> [String; 9] {
         Closeness::Beyond => Paint::Bad.on("beyond"),
     };
     if let Some(reason) = &leaf.reason {
-        let empty = String::new;
-        let mark = format!("{mark} {reason}");
-        return [
-            leaf.name.clone(),
-            empty(),
-            empty(),
-            empty(),
-            empty(),
-            empty(),
-            empty(),
-            empty(),
-            mark,
-        ];
+        let mut cells: [String; 9] = Default::default();
+        cells[0].clone_from(&leaf.name);
+        cells[8] = format!("{mark} {reason}");
+        return cells;
     }
     let elements: usize = leaf.shape.iter().product();
-    let size = |value: f64| {
-        if value == 0.0 {
-            String::new()
-        } else {
-            format!("{value:.2e}")
-        }
-    };
     let (at, then, now) = match &leaf.first {
-        Some(first) => (
-            format!("{:?}", first.index),
-            short(&first.then),
-            short(&first.now),
-        ),
+        Some(first) => {
+            let index = format!("{:?}", first.index);
+            (index, short(&first.then), short(&first.now))
+        }
         None => Default::default(),
     };
     [
@@ -198,6 +164,14 @@ fn row(leaf: &LeafComparison) -> [String; 9] {
         now,
         mark,
     ]
+}
+
+fn size(value: f64) -> String {
+    if value == 0.0 {
+        String::new()
+    } else {
+        format!("{value:.2e}")
+    }
 }
 
 /// A value that fits into a cell.
@@ -224,12 +198,13 @@ fn summary(report: &AuditReport) -> String {
         Verdict::Failed,
         Verdict::Skipped,
     ];
-    let counts: Vec<String> = all
-        .into_iter()
-        .map(|verdict| (verdict, report.count(verdict)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(verdict, count)| format!("{count} {}", paint(verdict).on(verdict.name())))
-        .collect();
+    let mut counts = Vec::new();
+    for verdict in all {
+        match report.count(verdict) {
+            0 => {}
+            count => counts.push(format!("{count} {}", paint(verdict).on(verdict.name()))),
+        }
+    }
     let mut text = format!("\n{} in {}\n", counts.join(", "), duration(report.seconds));
     if let Some(first) = &report.first_divergence {
         text += &format!("the first to diverge is {}", Paint::Strong.on(first));

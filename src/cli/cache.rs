@@ -1,15 +1,13 @@
 //! `runner cache`: what the store holds, and whether it is intact.
 
-use std::io::IsTerminal;
-
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::shown;
-use super::{Error, Exit, Global, gc, transfer};
+use super::progress::ObjectProgress;
+use super::{Error, Exit, Global, gc, shown, transfer};
 use crate::cache::Store;
 use crate::diagnostic::counted;
-use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json, redraw};
+use crate::ui::{Align, Paint, Table, bytes, out, outln, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -34,8 +32,8 @@ enum Verb {
     Push(transfer::PushArguments),
     /// Fetch results from the remote: those of a run, of a pipeline, or all
     #[command(after_help = "Examples:\n  \
-        runner cache pull 250c1f --remote s3://bucket/prefix       a run that somebody pushed\n  \
-        runner cache pull pipelines/quickstart.yaml                what is there of a pipeline")]
+        runner cache pull 250c1f --remote s3://bucket/prefix       a run that was pushed\n  \
+        runner cache pull pipelines/quickstart.yaml                what the remote has of a pipeline")]
     Pull(transfer::Arguments),
 }
 
@@ -70,16 +68,9 @@ fn stats(global: &Global, store: &Store) -> Result<Exit, Error> {
 }
 
 fn verify(global: &Global, store: &Store) -> Result<Exit, Error> {
-    let show = std::io::stderr().is_terminal() && !global.quiet && !global.json;
-    let progress = |done: usize, total: usize| {
-        if show && (done.is_multiple_of(100) || done == total) {
-            redraw(&format!("{done}/{total} objects"));
-        }
-    };
-    let report = store.verify(&progress)?;
-    if show {
-        err!("\n");
-    }
+    let progress = ObjectProgress::new(global);
+    let report = store.verify(&|done, total| progress.at(done, total))?;
+    drop(progress);
     if global.json {
         print_json(&json!(report));
     } else {

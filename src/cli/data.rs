@@ -1,4 +1,4 @@
-//! `runner data`: which data sets are here, fetching and checking them.
+//! `runner data`: lists, fetches and checks data sets.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -10,7 +10,6 @@ use super::{Error, Exit, Global, signals};
 use crate::cache::Store;
 use crate::data::{self, DataError, FileState, FileStatus, Memo, Options, Sources, Transfer};
 use crate::diagnostic::{AsTrouble, visible};
-use crate::engine::CancelToken;
 use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -54,14 +53,15 @@ fn memo(global: &Global) -> Memo {
 fn list(global: &Global, sources: &Sources, options: &Options) -> Result<Exit, Error> {
     let sets = data::list(sources, options);
     if global.json {
-        let entry = |set: &data::DataSetStatus| {
-            json!({
+        let mut entries = Vec::with_capacity(sets.len());
+        for set in sets {
+            entries.push(json!({
                 "name": set.name, "title": set.title, "licence": set.licence, "citation": set.citation,
                 "homepage": set.homepage, "files": set.files, "present": set.present, "bytes": set.bytes,
                 "downloadable": set.downloadable,
-            })
-        };
-        print_json(&json!({"datasets": sets.iter().map(entry).collect::<Vec<_>>()}));
+            }));
+        }
+        print_json(&json!({"datasets": entries}));
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&[
@@ -87,10 +87,13 @@ fn list(global: &Global, sources: &Sources, options: &Options) -> Result<Exit, E
         ]);
     }
     out!("{}", table.render());
-    let places: Vec<String> = std::iter::once(&options.data_dir)
-        .chain(&options.search_path)
-        .map(|folder| folder.display().to_string())
-        .collect();
+    let mut places = vec![options.data_dir.display().to_string()];
+    places.extend(
+        options
+            .search_path
+            .iter()
+            .map(|folder| folder.display().to_string()),
+    );
     out!(
         "\nlooked in {}; RUNNER_DATA_PATH adds folders, `runner data get NAME` downloads\n",
         places.join(", ")
@@ -105,12 +108,12 @@ fn get(
     name: &str,
     filter: Option<&str>,
 ) -> Result<Exit, Error> {
-    let cancel = CancelToken::default();
-    signals::install(&cancel);
+    let cancel = &global.project.cancel;
+    signals::install(cancel);
     let shows = !global.quiet && !global.json;
     let watch = |transfer: &Transfer<'_>| {
         if shows {
-            global.project.listener.downloads(transfer);
+            global.project.listener.download(transfer);
         }
         if cancel.is_cancelled() {
             ControlFlow::Break(())
@@ -123,11 +126,10 @@ fn get(
         other => other?,
     };
     if global.json {
-        let failed: BTreeMap<&String, String> = report
-            .failed
-            .iter()
-            .map(|(path, error)| (path, error.to_string()))
-            .collect();
+        let mut failed = BTreeMap::new();
+        for (path, error) in &report.failed {
+            failed.insert(path, error.to_string());
+        }
         print_json(
             &json!({"downloaded": report.downloaded, "present": report.present, "failed": failed}),
         );
@@ -174,26 +176,36 @@ fn verify(
         }
     };
     let statuses = data::verify(name, sources, options, &memo(global), &seen)?;
-    let count = |wanted: fn(&FileState) -> bool| {
-        statuses
-            .iter()
-            .filter(|status| wanted(&status.state))
-            .count()
-    };
-    let good = count(|state| matches!(state, FileState::Good));
-    let damaged = count(|state| matches!(state, FileState::Damaged(_)));
-    let missing = count(|state| matches!(state, FileState::Missing));
-    if global.json {
-        let entry = |status: &FileStatus| {
-            let (state, reason) = match &status.state {
-                FileState::Good => ("good", None),
-                FileState::Unchecked => ("unchecked", None),
-                FileState::Missing => ("missing", None),
-                FileState::Damaged(error) => ("damaged", Some(error.to_string())),
-            };
-            json!({"dataset": status.dataset, "path": status.path, "place": status.place, "state": state, "reason": reason})
+    let (mut good, mut damaged, mut missing) = (0, 0, 0);
+    let mut files = Vec::with_capacity(statuses.len());
+    for status in &statuses {
+        let mut reason = None;
+        let state = match &status.state {
+            FileState::Good => {
+                good += 1;
+                "good"
+            }
+            FileState::Unchecked => "unchecked",
+            FileState::Missing => {
+                missing += 1;
+                "missing"
+            }
+            FileState::Damaged(error) => {
+                damaged += 1;
+                reason = Some(error.to_string());
+                "damaged"
+            }
         };
-        print_json(&json!({"files": statuses.iter().map(entry).collect::<Vec<_>>()}));
+        files.push(json!({
+            "dataset": status.dataset,
+            "path": status.path,
+            "place": status.place,
+            "state": state,
+            "reason": reason,
+        }));
+    }
+    if global.json {
+        print_json(&json!({"files": files}));
     } else {
         outln!("{good} good, {damaged} damaged, {missing} not here");
     }
@@ -207,9 +219,8 @@ fn verify(
 /// For `runner doctor`: title, files present, files listed.
 pub(super) fn summary() -> Result<Vec<(String, usize, usize)>, DataError> {
     let options = Options::from_environment();
-    let sets = data::list(&Sources::load(&options.data_dir)?, &options);
+    let sets = data::list(&Sources::load(&options.data_dir)?, &options).into_iter();
     Ok(sets
-        .into_iter()
         .map(|set| (set.title, set.present, set.files))
         .collect())
 }

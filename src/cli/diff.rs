@@ -1,13 +1,14 @@
 //! `runner diff A B`: parameters, stages and metrics in which two runs differ. Exit code 3 if they do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::show::environment_value;
 use super::{Error, Exit, Global};
-use crate::cache::{Difference, RunRecord, StageRecord, Store};
+use crate::cache::{Difference, Key, RunRecord, Store};
 use crate::ui::{Align, Paint, Table, number, out, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -36,6 +37,7 @@ const EXPLAINING: [&str; 12] = [
 ];
 
 /// A stage in which two runs differ.
+#[derive(Serialize)]
 struct StageDifference {
     name: String,
     /// `None` where a run has no such stage.
@@ -54,31 +56,14 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     let environment = environment_differences(&a, &b);
     let same = params.is_empty() && stages.is_empty() && metrics.is_empty();
     if global.json {
-        let stage = |difference: &StageDifference| {
-            json!({
-                "name": difference.name,
-                "keys": difference.keys,
-                "manifest": difference.manifest,
-                "same_content": difference.same_content,
-            })
-        };
-        let pairs = |entries: &[(String, [Option<Value>; 2])]| -> Value {
-            entries
-                .iter()
-                .map(|(name, values)| (name.clone(), json!(values)))
-                .collect::<serde_json::Map<_, _>>()
-                .into()
-        };
-        let stages: Vec<Value> = stages.iter().map(stage).collect();
-        let object = json!({
+        print_json(&json!({
             "a": a.run,
             "b": b.run,
-            "params": pairs(&params),
+            "params": as_object(&params),
             "stages": stages,
-            "metrics": pairs(&metrics),
-            "environment": pairs(&environment),
-        });
-        print_json(&object);
+            "metrics": as_object(&metrics),
+            "environment": as_object(&environment),
+        }));
     } else {
         print(&a, &b, &params, &stages, &metrics);
         print_environment(&environment);
@@ -86,27 +71,34 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     Ok(if same { Exit::Done } else { Exit::Different })
 }
 
+/// A name, and what two runs have under it.
 type Pair = (String, [Option<Value>; 2]);
 
-/// Parameters and seed; those that trials of a sweep have of their own, with the trial as in names of stages: `lr#2`.
+fn as_object(pairs: &[Pair]) -> Map<String, Value> {
+    let mut object = Map::new();
+    for (name, values) in pairs {
+        object.insert(name.clone(), json!(values));
+    }
+    object
+}
+
+/// Parameters and seed; those in which trials of a sweep differ with the trial, as in names of stages: `lr#2`.
 fn flat(record: &RunRecord) -> BTreeMap<String, Value> {
     let mut all: BTreeMap<String, Value> = record.common_params().into_iter().collect();
-    all.extend(
-        record
-            .common_seed()
-            .map(|seed| ("seed".to_owned(), json!(seed))),
-    );
+    let common_seed = record.common_seed();
+    if let Some(seed) = common_seed {
+        all.insert("seed".to_owned(), json!(seed));
+    }
     let varied = record.varied();
     for trial in record.trials() {
+        let label = &trial.label;
         for name in &varied {
-            let value = record.value_of_trial(trial, name);
-            all.extend(value.map(|value| (format!("{name}#{}", trial.label), value)));
+            if let Some(value) = record.value_of_trial(trial, name) {
+                all.insert(format!("{name}#{label}"), value);
+            }
         }
-        if record.common_seed().is_none() {
-            all.insert(
-                format!("seed#{}", trial.label),
-                json!(record.seed_of_trial(trial)),
-            );
+        if common_seed.is_none() {
+            all.insert(format!("seed#{label}"), json!(record.seed_of_trial(trial)));
         }
     }
     all
@@ -115,97 +107,81 @@ fn flat(record: &RunRecord) -> BTreeMap<String, Value> {
 /// What of an environment explains a difference, as far as both runs know it. How many threads there were, or on which
 /// host, is none of it; runs in which all was up to date know less.
 fn environment_differences(a: &RunRecord, b: &RunRecord) -> Vec<Pair> {
-    let known = |name: &&str| {
-        [a, b]
-            .iter()
-            .all(|record| record.environment.contains_key(*name))
-    };
-    let part = |record: &RunRecord, name: &str| match (name, &record.environment[name]) {
-        ("git" | "pipeline_git", Value::Object(git)) => {
-            let told = ["commit", "dirty", "changed_files"].into_iter();
-            told.filter_map(|key| Some((key.to_owned(), git.get(key)?.clone())))
-                .collect::<serde_json::Map<_, _>>()
-                .into()
+    let (mut of_a, mut of_b) = (BTreeMap::new(), BTreeMap::new());
+    for name in EXPLAINING {
+        if let (Some(left), Some(right)) = (a.environment.get(name), b.environment.get(name)) {
+            of_a.insert(name.to_owned(), explaining_part(name, left));
+            of_b.insert(name.to_owned(), explaining_part(name, right));
         }
-        ("variables", Value::Object(variables)) => {
-            let of_result = |name: &str| {
-                !name.starts_with("SLURM_") && !name.starts_with("RUNNER_") && name != "TMPDIR"
-            };
-            let kept = variables.iter().filter(|(name, _)| of_result(name));
-            kept.map(|(name, value)| (name.clone(), value.clone()))
-                .collect::<serde_json::Map<_, _>>()
-                .into()
-        }
-        (_, value) => value.clone(),
-    };
-    let of = |record: &RunRecord| -> BTreeMap<String, Value> {
-        EXPLAINING
-            .into_iter()
-            .filter(known)
-            .map(|name| (name.to_owned(), part(record, name)))
-            .collect()
-    };
-    differing(of(a), of(b))
+    }
+    differing(of_a, of_b)
+}
+
+/// What of an entry can explain a difference.
+fn explaining_part(name: &str, value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Value::Object(entries) = &mut value {
+        entries.retain(|key, _| match name {
+            "git" | "pipeline_git" => ["commit", "dirty", "changed_files"].contains(&key.as_str()),
+            "variables" => {
+                !key.starts_with("SLURM_") && !key.starts_with("RUNNER_") && key != "TMPDIR"
+            }
+            _ => true,
+        });
+    }
+    value
 }
 
 fn metric_values(record: &RunRecord) -> BTreeMap<String, Value> {
-    let named = record.metrics.iter().flat_map(|(stage, metrics)| {
-        metrics
-            .iter()
-            .map(move |metric| (format!("{stage}.{}", metric.name), json!(metric.value)))
-    });
-    named.collect()
+    let mut values = BTreeMap::new();
+    for (stage, metrics) in &record.metrics {
+        for metric in metrics {
+            values.insert(format!("{stage}.{}", metric.name), json!(metric.value));
+        }
+    }
+    values
 }
 
 fn differing(mut a: BTreeMap<String, Value>, mut b: BTreeMap<String, Value>) -> Vec<Pair> {
-    let names: std::collections::BTreeSet<String> = a.keys().chain(b.keys()).cloned().collect();
-    let pair = |name: String| {
-        let (left, right) = (a.remove(&name), b.remove(&name));
-        (left != right).then_some((name, [left, right]))
-    };
-    names.into_iter().filter_map(pair).collect()
+    let names: BTreeSet<String> = a.keys().chain(b.keys()).cloned().collect();
+    let mut pairs = Vec::new();
+    for name in names {
+        let values = [a.remove(&name), b.remove(&name)];
+        if values[0] != values[1] {
+            pairs.push((name, values));
+        }
+    }
+    pairs
 }
 
 fn stage_differences(store: &Store, a: &RunRecord, b: &RunRecord) -> Vec<StageDifference> {
-    let mut names: Vec<&str> = a
-        .stages
-        .iter()
-        .chain(&b.stages)
-        .map(|stage| stage.name.as_str())
-        .collect();
-    let mut seen = std::collections::BTreeSet::new();
-    names.retain(|name| seen.insert(*name));
-    let find = |record: &RunRecord, name: &str| -> Option<StageRecord> {
-        record
-            .stages
-            .iter()
-            .find(|stage| stage.name == name)
-            .cloned()
-    };
-    let manifest = |stage: &Option<StageRecord>| {
-        let action = stage
-            .as_ref()
-            .and_then(|stage| store.action(&stage.key?).ok().flatten());
-        action.map(|action| action.manifest).unwrap_or_default()
-    };
-    names
-        .into_iter()
-        .filter_map(|name| {
-            let (left, right) = (find(a, name), find(b, name));
-            let key = |stage: &Option<StageRecord>| stage.as_ref().and_then(|stage| stage.key);
-            if key(&left) == key(&right) {
-                return None;
-            }
-            let digests =
-                |stage: &Option<StageRecord>| stage.as_ref().map(|stage| stage.digests.clone());
-            Some(StageDifference {
+    let mut differences = Vec::new();
+    let mut seen = BTreeSet::new();
+    for stage in a.stages.iter().chain(&b.stages) {
+        let name = stage.name.as_str();
+        if !seen.insert(name) {
+            continue;
+        }
+        let both = [a, b].map(|record| record.stages.iter().find(|other| other.name == name));
+        let keys = both.map(|stage| stage.and_then(|stage| stage.key));
+        if keys[0] != keys[1] {
+            let manifests = keys.map(|key| manifest(store, key));
+            let digests = both.map(|stage| stage.map(|stage| &stage.digests));
+            differences.push(StageDifference {
                 name: name.to_owned(),
-                keys: [&left, &right].map(|stage| key(stage).map(|key| key.short())),
-                manifest: Difference::between(&manifest(&left), &manifest(&right)),
-                same_content: digests(&left) == digests(&right) && left.is_some(),
-            })
-        })
-        .collect()
+                keys: keys.map(|key| key.map(|key| key.short())),
+                manifest: Difference::between(&manifests[0], &manifests[1]),
+                same_content: digests[0] == digests[1] && digests[0].is_some(),
+            });
+        }
+    }
+    differences
+}
+
+/// The manifest behind a key, empty if it is not known.
+fn manifest(store: &Store, key: Option<Key>) -> String {
+    let action = key.and_then(|key| store.action(&key).ok().flatten());
+    action.map(|action| action.manifest).unwrap_or_default()
 }
 
 fn print(
@@ -217,10 +193,6 @@ fn print(
 ) {
     outln!("{} {} and {}", Paint::Quiet.on("comparing"), a.run, b.run);
     let (left, right) = (a.run.0.as_str(), b.run.0.as_str());
-    let text = |value: &Option<Value>| match value {
-        None => "(absent)".to_owned(),
-        Some(value) => value.as_f64().map_or_else(|| value.to_string(), number),
-    };
     for (title, pairs) in [("parameters", params), ("metrics", metrics)] {
         if pairs.is_empty() {
             outln!("{title}: {}", Paint::Good.on("the same"));
@@ -240,7 +212,12 @@ fn print(
                 (Some(before), Some(after)) => format!("{:+.4}", after - before),
                 _ => String::new(),
             };
-            table.row([name.clone(), text(before), text(after), change]);
+            table.row([
+                name.clone(),
+                value_text(before.as_ref()),
+                value_text(after.as_ref()),
+                change,
+            ]);
         }
         out!("{}", table.render());
     }
@@ -261,14 +238,20 @@ fn print(
             "  {}: {before} -> {after}{content}",
             Paint::Strong.on(&stage.name)
         );
-        stage
-            .manifest
-            .iter()
-            .for_each(|difference| outln!("    {difference}"));
+        for difference in &stage.manifest {
+            outln!("    {difference}");
+        }
     }
 }
 
-/// It is told, but two runs whose results are the same are the same wherever they ran.
+fn value_text(value: Option<&Value>) -> String {
+    match value {
+        None => "(absent)".to_owned(),
+        Some(value) => value.as_f64().map_or_else(|| value.to_string(), number),
+    }
+}
+
+/// This is information: two runs whose results are equal are equal wherever they ran.
 fn print_environment(environment: &[Pair]) {
     if environment.is_empty() {
         return;

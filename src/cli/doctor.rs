@@ -2,7 +2,8 @@
 
 use clap::Args;
 use contract::{Device, Hardware};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::{Error, Exit, Global, data};
 use crate::cache::Store;
@@ -11,9 +12,10 @@ use crate::engine::environment;
 use crate::ui::{Paint, outln, print_json};
 
 /// One finding.
+#[derive(Serialize)]
 struct Check {
     name: &'static str,
-    /// `None` where it is no fault but worth knowing.
+    /// `None` where it is not a fault but worth knowing.
     good: Option<bool>,
     text: String,
     hint: Option<String>,
@@ -29,10 +31,7 @@ pub(super) fn run(global: &Global, _: &Arguments) -> Result<Exit, Error> {
     checks.extend(datasets());
     let bad = checks.iter().any(|check| check.good == Some(false));
     if global.json {
-        let entry = |check: &Check| -> Value {
-            json!({"name": check.name, "good": check.good, "text": check.text, "hint": check.hint})
-        };
-        print_json(&json!({"checks": checks.iter().map(entry).collect::<Vec<_>>()}));
+        print_json(&json!({"checks": checks}));
     } else {
         for check in &checks {
             let mark = match check.good {
@@ -53,7 +52,7 @@ fn machine(hardware: &dyn Hardware) -> Check {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let class = numeric_class(hardware, Device::Cpu);
     let text = format!(
-        "runner {}, {}, {threads} threads, numeric class {class}",
+        "runner {}, {}, {threads} threads, hardware class {class}",
         env!("CARGO_PKG_VERSION"),
         environment::processor()
     );
@@ -72,60 +71,60 @@ fn numeric_class(hardware: &dyn Hardware, device: Device) -> String {
 }
 
 fn cuda(hardware: &dyn Hardware) -> Check {
-    match hardware.open(Device::Cuda(0)) {
+    let (good, text, hint) = match hardware.open(Device::Cuda(0)) {
         Ok(()) => {
-            let text = format!(
-                "usable, numeric class {}",
-                numeric_class(hardware, Device::Cuda(0))
-            );
-            Check {
-                name: "cuda",
-                good: Some(true),
-                text,
-                hint: None,
-            }
+            let class = numeric_class(hardware, Device::Cuda(0));
+            (Some(true), format!("usable, hardware class {class}"), None)
         }
         Err(error) => {
             let text = format!("not usable, models run on the CPU: {error}");
-            Check {
-                name: "cuda",
-                good: None,
-                text,
-                hint: error.hint_text().map(str::to_owned),
-            }
+            (None, text, error.hint_text().map(str::to_owned))
         }
+    };
+    Check {
+        name: "cuda",
+        good,
+        text,
+        hint,
     }
 }
 
 fn store(global: &Global) -> Check {
     let store = Store::open(&global.store);
     let path = store.layout().root().display().to_string();
-    match store.prepare() {
-        Ok(()) => Check {
-            name: "store",
-            good: Some(true),
-            text: format!("{path} can be written"),
-            hint: None,
-        },
-        Err(error) => Check {
-            name: "store",
-            good: Some(false),
-            text: error.to_string(),
-            hint: error.hint(),
-        },
+    let (good, text, hint) = match store.prepare() {
+        Ok(()) => (true, format!("{path} can be written"), None),
+        Err(error) => (false, error.to_string(), error.hint()),
+    };
+    Check {
+        name: "store",
+        good: Some(good),
+        text,
+        hint,
     }
 }
 
 fn datasets() -> Vec<Check> {
-    match data::summary() {
-        Err(error) => vec![Check { name: "data", good: Some(false), text: error.to_string(), hint: None }],
-        Ok(summary) => summary
-            .into_iter()
-            .map(|(title, present, total)| {
-                let text = format!("{title}: {present} of {total} files here");
-                let hint = (present == 0).then(|| "set RUNNER_DATA_PATH=DIR, or download it with `runner data get NAME`; `runner data list` has the names".to_owned());
-                Check { name: "data", good: (present == total).then_some(true), text, hint }
-            })
-            .collect(),
+    const HINT: &str = "set RUNNER_DATA_PATH=DIR, or download it with `runner data get NAME`; `runner data list` has the names";
+    let summary = match data::summary() {
+        Ok(summary) => summary,
+        Err(error) => {
+            return vec![Check {
+                name: "data",
+                good: Some(false),
+                text: error.to_string(),
+                hint: None,
+            }];
+        }
+    };
+    let mut checks = Vec::with_capacity(summary.len());
+    for (title, present, total) in summary {
+        checks.push(Check {
+            name: "data",
+            good: (present == total).then_some(true),
+            text: format!("{title}: {present} of {total} files here"),
+            hint: (present == 0).then(|| HINT.to_owned()),
+        });
     }
+    checks
 }

@@ -1,4 +1,4 @@
-//! What the command line shows of what the library tells on its way: warnings and downloads.
+//! What the command line shows of what the library reports: warnings and downloads.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -14,12 +14,12 @@ use crate::ui::{bytes, err, errln, redraw};
 const TICK: Duration = Duration::from_millis(100);
 
 /// Prints warnings, and downloads where there is a terminal.
-pub(super) struct Told {
+pub(super) struct Screen {
     json: bool,
     drawn: Mutex<Instant>,
 }
 
-impl Told {
+impl Screen {
     pub fn new(json: bool) -> Self {
         Self {
             json,
@@ -28,12 +28,12 @@ impl Told {
     }
 }
 
-impl Listener for Told {
-    fn warned(&self, diagnostics: &Diagnostics, sources: &SourceMap) {
+impl Listener for Screen {
+    fn diagnostics(&self, diagnostics: &Diagnostics, sources: &SourceMap) {
         print_diagnostics(diagnostics, sources, self.json);
     }
 
-    fn downloads(&self, transfer: &Transfer<'_>) {
+    fn download(&self, transfer: &Transfer<'_>) {
         if !std::io::stderr().is_terminal() {
             return;
         }
@@ -63,7 +63,11 @@ impl Listener for Told {
         }
     }
 
-    fn notes(&self, text: &str) {
+    fn warning(&self, text: &str) {
+        tracing::warn!("{text}");
+    }
+
+    fn note(&self, text: &str) {
         errln!("{text}");
     }
 }

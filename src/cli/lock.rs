@@ -1,4 +1,4 @@
-//! `runner lock`, and what `--locked` asks of the lock it writes.
+//! `runner lock`, and what `--locked` checks against the lock that it writes.
 
 use std::path::{Path, PathBuf};
 
@@ -37,15 +37,16 @@ pub(super) struct Arguments {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let key = arguments.sign.as_deref().map(signing_key).transpose()?;
     let session = Session::open(&global.project, &arguments.pipeline.request(), Fetch::Never)?;
-    let path = arguments
-        .output
-        .clone()
-        .unwrap_or_else(|| lock_beside(arguments.pipeline.pipeline.as_deref()));
+    let pipeline = arguments.pipeline.pipeline.as_deref();
+    let path = match &arguments.output {
+        Some(path) => path.clone(),
+        None => lock_beside(pipeline),
+    };
     if path.extension().is_none_or(|ending| ending != "lock") {
         let message = format!("{} is not a name for a lock", shown(&path));
         return Err(Error::wrong(message).hint("the name of a lock ends with .lock"));
     }
-    let lock = session.lock(arguments.pipeline.pipeline.as_deref(), &path)?;
+    let lock = session.lock(pipeline, &path)?;
     let seal = lock.seal();
     let changed = Lock::read(&path).map_or(true, |before| before.seal() != seal);
     lock.write(&path)?;
@@ -91,9 +92,8 @@ pub(super) fn signing_key(path: &Path) -> Result<PrivateKey, Error> {
     Ok(key)
 }
 
-/// What `--locked` asks before anything runs.
-///
-/// `None` if something that determines the results is not what the lock says; it is printed.
+/// What `--locked` checks before anything runs. `None` if something that determines the results differs from the lock; the
+/// differences are printed.
 ///
 /// # Errors
 /// If the lock cannot be read, or its signature is not by the key.
@@ -114,48 +114,46 @@ pub(super) fn require(
         &found,
     );
     if !global.json {
-        let mut options: Vec<String> = lock
-            .profile
-            .iter()
-            .map(|profile| format!("--profile {profile}"))
-            .collect();
-        options.extend(lock.overrides.iter().map(|pair| format!("--set {pair}")));
-        options.extend(
-            lock.targets
-                .iter()
-                .map(|target| format!("--target {target}")),
-        );
-        let told = if options.is_empty() {
-            "without --profile and --set".to_owned()
-        } else {
-            options.join(" ")
-        };
-        if found
-            .iter()
-            .flat_map(|deviation| &deviation.differences)
-            .any(is_of_another_secret)
-        {
+        let mut differences = found.iter().flat_map(|deviation| &deviation.differences);
+        if differences.any(is_of_another_secret) {
             errln!(
                 "  hint: values of variables are digested with the secret of a store, and this lock comes from another one; \
                  with the same RUNNER_SECRET_SALT for both, they can be compared"
             );
         }
+        let made = made_with(&lock);
         errln!(
-            "  hint: the lock was made {told}; `runner lock PIPELINE` accepts what is now, after a run"
+            "  hint: the lock was made {made}; after a run, `runner lock PIPELINE` accepts the pipeline as it is now"
         );
     }
     Ok(None)
 }
 
-fn is_of_another_secret(difference: &Difference) -> bool {
-    let values = difference
-        .before
-        .as_deref()
-        .zip(difference.after.as_deref());
-    values.is_some_and(|(before, after)| cannot_be_compared(before, after))
+/// The options with which a lock was made.
+fn made_with(lock: &Lock) -> String {
+    let mut options = Vec::new();
+    for (option, values) in [
+        ("--profile", lock.profile.as_slice()),
+        ("--set", lock.overrides.as_slice()),
+        ("--target", lock.targets.as_slice()),
+    ] {
+        options.extend(values.iter().map(|value| format!("{option} {value}")));
+    }
+    if options.is_empty() {
+        "without --profile and --set".to_owned()
+    } else {
+        options.join(" ")
+    }
 }
 
-/// What `--locked` asks after everything ran; says whether the same came out.
+fn is_of_another_secret(difference: &Difference) -> bool {
+    match (&difference.before, &difference.after) {
+        (Some(before), Some(after)) => cannot_be_compared(before, after),
+        _ => false,
+    }
+}
+
+/// What `--locked` checks after everything ran: whether the results are those of the lock.
 pub(super) fn same_came_out(global: &Global, lock: &Lock, path: &Path, record: &RunRecord) -> bool {
     let found = output_deviations(lock, &record.stages, &record.metrics);
     if !found.is_empty() {
@@ -181,10 +179,9 @@ fn report(global: &Global, what: &str, path: &Path, found: &[Deviation]) {
             Paint::Strong.on(&deviation.stage),
             deviation.reason
         );
-        deviation
-            .differences
-            .iter()
-            .for_each(|difference| errln!("    {difference}"));
+        for difference in &deviation.differences {
+            errln!("    {difference}");
+        }
     }
     if found.len() > SHOWN {
         errln!("  … and {}", counted(found.len() - SHOWN, "more stage"));

@@ -6,6 +6,7 @@ mod error;
 mod execution;
 mod gc;
 mod listener;
+mod progress;
 mod record;
 mod remote;
 mod shared_parameters;
@@ -35,8 +36,8 @@ use crate::ui::{Paint, errln, screen};
     version,
     about,
     long_about = "Runs time-series experiments that can be trusted.\n\n\
-        A YAML pipeline names stages; they form a graph; every output is stored under the content of what determined \
-        it. A second run does nothing, fast, and can say why.",
+        A YAML pipeline names stages, which form a graph. Every output is stored under a key that follows from what \
+        determined it: a second run computes nothing, and can say why.",
     after_help = "Start with `runner run`: it runs the built-in quickstart pipeline, which needs no data.\n\n\
         Exit codes: 0 all done, 1 a stage failed, 2 the command line or the pipeline is wrong and nothing ran, \
         3 a difference was found, 130 interrupted."
@@ -70,7 +71,7 @@ macro_rules! verbs {
 }
 
 verbs! {
-    /// Run a pipeline: results that are there already are used, the rest is computed
+    /// Run a pipeline: use the results that exist already, and compute the rest
     Run(run),
     /// Run a pipeline with many settings, and compare the results
     Sweep(sweep),
@@ -94,9 +95,9 @@ verbs! {
     Runs(runs),
     /// Compare two runs: parameters, keys, metrics; exit code 3 if they differ
     Diff(diff),
-    /// Write a run in the format of others (RO-Crate, PROV-JSON, MLflow, CSV, Parquet), or as a bundle
+    /// Write a run in another format (RO-Crate, PROV-JSON, MLflow, CSV, Parquet), or as a bundle
     Export(export),
-    /// Import a bundle of `export` into the store
+    /// Import a bundle that `export` wrote into the store
     Import(import),
     /// List the stage kinds, or describe one
     Stages(stages),

@@ -1,5 +1,4 @@
-//! `runner new NAME`: a pipeline to start from, and beside it the schema by which editors check it. Never overwrites a
-//! file.
+//! `runner new NAME`: a pipeline to start from, and beside it the schema with which editors check it. Never overwrites a file.
 
 use std::fs::File;
 use std::io::Write;
@@ -61,10 +60,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         _ => cannot_write(&path, &error),
     })?;
     let schema_path = arguments.folder.join(SCHEMA);
-    let with_schema = match write_new(
-        &schema_path,
-        &(schema::text(&global.project.catalogue.kinds)? + "\n"),
-    ) {
+    let schema = schema::text(&global.project.catalogue.kinds)? + "\n";
+    let with_schema = match write_new(&schema_path, &schema) {
         Ok(()) => true,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(cannot_write(&schema_path, &error)),
@@ -76,7 +73,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     outln!("wrote {}", path.display());
     if with_schema {
         outln!(
-            "wrote {}, by which editors check and complete pipelines",
+            "wrote {}, with which editors check and complete pipelines",
             schema_path.display()
         );
     }
@@ -93,16 +90,17 @@ const SCHEMA: &str = "schema.json";
 
 /// The template as a pipeline of this name, wherever the template itself finds the schema.
 fn renamed(text: &str, name: &str) -> String {
-    let line = |line: &str| {
+    let mut renamed = String::new();
+    for line in text.lines() {
         if line.starts_with("pipeline:") {
-            format!("pipeline: {name}")
+            renamed += &format!("pipeline: {name}\n");
         } else if line.starts_with("# yaml-language-server:") {
-            format!("# yaml-language-server: $schema={SCHEMA}")
+            renamed += &format!("# yaml-language-server: $schema={SCHEMA}\n");
         } else {
-            line.to_owned()
+            renamed += &format!("{line}\n");
         }
-    };
-    text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
+    }
+    renamed
 }
 
 fn write_new(path: &Path, text: &str) -> std::io::Result<()> {

@@ -9,7 +9,7 @@ use super::arguments::PipelineArguments;
 use super::{Error, Exit, Global};
 use crate::diagnostic::counted;
 use crate::engine::{Plan, Reason, StagePlan, Verdict};
-use crate::graph::Graph;
+use crate::graph::{Graph, StageId};
 use crate::project::{Fetch, Session};
 use crate::ui::{Align, Paint, Table, duration, out, print_json};
 
@@ -35,11 +35,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     } else {
         out!("{}", plan_table(&session.graph, &plan, true));
     }
-    let broken = session
-        .graph
-        .order()
-        .iter()
-        .any(|id| matches!(plan.stage(*id).verdict, Verdict::Broken(_)));
+    let is_broken = |id: &StageId| matches!(plan.stage(*id).verdict, Verdict::Broken(_));
+    let broken = session.graph.order().iter().any(is_broken);
     Ok(if broken { Exit::Failed } else { Exit::Done })
 }
 
@@ -75,29 +72,24 @@ pub(super) fn plan_table(graph: &Graph, plan: &Plan, with_hits: bool) -> String 
         ]);
     }
     let (total, hits) = (plan.len(), plan.hits());
-    let head = match total - hits {
+    let mut text = match total - hits {
         0 if total == 1 => format!("{} the stage is up to date\n", Paint::Good.on("plan:")),
-        0 => format!(
-            "{} all {total} stages are up to date\n",
-            Paint::Good.on("plan:")
-        ),
-        rest => format!(
-            "{} {}, {hits} up to date, {rest} to run or to decide\n",
-            Paint::Busy.on("plan:"),
-            counted(total, "stage")
-        ),
+        0 => {
+            let title = Paint::Good.on("plan:");
+            format!("{title} all {total} stages are up to date\n")
+        }
+        rest => {
+            let (title, stages) = (Paint::Busy.on("plan:"), counted(total, "stage"));
+            format!("{title} {stages}, {hits} up to date, {rest} to run or to decide\n")
+        }
     };
-    let body = if table.is_empty() {
-        String::new()
-    } else {
-        table.render()
-    };
-    let tail = if left_out > 0 {
-        format!("  … and {left_out} more\n")
-    } else {
-        String::new()
-    };
-    head + &body + &tail
+    if !table.is_empty() {
+        text += &table.render();
+    }
+    if left_out > 0 {
+        text += &format!("  … and {left_out} more\n");
+    }
+    text
 }
 
 fn mark(stage: &StagePlan) -> String {
@@ -120,22 +112,22 @@ pub(super) fn verdict_name(verdict: &Verdict) -> &'static str {
 }
 
 fn describe(graph: &Graph, plan: &Plan) -> Value {
-    let stage = |id: &crate::graph::StageId| {
-        let stage = plan.stage(*id);
+    let mut stages = Vec::with_capacity(graph.len());
+    for &id in graph.order() {
+        let (node, stage) = (graph.stage(id), plan.stage(id));
         let differences = match &stage.verdict {
-            Verdict::Miss(Reason::Changed(differences)) => json!(differences),
+            Verdict::Miss(Reason::Changed(changed)) => json!(changed),
             _ => json!([]),
         };
-        json!({
-            "name": graph.stage(*id).name,
-            "kind": graph.stage(*id).kind.name,
+        stages.push(json!({
+            "name": node.name,
+            "kind": node.kind.name,
             "verdict": verdict_name(&stage.verdict),
             "key": stage.key,
             "reason": stage.reason(graph),
             "differences": differences,
             "failure": stage.failure(),
-        })
-    };
-    let stages: Vec<Value> = graph.order().iter().map(stage).collect();
+        }));
+    }
     json!({"stages": stages, "hits": plan.hits()})
 }

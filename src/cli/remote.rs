@@ -8,7 +8,6 @@ use serde_json::json;
 use super::Global;
 use crate::cache::{Remote, Store, Traffic};
 use crate::diagnostic::counted;
-use crate::engine::CancelToken;
 use crate::ui::{Paint, bytes, clear_line, errln, json_line, redraw};
 
 /// How often the screen changes.
@@ -22,7 +21,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Waits until results are where they should be, and says what went to the remote and came from it. Nothing here can fail
 /// a run; what is given is whether Ctrl-C ended the waiting. Without a remote, nothing happens.
-pub(super) fn settle(store: &Store, global: &Global, cancel: &CancelToken) -> bool {
+pub(super) fn settle(store: &Store, global: &Global) -> bool {
+    let cancel = &global.project.cancel;
     let Some(remote) = store.remote() else {
         return false;
     };
@@ -32,7 +32,7 @@ pub(super) fn settle(store: &Store, global: &Global, cancel: &CancelToken) -> bo
             remote.address()
         );
     }
-    wait(remote, global, cancel);
+    wait(remote, global);
     let traffic = remote.traffic();
     let interrupted = cancel.is_cancelled() && (traffic.unsent > 0 || remote.unsent() > 0);
     if global.json {
@@ -63,13 +63,13 @@ pub(super) fn settle(store: &Store, global: &Global, cancel: &CancelToken) -> bo
     interrupted
 }
 
-fn wait(remote: &Remote, global: &Global, cancel: &CancelToken) {
+fn wait(remote: &Remote, global: &Global) {
     let show = !global.quiet && !global.json;
     let terminal = show && std::io::stderr().is_terminal();
     let mut told = Instant::now();
     let mut drawn = false;
     while !remote.wait(TICK) {
-        if cancel.is_cancelled() {
+        if global.project.cancel.is_cancelled() {
             remote.abandon();
             remote.wait(SHUTDOWN_TIMEOUT);
             break;

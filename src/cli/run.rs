@@ -11,8 +11,7 @@ use super::plan::plan_table;
 use super::shown;
 use super::{Error, Exit, Global, lock, record, remote, signals, views};
 use crate::cache::RunStatus;
-use crate::project::{Carried, carry_out, lock_beside};
-use crate::project::{Fetch, Session};
+use crate::project::{Carried, Fetch, Session, carry_out, lock_beside};
 use crate::ui::{err, out, outln, print_json};
 
 /// More files than this are counted, not listed.
@@ -70,7 +69,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         }
     };
     session.store.prepare()?;
-    signals::install(&session.cancel);
+    signals::install(&global.project.cancel);
     let plan = session.planner().plan();
     if !global.quiet && !global.json {
         err!("{}", plan_table(&session.graph, &plan, global.verbose));
@@ -80,6 +79,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         plan,
         arguments.execution.limits(),
         &|| arguments.execution.reporter(global),
+        &mut (),
     )?);
     let exit = conclude(&session, &carried, global)?;
     match lock.zip(lock_path) {
@@ -100,7 +100,7 @@ fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exi
     } = carried;
     let interrupted;
     if global.json {
-        interrupted = remote::settle(&session.store, global, &session.cancel);
+        interrupted = remote::settle(&session.store, global);
         let mut result = record::to_json(record);
         result["event"] = "result".into();
         print_json(&result);
@@ -116,7 +116,7 @@ fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exi
                 shown(&session.store.run_folder(&record.run).join("files"))
             ),
         }
-        interrupted = remote::settle(&session.store, global, &session.cancel);
+        interrupted = remote::settle(&session.store, global);
     }
     Ok(match outcome.status {
         RunStatus::Done if interrupted => Exit::Interrupted,

@@ -19,17 +19,18 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     let mut records: Vec<RunRecord> = store.newest_first()?.take(arguments.limit).collect();
     records.reverse();
     if global.json {
-        let entry = |record: &RunRecord| {
-            json!({
+        let mut runs = Vec::with_capacity(records.len());
+        for record in &records {
+            runs.push(json!({
                 "run": record.run,
                 "pipeline": record.pipeline,
                 "file": record.file,
                 "status": record.status.name(),
                 "started": record.started,
                 "seconds": record.seconds,
-            })
-        };
-        print_json(&json!({"runs": records.iter().map(entry).collect::<Vec<_>>()}));
+            }));
+        }
+        print_json(&json!({"runs": runs}));
         return Ok(Exit::Done);
     }
     if records.is_empty() {
@@ -50,23 +51,20 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
             RunStatus::Failed => Paint::Bad,
             RunStatus::Running | RunStatus::Interrupted => Paint::Warn,
         };
-        let count = |state: StageState| {
-            record
-                .stages
-                .iter()
-                .filter(|stage| stage.state == state)
-                .count()
-                .to_string()
-        };
         table.row([
             record.run.to_string(),
             record.pipeline.clone(),
             paint.on(record.status.name()),
-            count(StageState::Ran),
-            count(StageState::Hit),
+            count(record, StageState::Ran).to_string(),
+            count(record, StageState::Hit).to_string(),
             duration(record.seconds),
         ]);
     }
     out!("{}", table.render());
     Ok(Exit::Done)
+}
+
+fn count(record: &RunRecord, state: StageState) -> usize {
+    let stages = record.stages.iter();
+    stages.filter(|stage| stage.state == state).count()
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-/// A block of lines below a parameter is told once if it occurs so often.
+/// A block of lines below a parameter is moved if it occurs at least this often.
 const OFTEN: usize = 3;
 /// Fewer lines are not worth a link.
 const LINES: usize = 3;
 
 /// Moves what repeats in a list of parameters to a section of its own. Gives the text, and that section.
-pub(super) fn told_once(text: &str) -> (String, String) {
+pub(super) fn described_once(text: &str) -> (String, String) {
     let lines: Vec<&str> = text.lines().collect();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for place in 0..lines.len() {
@@ -73,15 +73,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_repeats_is_told_once() {
+    fn what_repeats_is_described_once() {
         let one = "- `split` (object): How.\n  - `a`: A.\n  - `b`: B.\n    - `c`: C.\n";
-        let (rest, shared) = told_once(&format!("{one}{one}{one}- `other`: O.\n"));
+        let (rest, shared) = described_once(&format!("{one}{one}{one}- `other`: O.\n"));
         assert_eq!(
             rest,
             "- `split` (object): How. See [below](#split).\n".repeat(3) + "- `other`: O.\n"
         );
         assert_eq!(shared, "### split\n\n- `a`: A.\n- `b`: B.\n  - `c`: C.\n\n");
-        let (rest, shared) = told_once(&format!("{one}{one}"));
+        let (rest, shared) = described_once(&format!("{one}{one}"));
         assert_eq!((rest, shared), (format!("{one}{one}"), String::new()));
     }
 }

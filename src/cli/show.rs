@@ -1,6 +1,7 @@
-//! `runner show`: what a run did and what came out.
+//! `runner show`: what a run did, and its results.
 
 use clap::Args;
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::arguments::RunName;
@@ -26,7 +27,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         let files = crate::cache::files_below(&store.run_folder(&record.run).join("files"))?;
         if !files.is_empty() {
             outln!("{}", Paint::Strong.on("files"));
-            files.iter().for_each(|path| outln!("  {}", shown(path)));
+            for path in &files {
+                outln!("  {}", shown(path));
+            }
         }
     }
     Ok(Exit::Done)
@@ -34,50 +37,55 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
 
 /// One entry of the environment in words.
 pub(super) fn environment_value(name: &str, value: &Value) -> String {
-    let part = |key: &str| value.get(key).map(plain);
     match (name, value) {
         ("memory" | "memory_limit", Value::Number(number)) => {
             number.as_u64().map_or_else(|| plain(value), bytes)
         }
         ("git" | "pipeline_git", Value::Object(_)) => {
-            let commit = part("commit").map(|commit| commit.chars().take(12).collect::<String>());
-            let changed = value
-                .get("changed_files")
-                .and_then(Value::as_u64)
-                .unwrap_or_default();
-            let state = match value.get("dirty").and_then(Value::as_bool) {
-                Some(true) => Some(format!("dirty ({})", counted(changed, "changed file"))),
-                Some(false) => Some("clean".to_owned()),
-                None => None,
-            };
-            let branch = part("branch").map(|branch| format!("on {branch}"));
-            let origin = part("origin").map(|origin| format!("from {origin}"));
-            let user = part("user").map(|user| format!("by {user}"));
-            [commit, branch, state, origin, user]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(", ")
+            let mut parts = Vec::new();
+            if let Some(commit) = part(value, "", "commit") {
+                parts.push(commit.chars().take(12).collect());
+            }
+            parts.extend(part(value, "on ", "branch"));
+            match value.get("dirty").and_then(Value::as_bool) {
+                Some(true) => {
+                    let changed = value.get("changed_files").and_then(Value::as_u64);
+                    let changed = counted(changed.unwrap_or_default(), "changed file");
+                    parts.push(format!("dirty ({changed})"));
+                }
+                Some(false) => parts.push("clean".to_owned()),
+                None => {}
+            }
+            parts.extend(part(value, "from ", "origin"));
+            parts.extend(part(value, "by ", "user"));
+            parts.join(", ")
         }
         ("gpu", Value::Object(_)) => {
-            let driver = part("driver").map(|driver| format!("driver {driver}"));
-            let cuda = part("cuda").map(|cuda| format!("CUDA {cuda}"));
-            let memory = value.get("memory").and_then(Value::as_u64).map(bytes);
-            [part("name"), memory, driver, cuda]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(", ")
+            let mut parts = Vec::new();
+            parts.extend(part(value, "", "name"));
+            parts.extend(value.get("memory").and_then(Value::as_u64).map(bytes));
+            parts.extend(part(value, "driver ", "driver"));
+            parts.extend(part(value, "CUDA ", "cuda"));
+            parts.join(", ")
         }
         ("variables", Value::Object(variables)) => {
-            let one = |(name, value): (&String, &Value)| match value {
-                Value::Bool(true) => format!("{name} (set, its value is not kept)"),
-                _ => format!("{name}={}", plain(value)),
-            };
-            variables.iter().map(one).collect::<Vec<_>>().join(" ")
+            let mut parts = Vec::with_capacity(variables.len());
+            for (name, value) in variables {
+                parts.push(match value {
+                    Value::Bool(true) => format!("{name} (set, its value is not kept)"),
+                    _ => format!("{name}={}", plain(value)),
+                });
+            }
+            parts.join(" ")
         }
         _ => plain(value),
     }
+}
+
+/// An entry of an object behind a word that says what it is.
+fn part(object: &Value, word: &str, key: &str) -> Option<String> {
+    let value = object.get(key)?;
+    Some(format!("{word}{}", plain(value)))
 }
 
 /// Text without quotes, lists with commas.
@@ -92,17 +100,12 @@ fn plain(value: &Value) -> String {
 /// What lies behind the reasons of the stages that failed, such as what their programs said.
 fn causes(record: &RunRecord) -> String {
     let mut text = String::new();
-    for stage in record
-        .stages
-        .iter()
-        .filter(|stage| !stage.causes.is_empty())
-    {
-        text += &format!(
-            "\n{} {}: {}\n",
-            Paint::Bad.on("failed"),
-            Paint::Strong.on(&stage.name),
-            stage.reason
-        );
+    for stage in &record.stages {
+        if stage.causes.is_empty() {
+            continue;
+        }
+        let (failed, name) = (Paint::Bad.on("failed"), Paint::Strong.on(&stage.name));
+        text += &format!("\n{failed} {name}: {}\n", stage.reason);
         for line in stage.causes.iter().flat_map(|cause| cause.lines()) {
             text += &format!("  {line}\n");
         }
@@ -120,17 +123,14 @@ fn describe(record: &RunRecord) -> String {
         record.status.name(),
         duration(record.seconds)
     );
-    let line =
-        |name: &str, value: String| format!("  {}: {}\n", Paint::Quiet.on(name), visible(&value));
     text += &line("command", record.command.join(" "));
     if let Some(profile) = &record.profile {
         text += &line("profile", profile.clone());
     }
-    let params: Vec<String> = record
-        .common_params()
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    let mut params = Vec::new();
+    for (name, value) in record.common_params() {
+        params.push(format!("{name}={value}"));
+    }
     if !params.is_empty() {
         text += &line("params", params.join(" "));
     }
@@ -178,14 +178,17 @@ fn describe(record: &RunRecord) -> String {
     if !record.metrics.is_empty() {
         text += "\n";
         let varied = record.varied();
-        let title = |stage: &String| title_of(record, &varied, stage);
-        let titled = record
-            .metrics
-            .iter()
-            .map(|(stage, metrics)| (title(stage), metrics.clone()));
-        text += &views::metrics_table(&titled.collect());
+        let mut titled = IndexMap::new();
+        for (stage, metrics) in &record.metrics {
+            titled.insert(title_of(record, &varied, stage), metrics.clone());
+        }
+        text += &views::metrics_table(&titled);
     }
     text
+}
+
+fn line(name: &str, value: String) -> String {
+    format!("  {}: {}\n", Paint::Quiet.on(name), visible(&value))
 }
 
 /// The trials of a sweep, with what is not the same in all of them.
@@ -201,12 +204,13 @@ fn trials(record: &RunRecord) -> String {
     let mut table = Table::new(&header);
     for trial in record.trials() {
         let mut cells = vec![trial.label.clone()];
-        cells.extend(varied.iter().map(|name| {
-            record
-                .value_of_trial(trial, name)
-                .map_or_else(String::new, |value| plain(&value))
-        }));
-        cells.extend(has_seeds.then(|| record.seed_of_trial(trial).to_string()));
+        for name in &varied {
+            let value = record.value_of_trial(trial, name);
+            cells.push(value.as_ref().map_or_else(String::new, plain));
+        }
+        if has_seeds {
+            cells.push(record.seed_of_trial(trial).to_string());
+        }
         table.row(cells);
     }
     table.render()
@@ -217,8 +221,12 @@ fn title_of(record: &RunRecord, varied: &[String], stage: &str) -> String {
     if record.trials_of(stage).len() == record.trials().len() {
         return stage.to_owned();
     }
-    let value = |name: &String| Some(format!("{name}={}", plain(&record.value_at(stage, name)?)));
-    let values: Vec<String> = varied.iter().filter_map(value).collect();
+    let mut values = Vec::new();
+    for name in varied {
+        if let Some(value) = record.value_at(stage, name) {
+            values.push(format!("{name}={}", plain(&value)));
+        }
+    }
     if values.is_empty() {
         stage.to_owned()
     } else {

@@ -10,14 +10,7 @@ use crate::ui::{Colours, screen};
 pub(super) fn answer(error: &clap::Error) -> Exit {
     let text = error.render();
     if !error.use_stderr() {
-        screen::raw(
-            if Colours::of_stdout().0 {
-                text.ansi().to_string()
-            } else {
-                text.to_string()
-            }
-            .as_bytes(),
-        );
+        screen::raw(coloured(&text, Colours::of_stdout().0).as_bytes());
         return Exit::Done;
     }
     if json_is_asked_for() {
@@ -26,39 +19,44 @@ pub(super) fn answer(error: &clap::Error) -> Exit {
         // What was typed, or came out of a pattern such as `*`, is quoted in the message.
         screen::report(&visible_lines(&text.to_string()));
     } else {
-        screen::report_coloured(&if Colours::of_stderr().0 {
-            text.ansi().to_string()
-        } else {
-            text.to_string()
-        });
+        screen::report_coloured(&coloured(&text, Colours::of_stderr().0));
     }
     Exit::Wrong
 }
 
+fn coloured(text: &clap::builder::StyledStr, with_colours: bool) -> String {
+    if with_colours {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
+    }
+}
+
 /// Whether `--json` is among the arguments: they could not be parsed, but what was meant is plain.
 fn json_is_asked_for() -> bool {
-    std::env::args_os()
-        .skip(1)
-        .take_while(|argument| argument != "--")
-        .any(|argument| argument == "--json")
+    let arguments = std::env::args_os().skip(1);
+    let mut options = arguments.take_while(|argument| argument != "--");
+    options.any(|argument| argument == "--json")
 }
 
 /// The message in the form of all others.
 fn as_error(error: &clap::Error) -> Error {
     let text = error.render().to_string();
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Error::wrong("a command is missing")
-            .maybe_hint(Some(usage(&text)).filter(|usage| !usage.is_empty()));
+        let usage = usage(&text);
+        let hint = (!usage.is_empty()).then_some(usage);
+        return Error::wrong("a command is missing").maybe_hint(hint);
     }
     let first = text.split("\n\n").next().unwrap_or_default();
     let message = first.strip_prefix("error: ").unwrap_or(first).trim();
     let tip = text
         .lines()
-        .find_map(|line| line.trim().strip_prefix("tip: "))
-        .map(str::to_owned);
-    let hint = tip
-        .or_else(|| choices(error))
-        .unwrap_or_else(|| usage(&text));
+        .find_map(|line| line.trim().strip_prefix("tip: "));
+    let hint = match (tip, choices(error)) {
+        (Some(tip), _) => tip.to_owned(),
+        (None, Some(choices)) => choices,
+        (None, None) => usage(&text),
+    };
     Error::wrong(message).maybe_hint((!hint.is_empty()).then_some(hint))
 }
 
@@ -75,7 +73,8 @@ fn choices(error: &clap::Error) -> Option<String> {
 
 /// The line that says how the command is written.
 fn usage(text: &str) -> String {
-    let line = text.lines().find(|line| line.starts_with("Usage: "));
-    line.map(|line| line.replace("Usage: ", "usage: "))
-        .unwrap_or_default()
+    match text.lines().find(|line| line.starts_with("Usage: ")) {
+        Some(line) => line.replace("Usage: ", "usage: "),
+        None => String::new(),
+    }
 }

@@ -1,5 +1,5 @@
-//! `runner why STAGE`: the lines of the manifest in which a stage differs from its nearest earlier one, and what
-//! reran, or was spared, because of it.
+//! `runner why STAGE`: the lines of the manifest in which a stage differs from its nearest earlier one, and what ran again, or
+//! did not have to, because of it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::arguments::ChoiceArguments;
 use super::plan::verdict_name;
 use super::shown;
 use super::{Error, Exit, Global};
-use crate::cache::{Difference, Key, RunId, RunRecord, StageState, Store};
+use crate::cache::{Difference, Manifest, RunId, RunRecord, StageRecord, StageState, Store};
 use crate::engine::{Plan, Verdict};
 use crate::graph::StageId;
 use crate::pipeline::is_sweep;
@@ -37,7 +37,7 @@ struct Story {
     verdict: &'static str,
     reason: String,
     differences: Vec<Difference>,
-    /// The run in which the stage last ran with the key at hand.
+    /// The run in which the stage last ran with its present key.
     last_run: Option<RunRecord>,
     reran: Vec<String>,
     spared: Vec<String>,
@@ -68,15 +68,17 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     }
     let stages = find(&session.graph, &arguments.stage)?;
     let (plan, records) = (session.planner().plan(), records(&session)?);
-    let stories: Vec<Story> = stages
-        .into_iter()
-        .map(|id| tell(&session, &plan, &records, id))
-        .collect();
+    let mut described = Vec::new();
+    for id in stages {
+        let story = tell(&session, &plan, &records, id);
+        if global.json {
+            described.push(describe(&story));
+        } else {
+            print(&story);
+        }
+    }
     if global.json {
-        let stories: Vec<Value> = stories.iter().map(describe).collect();
-        print_json(&json!({"file": session.file, "stages": stories}));
-    } else {
-        stories.iter().for_each(print);
+        print_json(&json!({"file": session.file, "stages": described}));
     }
     Ok(Exit::Done)
 }
@@ -121,15 +123,22 @@ fn tell(session: &Session, plan: &Plan, records: &[RunRecord], id: StageId) -> S
         spared: Vec::new(),
     };
     let Some(key) = stage.key else { return story };
-    let mut history = history(records, &name);
+    // Runs that got as far as this stage, newest first.
+    let mut history = Vec::new();
+    for record in records {
+        if let Some(then) = record_in(record, &name) {
+            history.push((record, then));
+        }
+    }
     if let Verdict::Hit(_) = stage.verdict {
-        let ran = |(record, other): &(&RunRecord, Key)| {
-            *other == key && state_in(record, &name) == Some(StageState::Ran)
+        let mut runs = history.iter();
+        let ran = |(_, then): &(&RunRecord, &StageRecord)| {
+            then.key == Some(key) && then.state == StageState::Ran
         };
-        if let Some(position) = history.iter().position(ran) {
+        if let Some(position) = runs.position(ran) {
             let record = history[position].0;
             for below in downstream(session, id) {
-                match state_in(record, &below) {
+                match record_in(record, &below).map(|then| then.state) {
                     Some(StageState::Ran) => story.reran.push(below),
                     Some(StageState::Hit) => story.spared.push(below),
                     _ => {}
@@ -142,19 +151,19 @@ fn tell(session: &Session, plan: &Plan, records: &[RunRecord], id: StageId) -> S
     } else {
         story.reran = downstream(session, id);
     }
-    // A run that failed has a key, but no action.
-    let mut others = history
-        .iter()
-        .map(|(_, other)| other)
-        .filter(|other| **other != key);
-    let earlier = others.find_map(|other| session.store.action(other).ok().flatten());
     let manifest = stage
         .manifest
         .as_ref()
-        .map(crate::cache::Manifest::to_text)
+        .map(Manifest::to_text)
         .unwrap_or_default();
-    if let Some(earlier) = earlier {
-        story.differences = Difference::between(&earlier.manifest, &manifest);
+    for other in history.iter().filter_map(|(_, then)| then.key) {
+        // A stage that failed has a key, but no action.
+        if other != key
+            && let Ok(Some(earlier)) = session.store.action(&other)
+        {
+            story.differences = Difference::between(&earlier.manifest, &manifest);
+            break;
+        }
     }
     story
 }
@@ -162,30 +171,12 @@ fn tell(session: &Session, plan: &Plan, records: &[RunRecord], id: StageId) -> S
 /// The runs of this pipeline, newest first.
 fn records(session: &Session) -> Result<Vec<RunRecord>, Error> {
     let records = session.store.newest_first()?;
-    Ok(records
-        .filter(|record| record.file == session.file)
-        .collect())
+    let own = records.filter(|record| record.file == session.file);
+    Ok(own.collect())
 }
 
-/// The runs that came to this stage, newest first, with its key.
-fn history<'a>(records: &'a [RunRecord], stage: &str) -> Vec<(&'a RunRecord, Key)> {
-    let with_key = |record: &'a RunRecord| {
-        let key = record
-            .stages
-            .iter()
-            .find(|other| other.name == stage)?
-            .key?;
-        Some((record, key))
-    };
-    records.iter().filter_map(with_key).collect()
-}
-
-fn state_in(record: &RunRecord, stage: &str) -> Option<StageState> {
-    record
-        .stages
-        .iter()
-        .find(|other| other.name == stage)
-        .map(|other| other.state)
+fn record_in<'a>(record: &'a RunRecord, stage: &str) -> Option<&'a StageRecord> {
+    record.stages.iter().find(|other| other.name == stage)
 }
 
 fn downstream(session: &Session, id: StageId) -> Vec<String> {
@@ -193,12 +184,8 @@ fn downstream(session: &Session, id: StageId) -> Vec<String> {
     reached[id.index()] = true;
     let mut names = Vec::new();
     for &next in session.graph.order() {
-        if session
-            .graph
-            .needs(next)
-            .iter()
-            .any(|need| reached[need.index()])
-        {
+        let needs = session.graph.needs(next);
+        if needs.iter().any(|need| reached[need.index()]) {
             reached[next.index()] = true;
             names.push(session.graph.stage(next).name.clone());
         }
@@ -217,41 +204,30 @@ fn print(story: &Story) {
         (None, "pending") => outln!("{name} {}", story.reason),
         (None, _) => outln!("{name} cannot run: {}", story.reason),
     }
-    story
-        .differences
-        .iter()
-        .for_each(|difference| outln!("  {difference}"));
+    for difference in &story.differences {
+        outln!("  {difference}");
+    }
     if story.differences.is_empty() && story.verdict == "hit" {
         match recorded_reason(story) {
             Some(reason) => outln!("  it ran then because: {reason}"),
             None => outln!("  nothing differs from earlier runs of this stage"),
         }
     }
-    let list = |label: &str, names: &[String]| {
+    let reran = match story.last_run {
+        Some(_) => "reran because of it",
+        None => "may rerun because of it",
+    };
+    let spared = "spared, because their inputs kept their content";
+    for (label, names) in [(reran, &story.reran), (spared, &story.spared)] {
         if !names.is_empty() {
             outln!("  {}: {}", Paint::Quiet.on(label), names.join(", "));
         }
-    };
-    let because = if story.last_run.is_some() {
-        "reran because of it"
-    } else {
-        "may rerun because of it"
-    };
-    list(because, &story.reran);
-    list(
-        "spared, because their inputs kept their content",
-        &story.spared,
-    );
+    }
 }
 
 /// Why the stage ran in the run that computed it, as was recorded then: `never ran`, or that it was forced.
 fn recorded_reason(story: &Story) -> Option<&str> {
-    let stage = story
-        .last_run
-        .as_ref()?
-        .stages
-        .iter()
-        .find(|stage| stage.name == story.stage)?;
+    let stage = record_in(story.last_run.as_ref()?, &story.stage)?;
     Some(stage.reason.as_str()).filter(|reason| !reason.is_empty())
 }
 

@@ -9,7 +9,7 @@ use super::locate::{self, Options};
 use super::memo::Memo;
 use super::sources::{DataSet, SourceFile, Sources};
 
-/// One data set and how much of it is at hand.
+/// One data set and how much of it is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataSetStatus {
     pub name: String,
@@ -29,37 +29,36 @@ pub struct DataSetStatus {
 
 /// Lists all data sets. Looks for files, but does not read them.
 pub fn list(sources: &Sources, options: &Options) -> Vec<DataSetStatus> {
-    let status = |(name, set): (&str, &DataSet)| {
-        let found = set
-            .files
-            .keys()
-            .filter_map(|path| find(path, options))
-            .filter_map(|path| path.metadata().ok());
-        let sizes: Vec<u64> = found.map(|metadata| metadata.len()).collect();
-        DataSetStatus {
+    let mut statuses = Vec::new();
+    for (name, set) in sources.iter() {
+        let mut status = DataSetStatus {
             name: name.to_owned(),
             title: set.title.clone(),
             licence: set.licence.clone(),
             citation: set.citation.clone(),
             homepage: set.homepage.clone(),
             files: set.files.len(),
-            present: sizes.len(),
-            downloadable: set
-                .files
-                .keys()
-                .filter(|path| set.url(path).is_some())
-                .count(),
-            bytes: sizes.iter().sum(),
+            present: 0,
+            downloadable: 0,
+            bytes: 0,
+        };
+        for path in set.files.keys() {
+            status.downloadable += usize::from(set.url(path).is_some());
+            if let Some(found) = find(path, options)
+                && let Ok(metadata) = found.metadata()
+            {
+                status.present += 1;
+                status.bytes += metadata.len();
+            }
         }
-    };
-    sources.iter().map(status).collect()
+        statuses.push(status);
+    }
+    statuses
 }
 
 fn find(path: &str, options: &Options) -> Option<PathBuf> {
-    options
-        .places(Path::new(path))
-        .into_iter()
-        .find(|path| path.is_file())
+    let mut places = options.places(Path::new(path)).into_iter();
+    places.find(|place| place.is_file())
 }
 
 /// What became of the files that were asked for.
@@ -98,39 +97,43 @@ pub fn get(
     Ok(report)
 }
 
-/// The files whose path has `filter` in it, as a word of its own: `machine-3-1` is not part of `machine-3-10`.
+/// The files whose path has `filter` in it, as a whole word: `machine-3-1` is not part of `machine-3-10`.
 fn chosen<'a>(
     name: &str,
     set: &'a DataSet,
     filter: Option<&str>,
 ) -> Result<Vec<(&'a String, &'a SourceFile)>, DataError> {
-    let fits = |path: &str| {
-        let Some(filter) = filter else { return true };
-        let whole =
-            |end: usize| !path[end..].starts_with(|next: char| next.is_ascii_alphanumeric());
-        path.match_indices(filter)
-            .any(|(start, part)| whole(start + part.len()))
+    let mut files: Vec<_> = set.files.iter().collect();
+    let Some(filter) = filter else {
+        return Ok(files);
     };
-    let files: Vec<_> = set.files.iter().filter(|(path, _)| fits(path)).collect();
-    match (files.is_empty(), filter) {
-        (true, Some(filter)) => {
-            let example = set
-                .files
-                .keys()
-                .next()
-                .map_or_else(String::new, |path| format!(", such as {path}"));
-            let hint = format!(
-                "data set `{name}` lists {} files{example}; `runner data get {name}` gets all",
-                set.files.len()
-            );
-            Err(DataError::NotFound {
-                path: filter.into(),
-                tried: Vec::new(),
-                hint,
-            })
-        }
-        _ => Ok(files),
+    files.retain(|(path, _)| has_words(path, filter));
+    if !files.is_empty() {
+        return Ok(files);
     }
+    let example = match set.files.keys().next() {
+        Some(path) => format!(", such as {path}"),
+        None => String::new(),
+    };
+    let count = set.files.len();
+    Err(DataError::NotFound {
+        path: filter.into(),
+        tried: Vec::new(),
+        hint: format!(
+            "data set `{name}` lists {count} files{example}; `runner data get {name}` gets all"
+        ),
+    })
+}
+
+/// Whether a path has these words in it, the last of them whole.
+fn has_words(path: &str, words: &str) -> bool {
+    for (start, _) in path.match_indices(words) {
+        let rest = &path[start + words.len()..];
+        if !rest.starts_with(|next: char| next.is_ascii_alphanumeric()) {
+            return true;
+        }
+    }
+    false
 }
 
 /// The place of the file and whether it was downloaded.
@@ -147,16 +150,16 @@ fn get_file(
     if let Some(place) = find(path, options) {
         match locate::check(&place, file, &memo.fresh_digest(&place)?, name) {
             Ok(()) => return Ok((place, false)),
-            // A damaged file of one's own can be replaced; the other folders are not ours to write to.
+            // A damaged file in the data folder can be replaced; the other folders are not ours to write to.
             Err(error) if place != own => return Err(error),
             Err(_) => {}
         }
     }
     let Some(url) = set.url(path) else {
-        let hint = set
-            .obtain
-            .clone()
-            .unwrap_or_else(|| format!("see {}", set.homepage));
+        let hint = match &set.obtain {
+            Some(obtain) => obtain.clone(),
+            None => format!("see {}", set.homepage),
+        };
         return Err(DataError::NotFound {
             path: path.into(),
             tried: options.places(Path::new(path)),
@@ -164,11 +167,11 @@ fn get_file(
         });
     };
     if options.offline {
-        let (reason, hint) = (
-            "this run is offline".to_owned(),
-            "leave --offline out".to_owned(),
-        );
-        return Err(DataError::Download { url, reason, hint });
+        return Err(DataError::Download {
+            url,
+            reason: "this run is offline".to_owned(),
+            hint: "leave --offline out".to_owned(),
+        });
     }
     fetch::download(&url, file, &own, watch)?;
     Ok((own, true))
@@ -217,10 +220,8 @@ pub fn verify(
             let state = match &place {
                 None => FileState::Missing,
                 Some(place) => {
-                    let checked = memo
-                        .fresh_digest(place)
-                        .and_then(|digest| locate::check(place, file, &digest, dataset));
-                    match checked {
+                    let digest = memo.fresh_digest(place);
+                    match digest.and_then(|found| locate::check(place, file, &found, dataset)) {
                         Err(error) => FileState::Damaged(error),
                         Ok(()) if file.sha256.is_none() => FileState::Unchecked,
                         Ok(()) => FileState::Good,

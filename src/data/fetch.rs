@@ -10,6 +10,7 @@ use std::time::Duration;
 use sha2::Digest as _;
 
 use super::DataError;
+use super::memo::hexadecimal;
 use super::sources::SourceFile;
 
 /// How far a download is.
@@ -78,12 +79,9 @@ struct Temporary(PathBuf);
 impl Temporary {
     fn beside(target: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(format!(
-            ".part-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        ));
+        name.push(format!(".part-{process}-{number}"));
         Self(target.with_file_name(name))
     }
 }
@@ -132,62 +130,56 @@ fn transfer(
     let mut buffer = vec![0; 64 * 1024];
     let mut done = 0;
     loop {
-        if watch(&Transfer {
+        let progress = Transfer {
             url,
             target,
             done,
             total,
-        })
-        .is_break()
-        {
+        };
+        if watch(&progress).is_break() {
             return Err(Failure::Other(DataError::Cancelled));
         }
-        let count = reader
-            .read(&mut buffer)
-            .map_err(|error| Failure::Passing(error.to_string()))?;
-        if count == 0 {
-            break;
-        }
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) => return Err(Failure::Passing(error.to_string())),
+        };
         hasher.update(&buffer[..count]);
         file.write_all(&buffer[..count]).map_err(io)?;
         done += count as u64;
         if done > limit {
-            return Err(Failure::Final(format!(
-                "it is larger than the {limit} bytes that are listed"
-            )));
+            let reason = format!("it is larger than the {limit} bytes that are listed");
+            return Err(Failure::Final(reason));
         }
     }
     let sum: [u8; 32] = hasher.finalize().into();
+    let sum = hexadecimal(&sum);
     check(expected, done, &sum).map_err(Failure::Final)?;
     if expected.sha256.is_none() {
         tracing::warn!("{}", without_sum(url, done, &sum));
     }
+    // Before it gets its name: what is in place is complete, after a power failure, too.
     file.sync_all().map_err(io)
 }
 
-/// Nothing vouches for what came. The next one who downloads it can be spared that.
-fn without_sum(url: &str, bytes: u64, sum: &[u8; 32]) -> String {
-    let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+/// Nothing vouches for what came. The next user who downloads it can be spared that.
+fn without_sum(url: &str, bytes: u64, sum: &str) -> String {
     format!(
-        "{url} was downloaded without a checksum to hold it against; if it is what you expect, write \
+        "{url} was downloaded without a checksum to compare it with; if it is what you expect, write \
          `{{sha256: {sum}, bytes: {bytes}}}` for it into data/sources.yaml"
     )
 }
 
-fn check(expected: &SourceFile, bytes: u64, sum: &[u8; 32]) -> Result<(), String> {
-    if let Some(listed) = expected.bytes.filter(|listed| *listed != bytes) {
+fn check(expected: &SourceFile, bytes: u64, sum: &str) -> Result<(), String> {
+    if let Some(listed) = expected.bytes
+        && listed != bytes
+    {
         return Err(format!("{bytes} bytes came where {listed} are listed"));
     }
-    let digest = super::FileDigest {
-        blake3: contract::artifact::Digest([0; 32]),
-        sha256: *sum,
-        bytes,
-    };
     match &expected.sha256 {
-        Some(listed) if *listed != digest.sha256_text() => Err(format!(
-            "its sha256 sum is {} where {listed} is listed",
-            digest.sha256_text()
-        )),
+        Some(listed) if listed != sum => {
+            Err(format!("its sha256 sum is {sum} where {listed} is listed"))
+        }
         _ => Ok(()),
     }
 }
@@ -262,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_file_without_a_sum_comes_with_what_to_write_down() {
-        let said = without_sum("http://x/a.txt", 3, &sha2::Sha256::digest(b"abc").into());
+        let sum = hexadecimal(&sha2::Sha256::digest(b"abc"));
+        let said = without_sum("http://x/a.txt", 3, &sum);
         assert!(said.contains(
             "sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad, bytes: 3"
         ));

@@ -30,14 +30,12 @@ pub fn locate_folder(
         if request.optional {
             return Ok(Vec::new());
         }
-        let hint =
-            "name the folder that holds the files; a relative path starts at the pipeline file's folder, the current \
-                    directory, or a data folder"
-                .to_owned();
+        let hint = "name the folder that holds the files; a relative path starts at the pipeline file's folder, the \
+                    current directory, or a data folder";
         return Err(DataError::NotFound {
             path: request.path.clone(),
             tried,
-            hint,
+            hint: hint.to_owned(),
         });
     };
     let mut names = Vec::new();
@@ -49,11 +47,21 @@ pub fn locate_folder(
         endings.is_empty() || endings.iter().any(|ending| name.ends_with(ending.as_str()))
     });
     names.sort();
-    let located = |name: String| {
+    located_below(folder, names, memo)
+}
+
+/// Files by their paths below a folder, with their sums.
+fn located_below(
+    folder: &Path,
+    names: impl IntoIterator<Item = String>,
+    memo: &Memo,
+) -> Result<Vec<(String, Located)>, DataError> {
+    let mut all = Vec::new();
+    for name in names {
         let located = Located::at(folder.join(&name), memo)?;
-        Ok((name, located))
-    };
-    names.into_iter().map(located).collect()
+        all.push((name, located));
+    }
+    Ok(all)
 }
 
 /// Whether a request that may mean one file or many means many: there is no such file, and the path is a folder or a pattern.
@@ -71,16 +79,13 @@ fn locate_many(
     memo: &Memo,
 ) -> Result<Vec<(String, Located)>, DataError> {
     // A name with a bracket in it may be that of a folder.
-    let is_folder = options
-        .places_of_user_path(&request.path)
-        .iter()
-        .any(|place| place.is_dir());
-    let (folder, pattern) = match is_folder {
-        true => (request.path.clone(), EVERYTHING.to_owned()),
-        false => (
-            request.folder(),
-            request.pattern().to_string_lossy().into_owned(),
-        ),
+    let places = options.places_of_user_path(&request.path);
+    let is_folder = places.iter().any(|place| place.is_dir());
+    let (folder, pattern) = if is_folder {
+        (request.path.clone(), EVERYTHING.to_owned())
+    } else {
+        let pattern = request.pattern().to_string_lossy().into_owned();
+        (request.folder(), pattern)
     };
     let tried = options.places_of_user_path(&folder);
     let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
@@ -88,20 +93,19 @@ fn locate_many(
         let mut names = BTreeSet::new();
         matching(place, "", &parts, DEEPEST, &mut names)?;
         if !names.is_empty() {
-            let located = |name: String| Ok((name.clone(), Located::at(place.join(name), memo)?));
-            return names.into_iter().map(located).collect();
+            return located_below(place, names, memo);
         }
     }
-    let hint = match is_folder {
-        true => "the folder has no files; hidden ones and `__pycache__` do not count".to_owned(),
-        false => "no file matches the pattern: `*` and `?` stand for letters within a name, `**` for any folders; hidden files \
-                  and `__pycache__` are left out"
-            .to_owned(),
+    let hint = if is_folder {
+        "the folder has no files; hidden ones and `__pycache__` do not count"
+    } else {
+        "no file matches the pattern: `*` and `?` stand for letters within a name, `**` for any folders; hidden files \
+         and `__pycache__` are left out"
     };
     Err(DataError::NotFound {
         path: request.path.clone(),
         tried,
-        hint,
+        hint: hint.to_owned(),
     })
 }
 
@@ -208,17 +212,15 @@ fn one(pattern: &[char], letter: char) -> Option<usize> {
 fn entries(folder: &Path, depth: usize) -> Result<Vec<(String, PathBuf)>, DataError> {
     let failed = |error| DataError::io("cannot list", folder)(error);
     if depth == 0 {
-        return Err(failed(std::io::Error::other(
-            "its folders are nested too deeply; does a link lead back?",
-        )));
+        let reason = "its folders are nested too deeply; does a link lead back?";
+        return Err(failed(std::io::Error::other(reason)));
     }
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path: PathBuf = entry.map_err(failed)?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(DataError::io("cannot use", &path)(std::io::Error::other(
-                "its name is not UTF-8",
-            )));
+            let reason = std::io::Error::other("its name is not UTF-8");
+            return Err(DataError::io("cannot use", &path)(reason));
         };
         found.push((name.to_owned(), path));
     }

@@ -29,9 +29,8 @@ impl Options {
     /// The data folder `data` below the current directory and the folders of `RUNNER_DATA_PATH`.
     pub fn from_environment() -> Self {
         let folders = std::env::var_os(SEARCH_PATH).unwrap_or_default();
-        let search_path = std::env::split_paths(&folders)
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .collect();
+        let mut search_path: Vec<PathBuf> = std::env::split_paths(&folders).collect();
+        search_path.retain(|folder| !folder.as_os_str().is_empty());
         Self {
             data_dir: PathBuf::from("data"),
             search_path,
@@ -42,10 +41,9 @@ impl Options {
 
     /// All places where a file of a data set may lie.
     pub(super) fn places(&self, path: &Path) -> Vec<PathBuf> {
-        std::iter::once(&self.data_dir)
-            .chain(&self.search_path)
-            .map(|folder| folder.join(path))
-            .collect()
+        let mut places = vec![self.data_dir.join(path)];
+        places.extend(self.search_path.iter().map(|folder| folder.join(path)));
+        places
     }
 
     /// All places where a path that a user wrote may lead.
@@ -53,12 +51,11 @@ impl Options {
         if path.is_absolute() {
             return vec![path.to_owned()];
         }
-        let beside_the_pipeline = self.base.iter().map(|base| base.join(path));
+        let mut all: Vec<PathBuf> = self.base.iter().map(|base| base.join(path)).collect();
+        all.push(path.to_owned());
+        all.extend(self.places(path));
         let mut places = Vec::new();
-        for place in beside_the_pipeline
-            .chain([path.to_owned()])
-            .chain(self.places(path))
-        {
+        for place in all {
             if !places.contains(&place) {
                 places.push(place);
             }
@@ -135,14 +132,11 @@ pub fn locate(
                 .map_err(|error| with_data_hint(error, &request.path))?;
             Located::at(target, memo).map(Some)
         }
-        (listed, url) => {
-            let hint = missing_hint(name, set, &text, listed.is_some(), url.is_some(), options);
-            Err(DataError::NotFound {
-                path: request.path.clone(),
-                tried,
-                hint,
-            })
-        }
+        (listed, url) => Err(DataError::NotFound {
+            path: request.path.clone(),
+            tried,
+            hint: missing_hint(name, set, &text, listed.is_some(), url.is_some(), options),
+        }),
     }
 }
 
@@ -183,34 +177,24 @@ pub(super) fn check(
     digest: &FileDigest,
     set: &str,
 ) -> Result<(), DataError> {
-    let hint = || {
-        format!(
+    let (size, sum) = (digest.bytes, digest.sha256_text());
+    let (what, found, expected) = match (file.bytes, &file.sha256) {
+        (Some(listed), _) if listed != size => {
+            ("size in bytes", size.to_string(), listed.to_string())
+        }
+        (_, Some(listed)) if *listed != sum => ("sha256 sum", sum, listed.clone()),
+        _ => return Ok(()),
+    };
+    Err(DataError::Damaged {
+        path: path.to_owned(),
+        what,
+        found,
+        expected,
+        hint: format!(
             "remove it and run `runner data get {set}`, or put the right file there; `runner data verify {set}` checks all \
              files of the set"
-        )
-    };
-    let damaged = |what, found: String, expected: String| {
-        Err(DataError::Damaged {
-            path: path.to_owned(),
-            what,
-            found,
-            expected,
-            hint: hint(),
-        })
-    };
-    match file {
-        SourceFile {
-            bytes: Some(bytes), ..
-        } if *bytes != digest.bytes => {
-            damaged("size in bytes", digest.bytes.to_string(), bytes.to_string())
-        }
-        SourceFile {
-            sha256: Some(sum), ..
-        } if *sum != digest.sha256_text() => {
-            damaged("sha256 sum", digest.sha256_text(), sum.clone())
-        }
-        _ => Ok(()),
-    }
+        ),
+    })
 }
 
 fn missing_hint(
@@ -243,20 +227,15 @@ fn missing_hint(
 
 /// A failed download has other ways out as well.
 fn with_data_hint(error: DataError, path: &Path) -> DataError {
-    match error {
-        DataError::Download { url, reason, hint } => {
-            let more = format!(
-                "{hint}; or put {} into a folder named in {SEARCH_PATH}; pipelines/quickstart.yaml needs no data at all",
-                path.display()
-            );
-            DataError::Download {
-                url,
-                reason,
-                hint: more,
-            }
-        }
-        other => other,
-    }
+    let DataError::Download { url, reason, hint } = error else {
+        return error;
+    };
+    let place = format!(
+        "put {} into a folder named in {SEARCH_PATH}",
+        path.display()
+    );
+    let hint = format!("{hint}; or {place}; pipelines/quickstart.yaml needs no data at all");
+    DataError::Download { url, reason, hint }
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@
 //! was hashed could change once more within the same tick of the file system's clock and look the same, so it is not
 //! remembered until it has rested (git calls such entries racily clean).
 //!
-//! The memo is an append-only text file, one line a file, each with a check of its own. Lines that are torn, damaged
+//! The memo is an append-only text file, one line a file, each with its own check. Lines that are torn, damaged
 //! or of another version are skipped; writers that collide at worst cost one another a line. Losing it costs time only.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use contract::artifact::Digest;
@@ -24,7 +24,7 @@ use crate::cache::{append_plain, read_plain};
 const VERSION: &str = "f1";
 /// Bytes that are read at once.
 const BLOCK: usize = 1 << 20;
-/// The memo is written anew when it has more lines than this and half of them are out of date.
+/// The memo is written again when it has more lines than this and half of them are out of date.
 const MOST_STALE: usize = 4096;
 
 /// Sums and size of a file.
@@ -50,20 +50,19 @@ pub struct Memo {
 }
 
 impl Memo {
-    /// Opens the memo in this file, which need not exist. Whatever cannot be read is as if it were not there.
+    /// Opens the memo in this file, which need not exist. What cannot be read is as if it were not there.
     pub fn open(path: &Path) -> Self {
         let text = read_plain(path).unwrap_or_default();
-        let lines: Vec<&[u8]> = text
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .collect();
-        let known: HashMap<Identity, FileDigest> =
-            lines.iter().filter_map(|line| parse(line)).collect();
+        let (mut known, mut lines) = (HashMap::new(), 0);
+        for line in text.split(|byte| *byte == b'\n') {
+            lines += usize::from(!line.is_empty());
+            known.extend(parse(line));
+        }
         let memo = Self {
             path: Some(path.to_owned()),
             known: Mutex::new(known),
         };
-        memo.compact(lines.len());
+        memo.compact(lines);
         memo
     }
 
@@ -90,11 +89,9 @@ impl Memo {
     /// If the file cannot be read, or changes while it is read.
     pub fn look(&self, path: &Path) -> Result<(FileDigest, Option<Identity>), DataError> {
         let identity = Identity::at(path).map_err(DataError::io("cannot read", path))?;
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(digest) = known.get(&identity) {
+        if let Some(digest) = self.known().get(&identity) {
             return Ok((*digest, Some(identity)));
         }
-        drop(known);
         let (identity, digest) = hash_unchanging(path)?;
         let rested = identity.has_rested(now());
         if rested {
@@ -112,10 +109,7 @@ impl Memo {
     }
 
     fn remember(&self, identity: Identity, digest: FileDigest) {
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(identity, digest);
+        self.known().insert(identity, digest);
         let Some(path) = &self.path else { return };
         // A memo that cannot be written is no reason to fail: the next run hashes again.
         let _ = append(path, &format(&identity, &digest));
@@ -123,26 +117,28 @@ impl Memo {
 
     /// Replaces a file that is mostly out of date.
     fn compact(&self, lines: usize) {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(path) = self
-            .path
-            .as_ref()
-            .filter(|_| lines > MOST_STALE && lines > 2 * known.len())
-        else {
+        let known = self.known();
+        let Some(path) = &self.path else { return };
+        if lines <= MOST_STALE || lines <= 2 * known.len() {
             return;
-        };
-        let mut text: Vec<String> = known
-            .iter()
+        }
+        let all = known.iter();
+        let mut text: Vec<String> = all
             .map(|(identity, digest)| format(identity, digest))
             .collect();
         text.sort_unstable();
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        if std::fs::write(&temporary, text.concat())
+        let written = std::fs::write(&temporary, text.concat());
+        if written
             .and_then(|()| std::fs::rename(&temporary, path))
             .is_err()
         {
             let _ = std::fs::remove_file(&temporary);
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Identity, FileDigest>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -226,14 +222,8 @@ fn check_of(body: &[u8]) -> String {
     Digest::of_bytes(body).to_string()[..8].to_owned()
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bytes_of(text: &str) -> Option<[u8; 32]> {
@@ -249,9 +239,8 @@ fn bytes_of(text: &str) -> Option<[u8; 32]> {
 }
 
 fn now() -> i128 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as i128)
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_nanos() as i128
 }
 
 /// Hashes a file and makes sure that it was one and the same from the first byte to the last.
@@ -266,12 +255,8 @@ fn hash_unchanging(path: &Path) -> Result<(Identity, FileDigest), DataError> {
             return Ok((before, digest));
         }
     }
-    let source = std::io::Error::other("it changes while it is being read");
-    Err(DataError::Io {
-        doing: "cannot read",
-        path: path.to_owned(),
-        source,
-    })
+    let changes = std::io::Error::other("it changes while it is being read");
+    Err(DataError::io("cannot read", path)(changes))
 }
 
 /// Both sums in one pass, at the same time.

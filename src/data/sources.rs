@@ -54,10 +54,10 @@ pub struct SourceFile {
 impl DataSet {
     /// Where a file can be downloaded.
     pub fn url(&self, path: &str) -> Option<String> {
-        let file = self.files.get(path)?;
-        file.url
-            .clone()
-            .or_else(|| self.origin.as_ref().map(|origin| format!("{origin}{path}")))
+        match (&self.files.get(path)?.url, &self.origin) {
+            (Some(url), _) => Some(url.clone()),
+            (None, origin) => Some(format!("{}{path}", origin.as_ref()?)),
+        }
     }
 }
 
@@ -68,10 +68,12 @@ impl Sources {
     /// If the file is there but cannot be read or understood.
     pub fn load(data_dir: &Path) -> Result<Self, DataError> {
         let path = data_dir.join("sources.yaml");
-        let text = read_regular(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        match text {
-            Ok(text) if text == BUILT_IN => Self::built_in(),
-            Ok(text) => Self::parse(&text, &path.display().to_string()),
+        match read_regular(&path) {
+            Ok(bytes) if bytes == BUILT_IN.as_bytes() => Self::built_in(),
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                Self::parse(&text, &path.display().to_string())
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::built_in(),
             Err(error) => Err(DataError::io("cannot read", path)(error)),
         }
@@ -111,16 +113,17 @@ impl Sources {
     /// # Errors
     /// If there is none; the hint names the nearest.
     pub fn set(&self, name: &str) -> Result<&DataSet, DataError> {
-        self.sets.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.sets.keys().map(String::as_str).collect();
-            let hint = match nearest(name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are {}", known.join(", ")),
-            };
-            DataError::UnknownDataSet {
-                name: name.to_owned(),
-                hint,
-            }
+        if let Some(set) = self.sets.get(name) {
+            return Ok(set);
+        }
+        let known: Vec<&str> = self.sets.keys().map(String::as_str).collect();
+        let hint = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", known.join(", ")),
+        };
+        Err(DataError::UnknownDataSet {
+            name: name.to_owned(),
+            hint,
         })
     }
 }
@@ -129,27 +132,26 @@ fn check(path: &str, file: &SourceFile) -> Result<(), &'static str> {
     if RelativePath::new(path).is_err() || path.contains('\\') {
         return Err("a path is relative to the data folder and stays inside it");
     }
-    match &file.sha256 {
-        Some(sum)
-            if sum.len() != 64
-                || !sum
-                    .bytes()
-                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) =>
-        {
-            Err("`sha256` has 64 digits, 0-9 and a-f")
-        }
-        _ => Ok(()),
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if let Some(sum) = &file.sha256
+        && (sum.len() != 64 || !sum.bytes().all(is_digit))
+    {
+        return Err("`sha256` has 64 digits, 0-9 and a-f");
     }
+    Ok(())
 }
 
 /// The name most like `wanted`, if one is like it at all.
 pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = names
-        .map(|name| (strsim::jaro_winkler(wanted, name), name))
-        .filter(|(score, _)| *score > 0.8);
-    scored
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .map(|(_, name)| name)
+    let mut best = (0.8, None);
+    for name in names {
+        let score = strsim::jaro_winkler(wanted, name);
+        // Of several that are as near, the last.
+        if score > 0.8 && score >= best.0 {
+            best = (score, Some(name));
+        }
+    }
+    best.1
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Diagnostic, Severity, Span, counted};
+use super::{Diagnostic, Severity, counted};
 
 /// Any number of problems.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,9 +16,8 @@ impl Diagnostics {
     }
 
     pub fn has_errors(&self) -> bool {
-        self.list
-            .iter()
-            .any(|diagnostic| diagnostic.severity == Severity::Error)
+        let mut all = self.list.iter();
+        all.any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -35,18 +34,14 @@ impl Diagnostics {
 
     /// How many there are, each counted once: `2 errors, 1 warning`.
     pub fn summary(&self) -> String {
-        let sorted = self.sorted();
-        let count = |severity: Severity| {
-            let count = sorted
-                .iter()
-                .filter(|diagnostic| diagnostic.severity == severity)
-                .count();
-            (count > 0).then(|| counted(count, severity.name()))
-        };
-        let parts: Vec<String> = [Severity::Error, Severity::Warning]
-            .into_iter()
-            .filter_map(count)
-            .collect();
+        let mut parts = Vec::new();
+        for severity in [Severity::Error, Severity::Warning] {
+            let mut sorted = self.sorted();
+            sorted.retain(|diagnostic| diagnostic.severity == severity);
+            if !sorted.is_empty() {
+                parts.push(counted(sorted.len(), severity.name()));
+            }
+        }
         if parts.is_empty() {
             "no problems".to_owned()
         } else {
@@ -75,11 +70,8 @@ impl Diagnostics {
 
     /// In the order of the files and of the text in them, those without a place first; each problem once.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
-        let position = |diagnostic: &Diagnostic| -> Option<Span> {
-            diagnostic.primary.as_ref().map(|label| label.span)
-        };
         let mut sorted: Vec<&Diagnostic> = self.list.iter().collect();
-        sorted.sort_by_key(|diagnostic| position(diagnostic));
+        sorted.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));
         let mut seen = HashSet::with_capacity(sorted.len());
         sorted.retain(|diagnostic| seen.insert(*diagnostic));
         sorted
@@ -111,7 +103,7 @@ impl IntoIterator for Diagnostics {
 
 #[cfg(test)]
 mod tests {
-    use super::super::SourceMap;
+    use super::super::{SourceMap, Span};
     use super::*;
 
     #[test]

@@ -13,7 +13,7 @@ pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
 
 /// The plural of a noun, or of the last word of several.
 pub fn plural(noun: &str) -> String {
-    let ends = |endings: &[&str]| endings.iter().any(|ending| noun.ends_with(ending));
+    let ends = |endings: &[&str]| endings.iter().any(|end| noun.ends_with(end));
     match noun.strip_suffix('y') {
         Some(stem) if !ends(&["ay", "ey", "oy"]) => format!("{stem}ies"),
         _ if ends(&["s", "x", "ch", "sh"]) => format!("{noun}es"),

@@ -20,7 +20,7 @@ pub use source::{FileId, Location, SourceMap, Span, Spanned};
 pub use suggest::{did_you_mean, list, suggestion};
 pub use visible::{indented, is_control, visible, visible_json, visible_lines};
 
-/// Whether work can go on.
+/// Whether work can continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     Error,

@@ -32,7 +32,7 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// A figure with four significant digits, in plain or scientific notation as its size asks for.
+/// A number with four significant digits, in plain or scientific notation as its size asks for.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {

@@ -37,16 +37,14 @@ impl Diagnostics {
 
     /// A list of `{severity, code, message, file, line, column, hint, related}`, in the order of the text.
     pub fn to_json(&self, sources: &SourceMap) -> Value {
-        Value::Array(
-            self.sorted()
-                .into_iter()
-                .map(|diagnostic| to_json(diagnostic, sources))
-                .collect(),
-        )
+        let sorted = self.sorted().into_iter();
+        sorted
+            .map(|diagnostic| to_json(diagnostic, sources))
+            .collect()
     }
 }
 
-/// More problems than this are counted: nobody reads on, and the first ones mostly lead to the rest.
+/// More problems than this are only counted: nobody reads further, and the first ones mostly cause the rest.
 const MOST: usize = 100;
 
 /// Characters of a sentence that are shown.
@@ -54,23 +52,22 @@ const LONGEST: usize = 1000;
 
 /// The problem with words that may be shown: what was quoted from the file may hold anything.
 fn shown(diagnostic: &Diagnostic) -> Diagnostic {
-    let words = |text: &str| {
-        let text = visible(text);
-        match text.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("{}…", &text[..end]),
-            None => text.into_owned(),
-        }
-    };
-    let label = |label: &Label| Label {
-        text: words(&label.text).into(),
-        ..label.clone()
-    };
-    Diagnostic {
-        message: words(&diagnostic.message),
-        primary: diagnostic.primary.as_ref().map(label),
-        secondary: diagnostic.secondary.iter().map(label).collect(),
-        hint: diagnostic.hint.as_deref().map(|hint| words(hint).into()),
-        ..diagnostic.clone()
+    let mut shown = diagnostic.clone();
+    shown.message = words(&shown.message);
+    for label in shown.primary.iter_mut().chain(&mut shown.secondary) {
+        label.text = words(&label.text).into();
+    }
+    if let Some(hint) = &mut shown.hint {
+        *hint = words(hint).into();
+    }
+    shown
+}
+
+fn words(text: &str) -> String {
+    let text = visible(text);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into_owned(),
     }
 }
 
@@ -110,24 +107,26 @@ fn snippet<'a>(
     file: FileId,
     sources: &'a SourceMap,
 ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let primary = diagnostic
-        .primary
-        .iter()
-        .map(|label| (AnnotationKind::Primary, label));
-    let secondary = diagnostic
-        .secondary
-        .iter()
-        .map(|label| (AnnotationKind::Context, label));
-    let labels: Vec<_> = primary
-        .chain(secondary)
-        .filter(|(_, label)| label.span.file == file)
-        .collect();
-    let lines = || {
-        labels
+    let mut labels = Vec::new();
+    labels.extend(
+        diagnostic
+            .primary
             .iter()
-            .map(|(_, label)| sources.line_index(file, label.span.start))
-    };
-    let (first, last) = (lines().min().unwrap_or(0), lines().max().unwrap_or(0));
+            .map(|label| (AnnotationKind::Primary, label)),
+    );
+    labels.extend(
+        diagnostic
+            .secondary
+            .iter()
+            .map(|label| (AnnotationKind::Context, label)),
+    );
+    labels.retain(|(_, label)| label.span.file == file);
+    let labelled = labels.iter();
+    let lines: Vec<usize> = labelled
+        .map(|(_, label)| sources.line_index(file, label.span.start))
+        .collect();
+    let first = lines.iter().copied().min().unwrap_or(0);
+    let last = lines.iter().copied().max().unwrap_or(0);
     let (begin, _) = sources.line_range(file, first);
     let (_, end) = sources.line_range(file, last);
     let text = &sources.text(file)[begin as usize..end as usize];
@@ -152,14 +151,15 @@ fn on_one_line(label: &Label, sources: &SourceMap) -> (u32, u32) {
 }
 
 fn to_json(diagnostic: &Diagnostic, sources: &SourceMap) -> Value {
-    let place = diagnostic
-        .primary
-        .as_ref()
-        .map(|label| sources.location(label.span));
-    let related = |label: &Label| {
-        let place = sources.location(label.span);
-        json!({"file": place.path, "line": place.line, "column": place.column, "message": label.text})
-    };
+    let primary = diagnostic.primary.as_ref();
+    let place = primary.map(|label| sources.location(label.span));
+    let mut related = Vec::new();
+    for Label { span, text } in &diagnostic.secondary {
+        let place = sources.location(*span);
+        related.push(
+            json!({"file": place.path, "line": place.line, "column": place.column, "message": text}),
+        );
+    }
     json!({
         "severity": diagnostic.severity.name(),
         "code": diagnostic.code,
@@ -168,7 +168,7 @@ fn to_json(diagnostic: &Diagnostic, sources: &SourceMap) -> Value {
         "line": place.map(|place| place.line),
         "column": place.map(|place| place.column),
         "hint": diagnostic.hint,
-        "related": diagnostic.secondary.iter().map(related).collect::<Vec<_>>(),
+        "related": related,
     })
 }
 

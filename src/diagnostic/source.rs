@@ -1,5 +1,5 @@
 //! Where text came from: the files of a pipeline by number, and ranges of bytes in them.
-//! It does not read files; whoever reads one adds its text here.
+//! It does not read files; their reader adds their text here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ struct Source {
 #[derive(Clone, Debug, Default)]
 pub struct SourceMap {
     sources: Vec<Source>,
-    /// Texts that stand for files, whatever lies on disk by now.
+    /// Texts that stand for files, no matter what lies on disk by now.
     kept: Arc<BTreeMap<PathBuf, Arc<str>>>,
 }
 
@@ -147,9 +147,9 @@ impl SourceMap {
 
     /// The line, counted from 0, that holds a byte.
     pub(super) fn line_index(&self, file: FileId, offset: u32) -> usize {
-        self.line_starts(file)
-            .partition_point(|start| *start <= offset)
-            .saturating_sub(1)
+        let starts = self.line_starts(file);
+        let after = starts.partition_point(|start| *start <= offset);
+        after.saturating_sub(1)
     }
 
     /// The bytes of a line counted from 0, without its line break.
@@ -164,14 +164,13 @@ impl SourceMap {
     fn line_starts(&self, file: FileId) -> &[u32] {
         let source = self.source(file);
         source.lines.get_or_init(|| {
-            let breaks = source
-                .text
-                .bytes()
-                .enumerate()
-                .filter(|(_, byte)| *byte == b'\n');
-            std::iter::once(0)
-                .chain(breaks.map(|(index, _)| index as u32 + 1))
-                .collect()
+            let mut starts = vec![0];
+            for (index, byte) in source.text.bytes().enumerate() {
+                if byte == b'\n' {
+                    starts.push(index as u32 + 1);
+                }
+            }
+            starts
         })
     }
 

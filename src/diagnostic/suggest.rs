@@ -11,7 +11,6 @@ pub fn did_you_mean<'a>(
     if word.len() > LONGEST {
         return None;
     }
-    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(word);
     // A slip leaves most of a word as it is.
     let allowed = match wanted.chars().count() {
@@ -20,40 +19,33 @@ pub fn did_you_mean<'a>(
         6..=8 => 2,
         _ => 3,
     };
-    let candidates: Vec<&str> = candidates
-        .into_iter()
-        .filter(|candidate| candidate.len() <= LONGEST)
-        .collect();
+    let mut candidates: Vec<&str> = candidates.into_iter().collect();
+    candidates.retain(|candidate| candidate.len() <= LONGEST && *candidate != word);
     let mut best: Option<(usize, &str)> = None;
     for &candidate in &candidates {
         let distance = strsim::damerau_levenshtein(&wanted, &plain(candidate));
-        if candidate != word
-            && distance <= allowed
-            && best.is_none_or(|(least, _)| distance < least)
-        {
+        if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
         }
     }
-    best.map(|(_, candidate)| candidate)
-        .or_else(|| only_beginning(&wanted, word, &candidates, plain))
+    match best {
+        Some((_, candidate)) => Some(candidate),
+        None => only_beginning(&wanted, candidates),
+    }
+}
+
+/// A word without what is easily mistaken in it.
+fn plain(text: &str) -> String {
+    text.to_lowercase().replace(['-', '_', ' '], "")
 }
 
 /// The only candidate that begins with a word of some length.
-fn only_beginning<'a>(
-    wanted: &str,
-    word: &str,
-    candidates: &[&'a str],
-    plain: impl Fn(&str) -> String,
-) -> Option<&'a str> {
+fn only_beginning<'a>(wanted: &str, mut candidates: Vec<&'a str>) -> Option<&'a str> {
     const SHORTEST: usize = 3;
-    let mut found = candidates
-        .iter()
-        .copied()
-        .filter(|candidate| *candidate != word && plain(candidate).starts_with(wanted));
-    let first = found
-        .next()
-        .filter(|_| wanted.chars().count() >= SHORTEST)?;
-    found.all(|other| other == first).then_some(first)
+    candidates.retain(|candidate| plain(candidate).starts_with(wanted));
+    let first = *candidates.first()?;
+    let only = candidates.iter().all(|other| *other == first);
+    (only && wanted.chars().count() >= SHORTEST).then_some(first)
 }
 
 /// The hint for a word that is not among the choices: a guess, or the choices.
@@ -68,12 +60,9 @@ pub fn suggestion(word: &str, choices: &[&str]) -> Option<String> {
 /// Words in backticks with commas, at most twenty of them.
 pub fn list(words: &[&str]) -> String {
     const MOST: usize = 20;
-    let shown = words
-        .iter()
-        .take(MOST)
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let shown = words.iter().take(MOST);
+    let shown: Vec<String> = shown.map(|word| format!("`{word}`")).collect();
+    let shown = shown.join(", ");
     match words.len().saturating_sub(MOST) {
         0 => shown,
         more => format!("{shown} and {more} more"),

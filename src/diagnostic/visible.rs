@@ -24,14 +24,14 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, is_control)
 }
 
-/// The text as lines of its own, whose breaks and tabs stay.
+/// The text as separate lines, whose breaks and tabs stay.
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |character| {
         is_control(character) && !matches!(character, '\n' | '\t')
     })
 }
 
-/// The text with lines of its own below the first one indented, so that none of them passes for a line of ours.
+/// The text with its lines below the first one indented, so that none of them passes for a line of ours.
 pub fn indented(text: &str, by: &str) -> String {
     visible_lines(text.trim_end()).replace('\n', &format!("\n{by}"))
 }
@@ -42,34 +42,34 @@ pub fn visible_json(text: &str) -> Cow<'_, str> {
     // What JSON itself forbids in strings can only stand between values.
     let steers =
         |character: char| is_control(character) && !matches!(character, '\n' | '\r' | '\t');
-    if !text.chars().any(steers) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        if steers(character) {
-            let mut units = [0; 2];
-            character
-                .encode_utf16(&mut units)
-                .iter()
-                .for_each(|unit| shown.push_str(&format!("\\u{unit:04x}")));
-        } else {
-            shown.push(character);
+    rewritten(text, steers, |character, shown| {
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            shown.push_str(&format!("\\u{unit:04x}"));
         }
-    }
-    Cow::Owned(shown)
+    })
 }
 
 fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
+    rewritten(text, hidden, |character, shown| {
+        shown.extend(character.escape_default());
+    })
+}
+
+/// The text with some characters written otherwise. Most texts have none of them and are not copied.
+fn rewritten(
+    text: &str,
+    hidden: impl Fn(char) -> bool,
+    write: impl Fn(char, &mut String),
+) -> Cow<'_, str> {
     if !text.chars().any(&hidden) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         if hidden(character) {
-            shown.extend(character.escape_default())
+            write(character, &mut shown);
         } else {
-            shown.push(character)
+            shown.push(character);
         }
     }
     Cow::Owned(shown)

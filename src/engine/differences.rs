@@ -36,10 +36,10 @@ pub(super) fn in_words(differences: &[Difference]) -> Vec<String> {
 fn renamed(differences: &[Difference]) -> BTreeMap<&str, &str> {
     let mut pairs: BTreeMap<&str, &str> = BTreeMap::new();
     let sort = |difference: &Difference| content(difference).map(|(sort, _)| sort);
-    for gone in differences
-        .iter()
-        .filter(|difference| difference.after.is_none() && sort(difference).is_some())
-    {
+    for gone in differences {
+        if gone.after.is_some() || sort(gone).is_none() {
+            continue;
+        }
         let is_it = |new: &&Difference| {
             new.before.is_none()
                 && new.after == gone.before
@@ -63,11 +63,14 @@ fn content(difference: &Difference) -> Option<(&'static str, &str)> {
 
 /// The name of an input without the port that takes many, and without its place among them.
 fn short(path: &str) -> &str {
-    let path = CONTENTS
-        .iter()
-        .find_map(|(prefix, _)| path.strip_prefix(prefix))
-        .unwrap_or(path);
-    path.split_once("].").map_or(path, |(_, name)| name)
+    let mut name = path;
+    for (prefix, _) in CONTENTS {
+        name = name.strip_prefix(prefix).unwrap_or(name);
+    }
+    match name.split_once("].") {
+        Some((_, name)) => name,
+        None => name,
+    }
 }
 
 /// One difference in words: `epochs: 10 -> 20`.

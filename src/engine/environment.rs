@@ -75,12 +75,8 @@ pub fn capture(setting: &Setting<'_>) -> IndexMap<String, Value> {
     let memory = u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit));
     add("architecture", Some(std::env::consts::ARCH.into()));
     add("simd", simd(setting.hardware).map(Value::from));
-    add(
-        "cores",
-        std::thread::available_parallelism()
-            .ok()
-            .map(|cores| cores.get().into()),
-    );
+    let cores = std::thread::available_parallelism().ok();
+    add("cores", cores.map(|cores| cores.get().into()));
     add("memory", Some(memory.into()));
     add("memory_limit", memory_limit().map(Value::from));
     add("libc", libc().map(Value::from));
@@ -90,21 +86,20 @@ pub fn capture(setting: &Setting<'_>) -> IndexMap<String, Value> {
     add("git", here.map(|state| json!(state)));
     add("pipeline_git", pipeline.map(|state| json!(state)));
     let variables = variables::that_matter(std::env::vars_os());
-    add(
-        "variables",
-        (!variables.is_empty()).then(|| variables.into()),
-    );
+    if !variables.is_empty() {
+        add("variables", Some(variables.into()));
+    }
     environment
 }
 
 /// The processor's name as Linux tells it.
 pub fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    let name = line
-        .and_then(|line| line.split_once(':'))
-        .map(|(_, name)| name.trim().to_owned());
-    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+    let mut names = text.lines().filter(|line| line.starts_with("model name"));
+    match names.next().and_then(|line| line.split_once(':')) {
+        Some((_, name)) => name.trim().to_owned(),
+        None => std::env::consts::ARCH.to_owned(),
+    }
 }
 
 /// The widest instructions that kernels on the CPU use: the last part of its numeric class.
@@ -145,13 +140,9 @@ fn container() -> Option<String> {
         () if exists("/run/.containerenv") => "podman",
         () if exists("/.dockerenv") => "docker",
         // What systemd's convention asks other engines to say.
-        () => {
-            return std::env::var("container")
-                .ok()
-                .filter(|kind| !kind.is_empty());
-        }
+        () => &std::env::var("container").unwrap_or_default(),
     };
-    Some(kind.to_owned())
+    (!kind.is_empty()).then(|| kind.to_owned())
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub struct RunOptions {
     /// Bytes of memory that stages may declare at the same time.
     pub memory: u64,
     pub gpus: usize,
-    /// Go on with what does not depend on a failed stage.
+    /// Continue with what does not depend on a failed stage.
     pub keep_going: bool,
 }
 
@@ -62,7 +62,7 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interrupted {
     pub stage: String,
-    /// Whether its work is lost: it left no checkpoint from which it can go on.
+    /// Whether its work is lost: it left no checkpoint from which it can continue.
     pub is_lost: bool,
 }
 
@@ -84,7 +84,6 @@ pub fn execute(
         publisher: &publisher,
         cancel,
         device: options.device,
-        threads: options.threads,
         messages: messages.clone(),
     };
     let (jobs, queue) = channel::<Box<Job>>();
@@ -95,12 +94,10 @@ pub fn execute(
         memory: options.memory,
         gpus: options.gpus,
     };
+    // A stage probably takes as long as the last time; of one that never ran nothing is known.
     let guess = |id: StageId| {
-        planner
-            .ledger
-            .stages
-            .get(&graph.stage(id).name)
-            .map_or(1.0, |action| action.seconds)
+        let last = planner.ledger.stages.get(&graph.stage(id).name);
+        last.map_or(1.0, |action| action.seconds)
     };
     let mut coordinator = Coordinator {
         planner,
@@ -126,30 +123,35 @@ pub fn execute(
     let is_done = |plan: &StagePlan| plan.hit().is_some() && plan.unwritten().is_none();
     let everything_done = coordinator.plans.iter().all(is_done);
     std::thread::scope(|scope| {
+        // No threads for a run in which nothing is left to do.
         if !everything_done {
             for worker in 0..options.jobs.max(1) {
-                let (shared, queue, messages) = (&shared, &queue, messages.clone());
-                let body = move || {
-                    loop {
-                        let job = queue.lock().map(|queue| queue.recv());
-                        let Ok(Ok(job)) = job else { return };
-                        let result = shared.perform(&job);
-                        if messages.send(Message::Finished(job.id, result)).is_err() {
-                            return;
-                        }
-                    }
-                };
+                let (shared, queue) = (&shared, &queue);
                 let _ = std::thread::Builder::new()
                     .name(format!("{WORKER}{worker}"))
-                    .spawn_scoped(scope, body);
+                    .spawn_scoped(scope, move || work(shared, queue));
             }
         }
         coordinator.run(&jobs, &inbox);
+        // The workers end when there are no more jobs to come.
         drop(jobs);
     });
     let outcome = coordinator.conclude(run, started.elapsed());
     publisher.finish();
     outcome
+}
+
+/// What a worker does: job after job, until there are no more.
+fn work(shared: &Shared<'_>, queue: &Mutex<Receiver<Box<Job>>>) {
+    loop {
+        let job = queue.lock().map(|queue| queue.recv());
+        let Ok(Ok(job)) = job else { return };
+        let result = shared.perform(&job);
+        let finished = Message::Finished(job.id, result);
+        if shared.messages.send(finished).is_err() {
+            return;
+        }
+    }
 }
 
 /// Prefix of the names of worker threads.
@@ -200,17 +202,12 @@ struct Coordinator<'a> {
 
 impl Coordinator<'_> {
     fn announce(&mut self, run: &RunId) {
-        let hits = self
-            .plans
-            .iter()
-            .filter(|plan| plan.hit().is_some())
-            .count();
-        let event = Event::RunStarted {
+        let hits = self.plans.iter().filter(|plan| plan.hit().is_some());
+        self.reporter.on(&Event::RunStarted {
             run: run.clone(),
             stages: self.graph.len(),
-            hits,
-        };
-        self.reporter.on(&event);
+            hits: hits.count(),
+        });
     }
 
     fn run(&mut self, jobs: &Sender<Box<Job>>, inbox: &Receiver<Message>) {
@@ -245,7 +242,9 @@ impl Coordinator<'_> {
             match inbox.recv_timeout(patience) {
                 Ok(message) => {
                     self.on(message);
-                    inbox.try_iter().for_each(|message| self.on(message));
+                    for message in inbox.try_iter() {
+                        self.on(message);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -324,39 +323,33 @@ impl Coordinator<'_> {
         };
         let mut inputs = Vec::new();
         for (source, handoff) in self.graph.inputs(stage) {
-            let record = self
-                .actions
-                .get(&source)
-                .and_then(|action| action.output(&handoff.output));
+            let action = self.actions.get(&source);
+            let record = action.and_then(|action| action.output(&handoff.output));
             let Some(record) = record.cloned() else {
                 self.schedule.release(stage);
                 let source = &self.graph.stage(source).name;
                 let message = format!("{source} gave no output `{}`", handoff.output);
                 return self.fail(stage, Trouble::new(message));
             };
+            let held = self.artifacts.get(&(source, handoff.output.clone()));
             inputs.push(JobInput {
                 port: handoff.input.clone(),
                 item: handoff.item.clone(),
                 source,
                 record,
-                artifact: self
-                    .artifacts
-                    .get(&(source, handoff.output.clone()))
-                    .map(|(artifact, _)| artifact.clone()),
+                artifact: held.map(|(artifact, _)| artifact.clone()),
             });
         }
         let forced = matches!(plan.verdict, Verdict::Miss(Reason::Forced));
-        let rerun = self.rerun.contains(&stage) || forced;
-        let (files, variable) = (plan.files.clone(), self.planner.environment);
         let job = Job {
             id: stage,
             stage: node.clone(),
             manifest,
             key,
             inputs,
-            files,
-            variable,
-            rerun,
+            files: plan.files.clone(),
+            variable: self.planner.environment,
+            rerun: self.rerun.contains(&stage) || forced,
             forced,
         };
         self.running += 1;
@@ -368,12 +361,12 @@ impl Coordinator<'_> {
             Message::Event(event) => self.reporter.on(&event),
             Message::Started(stage) => {
                 let node = self.graph.stage(stage);
-                let reason = self.reason(stage);
-                self.reporter.on(&Event::StageStarted {
+                let event = Event::StageStarted {
                     stage: node.name.clone(),
                     kind: node.kind.name,
-                    reason,
-                });
+                    reason: self.reason(stage),
+                };
+                self.reporter.on(&event);
             }
             Message::Finished(stage, result) => {
                 self.running -= 1;
@@ -475,13 +468,10 @@ impl Coordinator<'_> {
 
     fn look_at_held(&mut self) {
         let now = Instant::now();
-        let due: Vec<StageId> = self
-            .held
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(stage, _)| *stage)
-            .collect();
-        for stage in due {
+        for (stage, at) in self.held.clone() {
+            if at > now {
+                continue;
+            }
             let Some(key) = self.plans[stage.index()].key else {
                 continue;
             };
@@ -513,11 +503,10 @@ impl Coordinator<'_> {
 
     fn finish(&mut self, stage: StageId, state: StageState, action: &Action, seconds: f64) {
         self.held.remove(&stage);
-        let digests: IndexMap<_, _> = action
-            .outputs
-            .iter()
-            .map(|output| (output.port.clone(), output.record.digest))
-            .collect();
+        let mut digests = IndexMap::with_capacity(action.outputs.len());
+        for output in &action.outputs {
+            digests.insert(output.port.clone(), output.record.digest);
+        }
         let node = self.graph.stage(stage);
         let reason = if state == StageState::Hit {
             String::new()
@@ -571,18 +560,13 @@ impl Coordinator<'_> {
             }
         }
         let failure = Failure::of(&trouble, inputs);
-        self.record_without_outputs(
-            stage,
-            StageState::Failed,
-            &failure.message,
-            failure.causes.clone(),
-        );
-        let event = Event::StageFailed {
+        let causes = failure.causes.clone();
+        self.record_without_outputs(stage, StageState::Failed, &failure.message, causes);
+        self.reporter.on(&Event::StageFailed {
             stage: node.name.clone(),
             kind: node.kind.name,
             failure: failure.clone(),
-        };
-        self.reporter.on(&event);
+        });
         self.failures.push((node.name.clone(), failure));
         for skipped in self.schedule.fail(stage) {
             self.skip(skipped, &format!("it needs {}", node.name));
@@ -639,17 +623,15 @@ impl Coordinator<'_> {
 
     fn conclude(self, run: &RunId, elapsed: Duration) -> Outcome {
         let count = |state: StageState| {
-            self.records
-                .values()
-                .filter(|record| record.state == state)
-                .count()
+            let records = self.records.values();
+            records.filter(|record| record.state == state).count()
         };
         let status = match () {
             () if !self.failures.is_empty() => RunStatus::Failed,
             () if self.cancel.is_cancelled() && count(StageState::Skipped) > 0 => {
                 RunStatus::Interrupted
             }
-            // Whatever kept them from running, the run did not do what it was asked for.
+            // No matter what kept them from running, the run did not do what it was asked for.
             () if count(StageState::Skipped) > 0 => RunStatus::Failed,
             () => RunStatus::Done,
         };
@@ -664,20 +646,14 @@ impl Coordinator<'_> {
             skipped: count(StageState::Skipped),
         });
         let mut records = self.records;
-        let stages = self
-            .graph
-            .order()
-            .iter()
-            .filter_map(|stage| records.remove(stage))
-            .collect();
-        let (actions, failures, interrupted) = (self.actions, self.failures, self.interrupted);
+        let order = self.graph.order().iter();
         Outcome {
             status,
             seconds,
-            stages,
-            actions,
-            failures,
-            interrupted,
+            stages: order.filter_map(|stage| records.remove(stage)).collect(),
+            actions: self.actions,
+            failures: self.failures,
+            interrupted: self.interrupted,
         }
     }
 }

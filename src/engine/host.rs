@@ -45,9 +45,7 @@ pub(super) struct StageHost {
 
 impl StageHost {
     fn is_late(&self) -> bool {
-        let is_late = self
-            .deadline
-            .is_some_and(|deadline| Instant::now() > deadline);
+        let is_late = matches!(self.deadline, Some(deadline) if Instant::now() > deadline);
         self.was_late.fetch_or(is_late, Ordering::Relaxed);
         is_late
     }
@@ -128,10 +126,11 @@ impl Host for StageHost {
             return None;
         }
         let found = self.store.load_checkpoint(chain, at_most);
-        self.began_at.store(
-            found.as_ref().map_or(0, |(step, _)| *step),
-            Ordering::Relaxed,
-        );
+        let began_at = match &found {
+            Some((step, _)) => *step,
+            None => 0,
+        };
+        self.began_at.store(began_at, Ordering::Relaxed);
         found
     }
 
@@ -142,14 +141,15 @@ impl Host for StageHost {
         bytes: &[u8],
         best: Option<u64>,
     ) -> Result<(), Trouble> {
-        self.store
-            .save_checkpoint(&self.key, chain, step, bytes, best)
-            .map_err(|error| {
-                let hint = error.hint();
-                Trouble::new("a checkpoint could not be written")
-                    .because(error)
-                    .maybe_hint(hint)
-            })?;
+        let saved = self
+            .store
+            .save_checkpoint(&self.key, chain, step, bytes, best);
+        if let Err(error) = saved {
+            let hint = error.hint();
+            return Err(Trouble::new("a checkpoint could not be written")
+                .because(error)
+                .maybe_hint(hint));
+        }
         if step > self.began_at.load(Ordering::Relaxed) {
             self.has_advanced.store(true, Ordering::Relaxed);
         }
@@ -202,8 +202,10 @@ impl Drop for Scratch {
         if self.made.get().is_some()
             && let Err(error) = self.store.remove_scratch(&self.path)
         {
-            let why = std::error::Error::source(&error)
-                .map_or_else(String::new, |source| format!(": {source}"));
+            let why = match std::error::Error::source(&error) {
+                Some(source) => format!(": {source}"),
+                None => String::new(),
+            };
             tracing::warn!("{error}{why}; `runner cache gc` removes it when it is an hour old");
         }
     }

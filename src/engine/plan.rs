@@ -1,5 +1,5 @@
 //! The plan: for each stage, whether its outputs are there already, and if not, why. A stage below one that must run
-//! is pending: if that one comes to the same content as before, everything below it is a hit after all.
+//! is pending: if its outputs have the same content as before, everything below it is a hit after all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +10,7 @@ use contract::{FileRequest, Numerics, Port, Trouble};
 use rayon::prelude::*;
 
 use super::differences::in_words;
+use super::environment::recordable;
 use super::{Failure, FileFinder, FoundFile};
 use crate::cache::{
     Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Output, Store,
@@ -47,10 +48,8 @@ impl fmt::Display for Reason {
                 write!(formatter, "it failed in run {run} ({reason})")
             }
             Self::FailedOtherwise(LastFailure { run, reason, .. }) => {
-                write!(
-                    formatter,
-                    "it changed since it failed in run {run} ({reason})"
-                )
+                let since = "it changed since it failed in run";
+                write!(formatter, "{since} {run} ({reason})")
             }
             Self::OutputsLost => {
                 formatter.write_str("its outputs are gone from the store or damaged")
@@ -75,7 +74,7 @@ pub enum Verdict {
     /// Its outputs are there.
     Hit(Arc<Action>),
     Miss(Reason),
-    /// Depends on the content that these stages come to.
+    /// Depends on the content of the outputs of these stages.
     Pending(Vec<StageId>),
     /// It cannot run.
     Broken(Trouble),
@@ -110,13 +109,12 @@ impl StagePlan {
 
     /// The action to be written before the stage may count as a hit, whole.
     pub(super) fn unwritten(&self) -> Option<Action> {
-        let (action, manifest) = (
-            self.hit().filter(|_| self.is_unwritten)?,
-            self.manifest.as_ref()?,
-        );
+        if !self.is_unwritten {
+            return None;
+        }
         Some(Action {
-            manifest: manifest.to_text(),
-            ..Action::clone(action)
+            manifest: self.manifest.as_ref()?.to_text(),
+            ..Action::clone(self.hit()?)
         })
     }
 
@@ -142,11 +140,8 @@ impl StagePlan {
             Verdict::Miss(reason) => reason.to_string(),
             Verdict::Broken(trouble) => trouble.message().to_owned(),
             Verdict::Pending(on) => {
-                let names: Vec<&str> = on
-                    .iter()
-                    .take(3)
-                    .map(|id| graph.stage(*id).name.as_str())
-                    .collect();
+                let shown = on.iter().take(3);
+                let names: Vec<&str> = shown.map(|id| &*graph.stage(*id).name).collect();
                 let more = if on.len() > names.len() { ", …" } else { "" };
                 format!("waits for the content of {}{more}", names.join(", "))
             }
@@ -166,27 +161,35 @@ impl Plan {
     }
 
     pub fn hits(&self) -> usize {
-        self.stages
-            .iter()
-            .filter(|stage| stage.hit().is_some())
-            .count()
+        let hits = self.stages.iter().filter(|stage| stage.hit().is_some());
+        hits.count()
     }
 
     pub fn len(&self) -> usize {
         self.stages.len()
     }
 
+    /// The keys of all results that are there.
+    pub fn keys_of_hits(&self) -> BTreeSet<Key> {
+        let hits = self.stages.iter().filter_map(StagePlan::hit);
+        hits.map(|action| action.key).collect()
+    }
+
     /// Whether what the hits stand on is still there.
     pub fn still_holds(&self, store: &Store) -> bool {
-        let is_there = |plan: &StagePlan| match plan.hit() {
-            Some(action) => {
-                store.has_outputs(action)
-                    && (plan.is_unwritten || store.action_file(&action.key).is_some())
-            }
-            None => true,
-        };
         // What is not here comes from the remote.
-        store.remote().is_some() || self.stages.iter().all(is_there)
+        if store.remote().is_some() {
+            return true;
+        }
+        for plan in &self.stages {
+            if let Some(action) = plan.hit() {
+                let is_written = plan.is_unwritten || store.action_file(&action.key).is_some();
+                if !is_written || !store.has_outputs(action) {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     pub fn is_empty(&self) -> bool {
@@ -209,12 +212,17 @@ impl Plan {
 
 /// Whether an action has something for each of these ports, and nothing else: one that was forged may not.
 pub(super) fn has_all(ports: &[Port], action: &Action) -> bool {
-    let given = |port: &Port| match action.output(&port.name) {
-        Some(output) => output.kind.is_some_and(|kind| port.accepts.accepts(kind)),
-        None => port.optional,
-    };
+    for port in ports {
+        let is_right = match action.output(&port.name) {
+            Some(output) => output.kind.is_some_and(|kind| port.accepts.accepts(kind)),
+            None => port.optional,
+        };
+        if !is_right {
+            return false;
+        }
+    }
     let is_known = |output: &Output| ports.iter().any(|port| port.name == output.port);
-    ports.iter().all(given) && action.outputs.iter().all(is_known)
+    action.outputs.iter().all(is_known)
 }
 
 /// Everything that a verdict depends on besides the graph.
@@ -235,17 +243,16 @@ impl Planner<'_> {
     pub fn plan(&self) -> Plan {
         let graph = self.graph;
         let mut stages: Vec<Option<StagePlan>> = vec![None; graph.len()];
-        let assess = |id: &StageId, known: &[Option<StagePlan>]| {
-            let hit = |source: StageId| known[source.index()].as_ref().and_then(StagePlan::hit);
-            self.assess(*id, &|source, port| Some(hit(source)?.output(port)?.digest))
-        };
         if graph.len() < PARALLEL_ABOVE && self.store.remote().is_none() {
             for id in graph.order() {
-                stages[id.index()] = Some(assess(id, &stages));
+                stages[id.index()] = Some(self.assess_below(*id, &stages));
             }
         } else {
             for wave in graph.waves() {
-                let plans: Vec<StagePlan> = wave.par_iter().map(|id| assess(id, &stages)).collect();
+                let plans: Vec<StagePlan> = wave
+                    .par_iter()
+                    .map(|id| self.assess_below(*id, &stages))
+                    .collect();
                 // The remote was asked about all misses of the wave by now; its answers are waited for together.
                 for (id, plan) in wave.iter().zip(plans) {
                     stages[id.index()] = Some(self.or_from_remote(plan));
@@ -255,6 +262,14 @@ impl Planner<'_> {
         Plan {
             stages: stages.into_iter().flatten().collect(),
         }
+    }
+
+    /// Assesses one stage, given the plans of those above it.
+    fn assess_below(&self, id: StageId, known: &[Option<StagePlan>]) -> StagePlan {
+        self.assess(id, &|source, port| {
+            let action = known[source.index()].as_ref()?.hit()?;
+            Some(action.output(port)?.digest)
+        })
     }
 
     /// A stage that is a miss here may be a hit there.
@@ -296,14 +311,13 @@ impl Planner<'_> {
             Ok(found) => found,
             Err(trouble) => return StagePlan::of(Verdict::Broken(trouble)),
         };
-        let variable = |name: &String| {
+        let mut environment = BTreeMap::new();
+        for name in &stage.environment {
             let digest = |value: &str| self.store.digest_of_secret(name, value);
-            (
-                name.clone(),
-                (self.environment)(name)
-                    .map(|value| super::environment::recordable(name, value, digest)),
-            )
-        };
+            let value = (self.environment)(name);
+            let kept = value.map(|value| recordable(name, value, digest));
+            environment.insert(name.clone(), kept);
+        }
         let manifest = Manifest {
             kind: stage.kind.name.to_owned(),
             version: stage.kind.version,
@@ -313,7 +327,7 @@ impl Planner<'_> {
             parameters: stage.parameters().clone(),
             inputs,
             files: digests,
-            environment: stage.environment.iter().map(variable).collect(),
+            environment,
         };
         let key = manifest.key();
         let (verdict, is_unwritten) = self.verdict(id, &manifest, &key);
@@ -333,16 +347,18 @@ impl Planner<'_> {
     ) -> Result<(FileDigests, BTreeMap<String, FoundFile>), Trouble> {
         let (mut digests, mut files) = (BTreeMap::new(), BTreeMap::new());
         for request in requests {
-            let found = match request.below.is_some() || self.files.means_many(request) {
-                false => vec![(request.name.clone(), self.files.find(request)?)],
-                true => {
-                    let named = |(below, file)| (format!("{}/{below}", request.name), Some(file));
-                    self.files.list(request)?.into_iter().map(named).collect()
+            let name = &request.name;
+            if request.below.is_some() || self.files.means_many(request) {
+                for (below, file) in self.files.list(request)? {
+                    let name = format!("{name}/{below}");
+                    digests.insert(name.clone(), Some(file.digest));
+                    files.insert(name, file);
                 }
-            };
-            for (name, file) in found {
-                digests.insert(name.clone(), file.as_ref().map(|file| file.digest));
-                files.extend(file.map(|file| (name, file)));
+            } else if let Some(file) = self.files.find(request)? {
+                digests.insert(name.clone(), Some(file.digest));
+                files.insert(name.clone(), file);
+            } else {
+                digests.insert(name.clone(), None);
             }
         }
         Ok((digests, files))
@@ -364,11 +380,11 @@ impl Planner<'_> {
             }
             lost => {
                 self.store.prefetch(key);
-                let reason = lost.map(|_| Reason::OutputsLost);
-                (
-                    Verdict::Miss(reason.unwrap_or_else(|| self.difference(name, manifest))),
-                    false,
-                )
+                let reason = match lost {
+                    Some(_) => Reason::OutputsLost,
+                    None => self.difference(name, manifest),
+                };
+                (Verdict::Miss(reason), false)
             }
         }
     }
@@ -382,17 +398,15 @@ impl Planner<'_> {
     /// looks as it did then; after that, what the file says, if it can be read.
     fn known(&self, name: &str, key: &Key) -> Result<Option<(Arc<Action>, bool)>, CacheError> {
         let noted = self.ledger.find(name, key).map(Arc::clone);
-        if let Some(action) = noted
-            .clone()
-            .filter(|_| self.ledger.is_as_it_was(self.store, name, key))
+        if let Some(action) = &noted
+            && self.ledger.is_as_it_was(self.store, name, key)
         {
-            return Ok(Some((action, true)));
+            return Ok(Some((Arc::clone(action), true)));
         }
-        let written = self
-            .store
-            .action(key)?
-            .map(|action| (Arc::new(action), true));
-        Ok(written.or_else(|| noted.map(|action| (action, false))))
+        match self.store.action(key)? {
+            Some(action) => Ok(Some((Arc::new(action), true))),
+            None => Ok(noted.map(|action| (action, false))),
+        }
     }
 
     /// What changed since the stage's last action.
@@ -400,16 +414,13 @@ impl Planner<'_> {
         if let Some(failure) = self.ledger.failure(name, &manifest.key()) {
             return Reason::Failed(failure.clone());
         }
-        let before = self
-            .ledger
-            .stages
-            .get(name)
-            .and_then(|last| self.store.action(&last.key).ok().flatten());
+        let last = self.ledger.stages.get(name);
+        let before = last.and_then(|last| self.store.action(&last.key).ok().flatten());
         let Some(before) = before else {
-            let failure = self.ledger.failed.get(name);
-            return failure.map_or(Reason::New, |failure| {
-                Reason::FailedOtherwise(failure.clone())
-            });
+            return match self.ledger.failed.get(name) {
+                Some(failure) => Reason::FailedOtherwise(failure.clone()),
+                None => Reason::New,
+            };
         };
         let differences = Difference::between(&before.manifest, &manifest.to_text());
         if differences.is_empty() {

@@ -49,10 +49,9 @@ impl RawFiles {
 
     /// Copies a file. The copy is checked, so it does not matter what becomes of the original afterwards.
     pub fn copy(&self, name: &str, target: &Path) -> Result<(), Trouble> {
-        let file = self
-            .files
-            .get(name)
-            .ok_or_else(|| Trouble::new(format!("no file `{name}` was asked for")))?;
+        let Some(file) = self.files.get(name) else {
+            return Err(Trouble::new(format!("no file `{name}` was asked for")));
+        };
         let failed = |error: io::Error| {
             Trouble::new("a file could not be copied")
                 .at(&file.path, None)
@@ -72,10 +71,12 @@ impl RawFiles {
     /// If one of them changed since, or while the stage was reading, or cannot be read any more.
     pub fn check(&self) -> Result<(), Trouble> {
         let in_place = self.in_place.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut handed_out = in_place
-            .iter()
-            .filter_map(|(name, identity)| Some((self.files.get(name)?, *identity)));
-        handed_out.try_for_each(|(file, identity)| check(file, identity))
+        for (name, identity) in in_place.iter() {
+            if let Some(file) = self.files.get(name) {
+                check(file, *identity)?;
+            }
+        }
+        Ok(())
     }
 }
 

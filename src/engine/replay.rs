@@ -1,5 +1,5 @@
-//! Does the stages of a finished run again, from their records alone, on other data than the run's: what was learned then
-//! (models, statistics) is taken from the store, everything else is computed anew. Nothing is stored.
+//! Executes the stages of a finished run again, from their records alone, on other data than the run's: what was learned
+//! then (models, statistics) is taken from the store, everything else is computed again. Nothing is stored.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use contract::{Configured, Device, Inputs, NullHost, StageContext, StageKind, Tr
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use crate::cache::{Action, Manifest, RunRecord, Store};
+use crate::cache::{Action, Manifest, ObjectRecord, Output, RunRecord, Store};
 use crate::diagnostic::AsTrouble;
 
 /// A stage of the run.
@@ -21,20 +21,23 @@ struct Past {
 
 impl Past {
     fn makes(&self, kind: ArtifactKind) -> bool {
-        self.action
-            .outputs
-            .iter()
-            .any(|output| output.record.kind == Some(kind))
+        let mut outputs = self.action.outputs.iter();
+        outputs.any(|output| output.record.kind == Some(kind))
+    }
+
+    fn output(&self, digest: &Digest) -> Option<&Output> {
+        let mut outputs = self.action.outputs.iter();
+        outputs.find(|output| output.record.digest == *digest)
     }
 }
 
-/// The stages of a finished run, ready to be done again.
+/// The stages of a finished run, ready to be executed again.
 pub struct Replay<'a> {
     store: &'a Store,
     stages: Vec<Past>,
 }
 
-/// A stage of the run, by its place among those that can be done again.
+/// A stage of the run, by its place among those that can be executed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PastStage(usize);
 
@@ -47,31 +50,26 @@ impl<'a> Replay<'a> {
         let mut stages = Vec::with_capacity(run.stages.len());
         store.anticipate_all(run.stages.iter().filter_map(|stage| stage.key));
         for stage in &run.stages {
-            let known = stage
-                .key
-                .map(|key| store.known_action(&key))
-                .transpose()
-                .map_err(|error| error.to_trouble())?;
-            let Some(action) = known.flatten() else {
+            let (name, Some(key)) = (&stage.name, stage.key) else {
                 continue;
             };
-            let recorded = Manifest::parse(&action.manifest).ok_or_else(|| {
-                Trouble::new(format!("the record of the stage {} is damaged", stage.name))
-            })?;
-            let Some(kind) = kinds
-                .iter()
-                .find(|kind| kind.name == recorded.kind)
-                .copied()
-            else {
-                let message = format!(
-                    "the stage {} is of the kind `{}`, which no longer exists",
-                    stage.name, recorded.kind
-                );
+            let known = store.known_action(&key);
+            let Some(action) = known.map_err(|error| error.to_trouble())? else {
+                continue;
+            };
+            let Some(recorded) = Manifest::parse(&action.manifest) else {
+                let message = format!("the record of the stage {name} is damaged");
+                return Err(Trouble::new(message));
+            };
+            let Some(kind) = kinds.iter().find(|kind| kind.name == recorded.kind) else {
+                let kind = &recorded.kind;
+                let message =
+                    format!("the stage {name} is of the kind `{kind}`, which no longer exists");
                 return Err(Trouble::new(message));
             };
             stages.push(Past {
-                name: stage.name.clone(),
-                kind,
+                name: name.clone(),
+                kind: *kind,
                 recorded,
                 action,
             });
@@ -85,29 +83,31 @@ impl<'a> Replay<'a> {
 
     /// Stages that apply a trained model to data, in the order of the run.
     pub fn appliers(&self) -> Vec<PastStage> {
-        let applies = |stage: &usize| {
-            let says = [
-                ArtifactKind::Predictions,
-                ArtifactKind::Forecasts,
-                ArtifactKind::Scores,
-            ];
-            self.makers(*stage)
-                .any(|(_, kind)| kind == ArtifactKind::Model)
-                && says.into_iter().any(|kind| self.stages[*stage].makes(kind))
-        };
-        (0..self.stages.len())
-            .filter(applies)
-            .map(PastStage)
-            .collect()
+        let says = [
+            ArtifactKind::Predictions,
+            ArtifactKind::Forecasts,
+            ArtifactKind::Scores,
+        ];
+        let mut appliers = Vec::new();
+        for (stage, past) in self.stages.iter().enumerate() {
+            let mut makers = self.makers(stage);
+            let has_model = makers.any(|(_, kind)| kind == ArtifactKind::Model);
+            if has_model && says.iter().any(|kind| past.makes(*kind)) {
+                appliers.push(PastStage(stage));
+            }
+        }
+        appliers
     }
 
     /// Whether a name means this stage: its own, or that of the stage that made its model.
     pub fn is_meant(&self, stage: PastStage, name: &str) -> bool {
-        let called = |past: &Past| past.name == name || past.name.split('[').next() == Some(name);
-        let mut models = self
-            .makers(stage.0)
-            .filter(|(_, kind)| *kind == ArtifactKind::Model);
-        called(&self.stages[stage.0]) || models.any(|(maker, _)| called(&self.stages[maker]))
+        let is_called = |stage: usize| {
+            let own = &self.stages[stage].name;
+            own == name || own.split('[').next() == Some(name)
+        };
+        let mut makers = self.makers(stage.0);
+        is_called(stage.0)
+            || makers.any(|(maker, kind)| kind == ArtifactKind::Model && is_called(maker))
     }
 
     /// The stage at which data of this kind come into what leads to `stage`: for series the one that read them, for images
@@ -137,16 +137,19 @@ impl<'a> Replay<'a> {
     /// If it is gone from the store.
     pub fn stored(&self, stage: PastStage, kind: ArtifactKind) -> Result<Artifact, Trouble> {
         let past = &self.stages[stage.0];
-        let output = past
-            .action
-            .outputs
-            .iter()
-            .find(|output| output.record.kind == Some(kind));
-        let output = output
-            .ok_or_else(|| Trouble::new(format!("the stage {} made no {kind}", past.name)))?;
-        self.store
-            .load(&output.record)
-            .map_err(|error| gone(&past.name, &error))
+        let mut outputs = past.action.outputs.iter();
+        match outputs.find(|output| output.record.kind == Some(kind)) {
+            Some(output) => self.load(past, &output.record),
+            None => Err(Trouble::new(format!(
+                "the stage {} made no {kind}",
+                past.name
+            ))),
+        }
+    }
+
+    fn load(&self, past: &Past, record: &ObjectRecord) -> Result<Artifact, Trouble> {
+        let loaded = self.store.load(record);
+        loaded.map_err(|error| gone(&past.name, &error))
     }
 
     /// Does `stage` and what it needs again with `fresh` in the place of what `entrance` made.
@@ -171,36 +174,27 @@ impl<'a> Replay<'a> {
     }
 
     /// What each input of a stage was: the stage that made it and its kind. A run lists its stages in the order of their
-    /// dependence; of several that came to the same content, the one nearest above is meant.
+    /// dependence; of several with the same content, the one nearest above is meant.
     fn makers(&self, stage: usize) -> impl Iterator<Item = (usize, ArtifactKind)> {
-        self.stages[stage]
-            .recorded
-            .inputs
-            .iter()
-            .filter_map(move |(_, _, digest)| self.maker(digest, stage))
+        let inputs = self.stages[stage].recorded.inputs.iter();
+        inputs.filter_map(move |(_, _, digest)| self.maker(digest, stage))
     }
 
     fn maker(&self, digest: &Digest, before: usize) -> Option<(usize, ArtifactKind)> {
-        self.stages[..before]
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(|(index, past)| {
-                let made = past
-                    .action
-                    .outputs
-                    .iter()
-                    .find(|output| output.record.digest == *digest)?;
-                Some((index, made.record.kind?))
-            })
+        for index in (0..before).rev() {
+            if let Some(made) = self.stages[index].output(digest)
+                && let Some(kind) = made.record.kind
+            {
+                return Some((index, kind));
+            }
+        }
+        None
     }
 
     /// Whether what a stage makes follows from what the entrance makes.
     fn depends(&self, stage: usize, entrance: usize) -> bool {
-        stage == entrance
-            || self
-                .makers(stage)
-                .any(|(maker, _)| self.depends(maker, entrance))
+        let mut makers = self.makers(stage);
+        stage == entrance || makers.any(|(maker, _)| self.depends(maker, entrance))
     }
 }
 
@@ -249,11 +243,8 @@ impl Pass<'_> {
         let configured = past.kind.parse(parameters).map_err(Trouble::new)?;
         let mut inputs = Inputs::default();
         for (port, item, digest) in &past.recorded.inputs {
-            inputs.add(
-                port,
-                item.as_deref().unwrap_or(""),
-                self.input(digest, stage)?,
-            );
+            let artifact = self.input(digest, stage)?;
+            inputs.add(port, item.as_deref().unwrap_or(""), artifact);
         }
         self.add_what_was_learned(past, &configured, &mut inputs)?;
         let host = NullHost::default();
@@ -276,25 +267,21 @@ impl Pass<'_> {
             return Ok(self.fresh.clone());
         }
         let past = &self.replay.stages[maker];
-        let output = past
-            .action
-            .outputs
-            .iter()
-            .find(|output| output.record.digest == *digest);
-        let output = output
-            .ok_or_else(|| Trouble::new(format!("the stage {} made no such thing", past.name)))?;
+        let Some(output) = past.output(digest) else {
+            let message = format!("the stage {} made no such thing", past.name);
+            return Err(Trouble::new(message));
+        };
         let follows = kind != ArtifactKind::Model && self.replay.depends(maker, self.entrance);
         if !follows {
-            return self
-                .replay
-                .store
-                .load(&output.record)
-                .map_err(|error| gone(&past.name, &error));
+            return self.replay.load(past, &output.record);
         }
-        let made = self.outputs(maker)?.get(&output.port).cloned();
-        made.ok_or_else(|| {
-            Trouble::new(format!("the stage {} made no `{}`", past.name, output.port))
-        })
+        match self.outputs(maker)?.get(&output.port) {
+            Some(made) => Ok(made.clone()),
+            None => {
+                let message = format!("the stage {} made no `{}`", past.name, output.port);
+                Err(Trouble::new(message))
+            }
+        }
     }
 
     /// A stage that learned something in the run, such as statistics, and can be told it, is told it: nothing is learned
@@ -309,22 +296,13 @@ impl Pass<'_> {
             return Ok(());
         }
         for port in configured.inputs() {
-            let is_connected = past
-                .recorded
-                .inputs
-                .iter()
-                .any(|(name, ..)| *name == port.name);
-            let learned = past
-                .action
-                .output(&port.name)
-                .filter(|_| port.optional && !is_connected);
-            if let Some(learned) = learned {
-                let artifact = self
-                    .replay
-                    .store
-                    .load(learned)
-                    .map_err(|error| gone(&past.name, &error))?;
-                inputs.add(&port.name, "", artifact);
+            let mut recorded = past.recorded.inputs.iter();
+            let is_connected = recorded.any(|(name, ..)| *name == port.name);
+            if port.optional
+                && !is_connected
+                && let Some(learned) = past.action.output(&port.name)
+            {
+                inputs.add(&port.name, "", self.replay.load(past, learned)?);
             }
         }
         Ok(())

@@ -65,23 +65,17 @@ impl<'a> Schedule<'a> {
     pub fn new(graph: &'a Graph, total: Needs, seconds: impl Fn(StageId) -> f64) -> Self {
         let mut work = vec![0.0; graph.len()];
         for &stage in graph.order() {
-            let threads = graph
-                .stage(stage)
-                .needs
-                .threads
-                .clamp(1, total.threads.max(1));
+            let threads = graph.stage(stage).needs.threads;
+            let threads = threads.clamp(1, total.threads.max(1));
             work[stage.index()] = seconds(stage) * threads as f64;
         }
+        let urgency = graph.critical_path(seconds).into_iter();
         Self {
             graph,
             status: vec![Status::Waiting; graph.len()],
             left: work.iter().sum(),
             work,
-            urgency: graph
-                .critical_path(seconds)
-                .into_iter()
-                .map(Seconds)
-                .collect(),
+            urgency: urgency.map(Seconds).collect(),
             most_urgent: BTreeSet::new(),
             nearest: BTreeSet::new(),
             free: total,
@@ -96,8 +90,8 @@ impl<'a> Schedule<'a> {
 
     /// Whether everything that the stage needs is settled.
     pub fn is_unblocked(&self, stage: StageId) -> bool {
-        self.graph
-            .needs(stage)
+        let needs = self.graph.needs(stage);
+        needs
             .iter()
             .all(|need| self.status(*need) == Status::Settled)
     }
@@ -105,10 +99,9 @@ impl<'a> Schedule<'a> {
     /// The stage's outputs are there. Returns the waiting stages that this unblocks.
     pub fn settle(&mut self, stage: StageId) -> Vec<StageId> {
         self.end(stage, Status::Settled);
-        let next = self.graph.needed_by(stage);
-        next.into_iter()
-            .filter(|next| self.status(*next) == Status::Waiting && self.is_unblocked(*next))
-            .collect()
+        let mut next = self.graph.needed_by(stage);
+        next.retain(|next| self.status(*next) == Status::Waiting && self.is_unblocked(*next));
+        next
     }
 
     /// The stage must run and can.
@@ -133,49 +126,43 @@ impl<'a> Schedule<'a> {
 
     /// Whether the longest chain that is queued decides when the run ends, rather than all the work that is left.
     fn is_critical(&self) -> bool {
-        let longest = self
-            .most_urgent
-            .first()
-            .map_or(0.0, |(Reverse(urgency), _)| urgency.0);
+        let longest = match self.most_urgent.first() {
+            Some((Reverse(urgency), _)) => urgency.0,
+            None => 0.0,
+        };
         longest >= self.left / self.total.threads.max(1) as f64
     }
 
     /// The first stage that fits into what is free, in the order that counts now; it is running from now on.
     pub fn take(&mut self) -> Option<StageId> {
-        let urgent = self.most_urgent.iter().map(|(_, stage)| *stage);
-        let near = self.nearest.iter().map(|(_, stage)| *stage);
+        let (passed_over, stage) = if self.is_critical() {
+            self.first_that_fits(self.most_urgent.iter().map(|(_, stage)| *stage))?
+        } else {
+            self.first_that_fits(self.nearest.iter().map(|(_, stage)| *stage))?
+        };
+        self.overtaken = if passed_over > 0 {
+            self.overtaken + 1
+        } else {
+            0
+        };
+        self.unqueue(stage);
+        let needs = self.needs(stage);
+        self.free.threads -= needs.threads;
+        self.free.memory -= needs.memory;
+        self.free.gpus -= needs.gpus;
+        self.status[stage.index()] = Status::Running;
+        Some(stage)
+    }
+
+    /// How many are passed over, and the stage. One that was passed over often enough is waited for.
+    fn first_that_fits(&self, order: impl Iterator<Item = StageId>) -> Option<(usize, StageId)> {
         let patience = if self.overtaken < PATIENCE {
             usize::MAX
         } else {
             1
         };
-        let found = if self.is_critical() {
-            urgent
-                .take(patience)
-                .enumerate()
-                .find(|(_, stage)| self.fits(*stage))
-        } else {
-            near.take(patience)
-                .enumerate()
-                .find(|(_, stage)| self.fits(*stage))
-        };
-        let taken = found.map(|(_, stage)| stage);
-        if let Some((passed_over, _)) = found {
-            self.overtaken = if passed_over > 0 {
-                self.overtaken + 1
-            } else {
-                0
-            };
-        }
-        if let Some(stage) = taken {
-            self.unqueue(stage);
-            let needs = self.needs(stage);
-            self.free.threads -= needs.threads;
-            self.free.memory -= needs.memory;
-            self.free.gpus -= needs.gpus;
-            self.status[stage.index()] = Status::Running;
-        }
-        taken
+        let mut order = order.take(patience).enumerate();
+        order.find(|(_, stage)| self.fits(*stage))
     }
 
     /// What a stage takes, never more than there is: a stage that wants too much runs alone.
@@ -204,18 +191,14 @@ impl<'a> Schedule<'a> {
         self.status[stage.index()] = Status::Waiting;
     }
 
-    /// The stage cannot come to its outputs. Returns those that are skipped because of it, each after its needs.
+    /// The stage will not have its outputs. Returns those that are skipped because of it, each after its needs.
     pub fn fail(&mut self, stage: StageId) -> Vec<StageId> {
         self.end(stage, Status::Failed);
         let mut lost: BTreeSet<StageId> = BTreeSet::from([stage]);
         let mut skipped = Vec::new();
         for &next in self.graph.order() {
-            let hopeless = self
-                .graph
-                .needs(next)
-                .iter()
-                .any(|need| lost.contains(need));
-            if hopeless && matches!(self.status(next), Status::Waiting | Status::Queued) {
+            let needs = self.graph.needs(next);
+            if needs.iter().any(|need| lost.contains(need)) && self.is_open(next) {
                 self.unqueue(next);
                 self.end(next, Status::Skipped);
                 lost.insert(next);
@@ -229,12 +212,17 @@ impl<'a> Schedule<'a> {
     pub fn skip_rest(&mut self) -> Vec<StageId> {
         self.most_urgent.clear();
         self.nearest.clear();
-        let open =
-            |stage: &StageId| matches!(self.status(*stage), Status::Waiting | Status::Queued);
-        let rest: Vec<StageId> = self.graph.order().iter().copied().filter(open).collect();
-        rest.iter()
-            .for_each(|stage| self.end(*stage, Status::Skipped));
+        let mut rest = self.graph.order().to_vec();
+        rest.retain(|stage| self.is_open(*stage));
+        for stage in &rest {
+            self.end(*stage, Status::Skipped);
+        }
         rest
+    }
+
+    /// Whether it has not begun and is not over.
+    fn is_open(&self, stage: StageId) -> bool {
+        matches!(self.status(stage), Status::Waiting | Status::Queued)
     }
 
     /// The outputs of a settled stage are gone: it waits again.

@@ -50,7 +50,7 @@ pub(super) struct Job {
     pub forced: bool,
 }
 
-/// What came of a job.
+/// How a job ended.
 pub(super) enum WorkResult {
     /// Another process had finished the key meanwhile.
     Hit(Action),
@@ -60,7 +60,7 @@ pub(super) enum WorkResult {
     /// An object made by this stage is missing or damaged.
     InputLost(StageId),
     Failed(Trouble),
-    /// Whether work is lost: the stage left no checkpoint from which it can go on.
+    /// Whether work is lost: the stage left no checkpoint from which it can continue.
     Cancelled {
         is_lost: bool,
     },
@@ -72,7 +72,6 @@ pub(super) struct Shared<'a> {
     pub publisher: &'a Publisher,
     pub cancel: &'a CancelToken,
     pub device: Device,
-    pub threads: usize,
     pub messages: Sender<Message>,
 }
 
@@ -119,8 +118,12 @@ impl Shared<'_> {
     }
 
     fn attempt(&self, job: &Job, lease: &mut Option<Lease>) -> WorkResult {
-        let stored = job.inputs.iter().filter(|input| input.artifact.is_none());
-        let stored: Vec<&ObjectRecord> = stored.map(|input| &input.record).collect();
+        let mut stored = Vec::new();
+        for input in &job.inputs {
+            if input.artifact.is_none() {
+                stored.push(&input.record);
+            }
+        }
         if let Err(error) = self.store.fetch(&stored) {
             return WorkResult::Failed(error.to_trouble());
         }
@@ -129,7 +132,7 @@ impl Shared<'_> {
             return WorkResult::Cancelled { is_lost: false };
         }
         let mut inputs = Inputs::default();
-        // Until the stage has ended, beside whatever collections of garbage.
+        // Until the stage has ended, no collection of garbage takes its files away.
         let mut held = Vec::with_capacity(job.inputs.len());
         for input in &job.inputs {
             match self.load(input) {
@@ -187,6 +190,12 @@ impl Shared<'_> {
     }
 
     fn host(&self, job: &Job) -> StageHost {
+        let mut environment = BTreeMap::new();
+        for name in &job.stage.environment {
+            if let Some(value) = (job.variable)(name) {
+                environment.insert(name.clone(), value);
+            }
+        }
         StageHost {
             stage: job.stage.name.clone(),
             key: job.key,
@@ -195,12 +204,7 @@ impl Shared<'_> {
             cancel: self.cancel.clone(),
             deadline: job.stage.timeout.map(|limit| Instant::now() + limit),
             files: RawFiles::new(job.files.clone()),
-            environment: job
-                .stage
-                .environment
-                .iter()
-                .filter_map(|name| Some((name.clone(), (job.variable)(name)?)))
-                .collect(),
+            environment,
             scratch: Scratch::new(self.store),
             messages: self.messages.clone(),
             doubts: Mutex::default(),
@@ -226,17 +230,15 @@ impl Shared<'_> {
             host,
         };
         let run = || stage.configured.run(inputs, &context);
-        let own_pool = stage.kind.threads == Threads::All && stage.needs.threads != self.threads;
+        // The process's pool is the program's own matter; a stage gets as many threads as it was promised.
+        let needs_pool = stage.kind.threads == Threads::All
+            && stage.needs.threads != rayon::current_num_threads();
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let pool = own_pool.then(|| {
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(stage.needs.threads)
-                    .build()
-                    .ok()
-            });
-            match pool.flatten() {
-                Some(pool) => pool.install(run),
-                None => run(),
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(stage.needs.threads);
+            if needs_pool && let Ok(pool) = pool.build() {
+                pool.install(run)
+            } else {
+                run()
             }
         }));
         let outputs = match result {
@@ -248,11 +250,10 @@ impl Shared<'_> {
             match outputs.get(&port.name) {
                 Some(artifact) if port.accepts.accepts(artifact.kind()) => {}
                 Some(artifact) => {
+                    let (kind, expected) = (artifact.kind(), port.accepts.name());
                     return Err(bug(format!(
-                        "output `{}` is {}, not {}",
-                        port.name,
-                        artifact.kind(),
-                        port.accepts.name()
+                        "output `{}` is {kind}, not {expected}",
+                        port.name
                     )));
                 }
                 None if port.optional => {}
@@ -271,26 +272,19 @@ impl Shared<'_> {
         doubts: Vec<Doubt>,
         lease: &mut Option<Lease>,
     ) -> Result<(Action, IndexMap<String, Artifact>), Trouble> {
-        let known: Vec<ObjectRecord> = job
-            .inputs
-            .iter()
-            .map(|input| input.record.clone())
-            .collect();
+        let inputs = job.inputs.iter();
+        let known: Vec<ObjectRecord> = inputs.map(|input| input.record.clone()).collect();
         let mut staged = Staged::default();
         let mut records = Vec::with_capacity(outputs.len());
         let mut stored = IndexMap::with_capacity(outputs.len());
         for (port, artifact) in outputs {
             let record = self.publisher.stage(&artifact, &known, &mut staged);
             let record = record.map_err(|error| error.to_trouble())?;
-            records.push(Output {
-                port: port.clone(),
-                record,
-            });
             // Files that lie in the scratch folder go with it; from now on they are read from the store.
-            stored.insert(
-                port,
-                artifact.with_blobs_at(|digest| self.store.layout().object_named(digest, "")),
-            );
+            let layout = self.store.layout();
+            let artifact = artifact.with_blobs_at(|digest| layout.object_named(digest, ""));
+            stored.insert(port.clone(), artifact);
+            records.push(Output { port, record });
         }
         let finished = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -332,9 +326,12 @@ fn bug(message: String) -> Trouble {
 
 /// A panic as a failure: the stage is lost, the run is not.
 fn panicked(payload: &(dyn Any + Send)) -> Trouble {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
+    let text = if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else {
+        "no message"
+    };
     bug(format!("it panicked: {text}"))
 }

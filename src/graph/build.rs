@@ -6,20 +6,23 @@ use std::path::Path;
 
 use contract::StageKind;
 
-use super::check::{Budget, Common, implied_axes, prepare, wire};
+use super::check::{Budget, Common, implied_axes, prepare};
 use super::cycle::{cycles, topological};
 use super::expand::{Expansion, expand};
 use super::leakage::leaks;
 use super::once::Once;
 use super::remarks::remarks;
+use super::wiring::{Slot, wire};
 use super::{Graph, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
-use crate::pipeline::{Scope, Sources, Spec, StageSpec};
+use crate::pipeline::{Reference, Scope, Sources, Spec, StageSpec};
 use rayon::prelude::*;
 
 /// Everything the passes share.
 pub(super) struct Context<'a> {
     pub spec: &'a Spec,
+    /// What `${name}` stands for outside of all axes.
+    pub scope: Scope<'a>,
     /// Stage name to its position in the file.
     pub names: HashMap<&'a str, usize>,
     /// The kind of each stage, if there is one of that name.
@@ -35,33 +38,29 @@ impl Context<'_> {
 /// Builds the graph of a pipeline.
 pub fn build(spec: &Spec, kinds: &[StageKind]) -> (Graph, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
-    let context = Context {
+    let mut context = Context {
         spec,
-        names: spec
-            .stages
-            .iter()
-            .enumerate()
-            .map(|(index, stage)| (stage.name.value.as_str(), index))
-            .collect(),
-        kinds: spec
-            .stages
-            .iter()
-            .map(|stage| find_kind(stage, kinds, &mut diagnostics))
-            .collect(),
+        scope: spec.scope(),
+        names: HashMap::new(),
+        kinds: Vec::new(),
     };
-    let scope = spec.scope();
-    let needs = stage_needs(&context, &scope, &mut diagnostics);
+    for (index, stage) in spec.stages.iter().enumerate() {
+        context.names.insert(&stage.name.value, index);
+        context
+            .kinds
+            .push(find_kind(stage, kinds, &mut diagnostics));
+    }
+    let needs = stage_needs(&context, &mut diagnostics);
     for cycle in cycles(&needs) {
         diagnostics.push(cycle_found(&context, &cycle));
     }
     let order = topological(&needs);
-    let expansion = expand(&context, &scope, &order, &mut diagnostics);
-    let (graph, unsure) = assemble(&context, &scope, &order, &expansion, &mut diagnostics);
+    let expansion = expand(&context, &order, &mut diagnostics);
+    let (graph, unsure) = assemble(&context, &order, &expansion, &mut diagnostics);
     let file = spec.files.first().map(|(path, _)| Path::new(path));
     let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
     diagnostics.extend(remarks(&context, &graph, &unsure, folder));
-    let findings = leaks(&graph, spec);
-    diagnostics.extend(findings);
+    diagnostics.extend(leaks(&graph, spec));
     (graph, diagnostics)
 }
 
@@ -90,11 +89,8 @@ fn find_kind<'k>(
 }
 
 /// For each stage the stages that it names in `from`.
-fn stage_needs(
-    context: &Context<'_>,
-    scope: &Scope<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Vec<Vec<usize>> {
+fn stage_needs(context: &Context<'_>, diagnostics: &mut Diagnostics) -> Vec<Vec<usize>> {
+    let scope = &context.scope;
     let mut needs = Vec::with_capacity(context.spec.stages.len());
     for stage in &context.spec.stages {
         let mut sources = Vec::new();
@@ -104,13 +100,8 @@ fn stage_needs(
                 Err(problems) => diagnostics.extend(problems),
                 Ok(points) => {
                     for point in points {
-                        collect_needs(
-                            context,
-                            stage,
-                            &scope.with(&point),
-                            &mut sources,
-                            diagnostics,
-                        );
+                        let scope = scope.with(&point);
+                        collect_needs(context, stage, &scope, &mut sources, diagnostics);
                     }
                 }
             }
@@ -133,49 +124,54 @@ fn collect_needs(
         Ok(sources) => sources,
         Err(problems) => return diagnostics.extend(problems),
     };
-    let references: Vec<_> = match &*sources {
+    for reference in references(&sources) {
+        let name = &reference.stage.value;
+        if let Some(source) = context.stage(name) {
+            needs.push(source);
+            continue;
+        }
+        // What is wrong with that stage was told when it was read.
+        if context
+            .spec
+            .broken
+            .iter()
+            .any(|broken| broken.value == *name)
+        {
+            continue;
+        }
+        let message = format!("there is no stage `{name}`");
+        let stages = context.spec.stages.iter();
+        let mut others: Vec<&str> = stages.map(|other| other.name.value.as_str()).collect();
+        others.retain(|other| *other != stage.name.value);
+        diagnostics.push(
+            Diagnostic::error("unknown-stage", message)
+                .at(reference.stage.span)
+                .maybe_hint(suggestion(name, &others)),
+        );
+    }
+}
+
+/// All that a stage names in `from`.
+pub(super) fn references(sources: &Sources) -> Vec<&Reference> {
+    match sources {
         Sources::None => Vec::new(),
         Sources::One(reference) => vec![reference],
         Sources::Many(references, _) => references.iter().collect(),
         Sources::Ports(ports, _) => ports.iter().flat_map(|port| &port.references).collect(),
-    };
-    for reference in references {
-        match context.stage(&reference.stage.value) {
-            Some(source) => needs.push(source),
-            // What is wrong with that stage was told when it was read.
-            None if context
-                .spec
-                .broken
-                .iter()
-                .any(|name| name.value == reference.stage.value) => {}
-            None => {
-                let message = format!("there is no stage `{}`", reference.stage.value);
-                let others = context
-                    .spec
-                    .stages
-                    .iter()
-                    .map(|other| other.name.value.as_str());
-                let others: Vec<&str> = others.filter(|name| *name != stage.name.value).collect();
-                let hint = suggestion(&reference.stage.value, &others);
-                diagnostics.push(
-                    Diagnostic::error("unknown-stage", message)
-                        .at(reference.stage.span)
-                        .maybe_hint(hint),
-                );
-            }
-        }
     }
 }
 
 fn cycle_found(context: &Context<'_>, cycle: &[usize]) -> Diagnostic {
-    let name = |stage: &usize| context.spec.stages[*stage].name.value.as_str();
-    let mut path: Vec<&str> = cycle.iter().map(name).collect();
+    let stages = cycle.iter().map(|stage| &context.spec.stages[*stage].name);
+    let mut path: Vec<&str> = stages.clone().map(|name| name.value.as_str()).collect();
     path.push(path[0]);
     let message = format!("the stages form a cycle: {}", path.join(" -> "));
-    let first = &context.spec.stages[cycle[0]].name;
-    let mut diagnostic = Diagnostic::error("cycle", message).at(first.span);
-    for stage in &cycle[1..] {
-        diagnostic = diagnostic.also(context.spec.stages[*stage].name.span, "also in the cycle");
+    let mut diagnostic = Diagnostic::error("cycle", message);
+    for (position, name) in stages.enumerate() {
+        diagnostic = match position {
+            0 => diagnostic.at(name.span),
+            _ => diagnostic.also(name.span, "also in the cycle"),
+        };
     }
     diagnostic.hint("a stage may only take what earlier stages made; cut one of these `from`")
 }
@@ -184,78 +180,54 @@ fn cycle_found(context: &Context<'_>, cycle: &[usize]) -> Diagnostic {
 /// known.
 fn assemble(
     context: &Context<'_>,
-    scope: &Scope<'_>,
     order: &[usize],
     expansion: &Expansion,
     diagnostics: &mut Diagnostics,
 ) -> (Graph, BTreeSet<StageId>) {
-    let kinds: HashMap<&str, &StageKind> = context
-        .kinds
-        .iter()
-        .flatten()
-        .map(|kind| (kind.name, *kind))
-        .collect();
-    let schemas: HashMap<&str, serde_json::Value> = kinds
-        .into_iter()
-        .map(|(name, kind)| (name, kind.schema().to_value()))
-        .collect();
-    let work: Vec<(usize, usize)> = order
-        .iter()
-        .flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance)))
-        .collect();
+    let (scope, stages) = (&context.scope, &context.spec.stages);
+    let mut schemas: HashMap<&str, serde_json::Value> = HashMap::new();
+    for kind in context.kinds.iter().flatten() {
+        let schema = schemas.entry(kind.name);
+        schema.or_insert_with(|| kind.schema().to_value());
+    }
+    let mut work: Vec<Slot> = Vec::new();
+    for &stage in order {
+        let instances = 0..expansion.points(stage).len();
+        work.extend(instances.map(|instance| (stage, instance)));
+    }
     let implied = implied_axes(context.spec, scope);
     let common = Common {
         implied: &implied,
         budget: Budget::default(),
     };
-    let prepared: Vec<(Option<StageNode>, Diagnostics)> = work
-        .par_iter()
-        .with_min_len(64)
-        .map(|(stage, instance)| {
-            let Some(kind) = context.kinds[*stage] else {
-                return (None, Diagnostics::default());
-            };
-            let point = &expansion.points(*stage)[*instance];
-            let (stage, schema) = (&context.spec.stages[*stage], &schemas[kind.name]);
-            prepare(stage, kind, schema, point, &scope.with(point), &common)
-        })
-        .collect();
+    let prepare_one = |&(stage, instance): &Slot| {
+        let Some(kind) = context.kinds[stage] else {
+            return (None, Diagnostics::default());
+        };
+        let (point, schema) = (&expansion.points(stage)[instance], &schemas[kind.name]);
+        let scope = scope.with(point);
+        prepare(&stages[stage], kind, schema, point, &scope, &common)
+    };
+    let prepared = work.par_iter().with_min_len(64).map(prepare_one);
+    let prepared: Vec<(Option<StageNode>, Diagnostics)> = prepared.collect();
     let (mut graph, mut unsure) = (Graph::default(), BTreeSet::new());
-    let mut placed: HashMap<(usize, usize), StageId> = HashMap::with_capacity(work.len());
-    let mut told: Vec<Once> = context
-        .spec
-        .stages
-        .iter()
-        .map(|_| Once::default())
-        .collect();
+    let mut placed: HashMap<Slot, StageId> = HashMap::with_capacity(work.len());
+    let mut told: Vec<Once> = Vec::new();
+    told.resize_with(stages.len(), Once::default);
     for (slot, (node, mut problems)) in work.into_iter().zip(prepared) {
-        if let Some(node) = node {
-            let id = graph.add(StageNode {
-                seed: context.spec.seed,
-                strict: context.spec.strict,
-                ..node
-            });
+        if let Some(mut node) = node {
+            node.seed = context.spec.seed;
+            node.strict = context.spec.strict;
+            let id = graph.add(node);
             placed.insert(slot, id);
-            if !wire(
-                context,
-                expansion,
-                scope,
-                slot,
-                id,
-                &placed,
-                &mut graph,
-                &mut problems,
-            ) {
+            if !wire(context, expansion, slot, &placed, &mut graph, &mut problems) {
                 unsure.insert(id);
             }
         }
         if !problems.is_empty() {
             let (stage, instance) = slot;
-            let name = common.instance_name(
-                &context.spec.stages[stage],
-                &expansion.points(stage)[instance],
-            );
-            told[stage].add(&name, problems);
+            let point = &expansion.points(stage)[instance];
+            told[stage].add(&common.instance_name(&stages[stage], point), problems);
         }
     }
     for (stage, once) in told.into_iter().enumerate() {

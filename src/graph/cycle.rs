@@ -1,5 +1,7 @@
 //! Pass: cycles, each named in full. Works on plain adjacency, because a cyclic graph never becomes a [`super::Graph`].
 
+use std::collections::{BTreeSet, VecDeque};
+
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
@@ -14,12 +16,14 @@ pub(super) fn cycles(needs: &[Vec<usize>]) -> Vec<Vec<usize>> {
             graph.add_edge(NodeIndex::new(source), NodeIndex::new(stage), ());
         }
     }
-    let mut found: Vec<Vec<usize>> = tarjan_scc(&graph)
-        .into_iter()
-        .map(|knot| knot.into_iter().map(NodeIndex::index).collect::<Vec<_>>())
-        .filter(|knot| knot.len() > 1 || needs[knot[0]].contains(&knot[0]))
-        .filter_map(|knot| shortest_through(*knot.iter().min()?, &knot, needs))
-        .collect();
+    let mut found: Vec<Vec<usize>> = Vec::new();
+    for knot in tarjan_scc(&graph) {
+        let mut knot: Vec<usize> = knot.into_iter().map(NodeIndex::index).collect();
+        knot.sort_unstable();
+        if knot.len() > 1 || needs[knot[0]].contains(&knot[0]) {
+            found.extend(shortest_through(knot[0], &knot, needs));
+        }
+    }
     found.sort();
     found
 }
@@ -27,7 +31,7 @@ pub(super) fn cycles(needs: &[Vec<usize>]) -> Vec<Vec<usize>> {
 /// Breadth first along `needs` inside the knot, from the start back to itself, told in the direction of the data.
 fn shortest_through(start: usize, knot: &[usize], needs: &[Vec<usize>]) -> Option<Vec<usize>> {
     let mut towards: Vec<Option<usize>> = vec![None; needs.len()];
-    let mut queue = std::collections::VecDeque::from([start]);
+    let mut queue = VecDeque::from([start]);
     while let Some(stage) = queue.pop_front() {
         for &source in needs[stage].iter().filter(|source| knot.contains(source)) {
             if source == start {
@@ -56,21 +60,19 @@ pub(super) fn topological(needs: &[Vec<usize>]) -> Vec<usize> {
         sources.sort_unstable();
         sources.dedup();
         missing[stage] = sources.len();
-        sources
-            .into_iter()
-            .for_each(|source| needed_by[source].push(stage));
+        for source in sources {
+            needed_by[source].push(stage);
+        }
     }
-    let ready = (0..needs.len())
-        .filter(|stage| missing[*stage] == 0)
-        .map(std::cmp::Reverse);
-    let mut ready: std::collections::BinaryHeap<_> = ready.collect();
+    let mut ready: BTreeSet<usize> = (0..needs.len()).collect();
+    ready.retain(|stage| missing[*stage] == 0);
     let mut order = Vec::with_capacity(needs.len());
-    while let Some(std::cmp::Reverse(stage)) = ready.pop() {
+    while let Some(stage) = ready.pop_first() {
         order.push(stage);
         for &next in &needed_by[stage] {
             missing[next] -= 1;
             if missing[next] == 0 {
-                ready.push(std::cmp::Reverse(next));
+                ready.insert(next);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Graph, StageId};
+use super::{Graph, Handoff, StageId};
 use crate::diagnostic::visible;
 
 /// The language of a drawing.
@@ -79,7 +79,7 @@ fn mermaid(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> String {
     }
     for &id in graph.order() {
         for (source, handoff) in graph.inputs(id) {
-            let label = edge_label(handoff.output.as_str(), handoff.input.as_str());
+            let label = edge_label(handoff);
             writeln!(text, "    s{} -->|{label}| s{}", source.index(), id.index())
                 .expect("a string");
         }
@@ -100,11 +100,13 @@ fn dot(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> String {
     let mut text = String::from(
         "digraph pipeline {\n    rankdir=TB;\n    node [shape=box, style=\"rounded,filled\", fontname=\"Helvetica\"];\n",
     );
-    let quoted = |raw: &str| raw.replace('\\', "\\\\").replace('"', "\\\"");
     for &id in graph.order() {
         let stage = graph.stage(id);
         let (fill, stroke) = colour(id).hex();
-        let (name, kind) = (quoted(&visible(&stage.name)), stage.kind.name);
+        let name = visible(&stage.name)
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"");
+        let kind = stage.kind.name;
         writeln!(
             text,
             "    s{} [label=\"{name}\\n{kind}\", fillcolor=\"{fill}\", color=\"{stroke}\"];",
@@ -114,7 +116,7 @@ fn dot(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> String {
     }
     for &id in graph.order() {
         for (source, handoff) in graph.inputs(id) {
-            let label = edge_label(&handoff.output, &handoff.input);
+            let label = edge_label(handoff);
             writeln!(
                 text,
                 "    s{} -> s{} [label=\"{label}\"];",
@@ -127,36 +129,34 @@ fn dot(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> String {
     text + "}\n"
 }
 
-fn edge_label(output: &str, input: &str) -> String {
-    if output == input {
-        output.to_owned()
-    } else {
-        format!("{output} to {input}")
+fn edge_label(Handoff { output, input, .. }: &Handoff) -> String {
+    match output == input {
+        true => output.clone(),
+        false => format!("{output} to {input}"),
     }
 }
 
 fn describe(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> Value {
-    let waves = graph.waves();
     let mut wave_of = vec![0; graph.len()];
-    for (number, wave) in waves.iter().enumerate() {
-        wave.iter().for_each(|id| wave_of[id.index()] = number);
+    for (number, wave) in graph.waves().iter().enumerate() {
+        for id in wave {
+            wave_of[id.index()] = number;
+        }
     }
-    let stage = |id: &StageId| {
-        let stage = graph.stage(*id);
-        let inputs: Vec<Value> = graph
-            .inputs(*id)
-            .into_iter()
-            .map(|(source, handoff)| {
-                json!({
-                    "from": graph.stage(source).name,
-                    "output": handoff.output,
-                    "input": handoff.input,
-                    "item": handoff.item,
-                    "type": handoff.carries.name(),
-                })
-            })
-            .collect();
-        json!({
+    let mut stages = Vec::new();
+    for &id in graph.order() {
+        let stage = graph.stage(id);
+        let mut inputs = Vec::new();
+        for (source, handoff) in graph.inputs(id) {
+            inputs.push(json!({
+                "from": graph.stage(source).name,
+                "output": handoff.output,
+                "input": handoff.input,
+                "item": handoff.item,
+                "type": handoff.carries.name(),
+            }));
+        }
+        stages.push(json!({
             "name": stage.name,
             "stage": stage.stage,
             "kind": stage.kind.name,
@@ -164,8 +164,8 @@ fn describe(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> Value {
             "parameters": stage.parameters(),
             "inputs": inputs,
             "wave": wave_of[id.index()],
-            "state": colour(*id).name(),
-        })
-    };
-    json!({"stages": graph.order().iter().map(stage).collect::<Vec<_>>()})
+            "state": colour(id).name(),
+        }));
+    }
+    json!({"stages": stages})
 }

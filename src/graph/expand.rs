@@ -2,12 +2,14 @@
 //! axes flow downstream, two inputs with the same axis are joined on its value, and inputs with different axes are
 //! combined. A kind that gathers (`collect`) ends the axes that it does not declare itself.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use super::build::Context;
+use indexmap::IndexSet;
+
+use super::build::{Context, references};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::pipeline::limits::{LONGEST_LABEL, MOST_INSTANCES};
-use crate::pipeline::{Point, Scope, Sources};
+use crate::pipeline::{Point, Scope};
 
 /// The instances of all stages.
 pub(super) struct Expansion {
@@ -27,49 +29,51 @@ impl Expansion {
         let Some(first) = self.points[stage].first() else {
             return Vec::new();
         };
-        let covered = first.names().all(|axis| point.get(axis).is_some());
-        if covered {
-            let wanted = label_of(point, first.names());
-            return self.positions[stage]
-                .get(&wanted)
-                .copied()
-                .into_iter()
-                .collect();
+        let mut shared: Vec<&str> = first.names().collect();
+        let all = shared.len();
+        shared.retain(|axis| point.get(axis).is_some());
+        let wanted = label_of(point, &shared);
+        if shared.len() == all {
+            return Vec::from_iter(self.positions[stage].get(&wanted).copied());
         }
-        let shared: Vec<&str> = first
-            .names()
-            .filter(|axis| point.get(axis).is_some())
-            .collect();
-        let wanted = label_of(point, shared.iter().copied());
-        let agrees = |other: &Point| label_of(other, shared.iter().copied()) == wanted;
-        (0..self.points[stage].len())
-            .filter(|index| agrees(&self.points[stage][*index]))
-            .collect()
+        let mut found = Vec::new();
+        for (index, other) in self.points[stage].iter().enumerate() {
+            if label_of(other, &shared) == wanted {
+                found.push(index);
+            }
+        }
+        found
     }
 
     fn put(&mut self, stage: usize, points: Vec<Point>) {
-        self.positions[stage] = points
-            .iter()
-            .enumerate()
-            .map(|(index, point)| (point.label(), index))
-            .collect();
+        for (index, point) in points.iter().enumerate() {
+            self.positions[stage].insert(point.label(), index);
+        }
         self.points[stage] = points;
     }
 }
 
-/// The part of a point's label that concerns these axes.
-fn label_of<'a>(point: &Point, axes: impl Iterator<Item = &'a str>) -> String {
-    let part = axes.fold(Point::default(), |part, axis| match point.get(axis) {
-        Some(value) => part.and(axis.into(), value.clone()),
-        None => part,
-    });
+/// The part of a point's label that concerns these axes, in their order.
+fn label_of(point: &Point, axes: &[&str]) -> String {
+    let mut part = Point::default();
+    for axis in axes {
+        if let Some(value) = point.get(axis) {
+            part = part.and((*axis).into(), value.clone());
+        }
+    }
     part.label()
+}
+
+/// A point without the axes that are not wanted.
+pub(super) fn part_of(point: &Point, wanted: impl Fn(&str) -> bool) -> Point {
+    let axes = point.iter().filter(|(axis, _)| wanted(axis));
+    axes.map(|(axis, value)| (axis.into(), value.clone()))
+        .collect()
 }
 
 /// Expands the stages in topological order.
 pub(super) fn expand(
     context: &Context<'_>,
-    scope: &Scope<'_>,
     order: &[usize],
     diagnostics: &mut Diagnostics,
 ) -> Expansion {
@@ -79,7 +83,7 @@ pub(super) fn expand(
         positions: vec![HashMap::new(); count],
     };
     for &stage in order {
-        match points_of(context, scope, stage, &expansion) {
+        match points_of(context, stage, &expansion) {
             Ok(points) => expansion.put(stage, points),
             Err(problems) => diagnostics.extend(problems),
         }
@@ -89,11 +93,10 @@ pub(super) fn expand(
 
 fn points_of(
     context: &Context<'_>,
-    scope: &Scope<'_>,
     stage: usize,
     expansion: &Expansion,
 ) -> Result<Vec<Point>, Diagnostics> {
-    let spec = &context.spec.stages[stage];
+    let (spec, scope) = (&context.spec.stages[stage], &context.scope);
     let gathers = context.kinds[stage].is_some_and(|kind| kind.gathers);
     let mut points = Vec::new();
     if gathers {
@@ -117,12 +120,10 @@ fn points_of(
             }
         }
     }
+    let name = &spec.name.value;
     let others: usize = expansion.points.iter().map(Vec::len).sum();
     if others + points.len() > MOST_INSTANCES {
-        let message = format!(
-            "with `{}` the pipeline has more than {MOST_INSTANCES} stages",
-            spec.name.value
-        );
+        let message = format!("with `{name}` the pipeline has more than {MOST_INSTANCES} stages");
         let hint =
             "axes of everything that a stage takes are combined; are all of them meant to be?";
         return Err(Diagnostic::error("too-many", message)
@@ -130,13 +131,10 @@ fn points_of(
             .hint(hint)
             .into());
     }
-    if points
-        .iter()
-        .any(|point| point.label().len() > LONGEST_LABEL)
-    {
+    let lengths = points.iter().map(|point| point.label().len());
+    if lengths.max() > Some(LONGEST_LABEL) {
         let message = format!(
-            "the values of its axes make the names of `{}` longer than {LONGEST_LABEL} bytes",
-            spec.name.value
+            "the values of its axes make the names of `{name}` longer than {LONGEST_LABEL} bytes"
         );
         return Err(Diagnostic::error("too-large", message)
             .at(spec.name.span)
@@ -150,25 +148,11 @@ fn sources_of(context: &Context<'_>, stage: usize, scope: &Scope<'_>) -> Vec<usi
     let Ok(sources) = context.spec.stages[stage].from.sources(scope) else {
         return Vec::new();
     };
-    let references: Vec<_> = match &*sources {
-        Sources::None => return Vec::new(),
-        Sources::One(reference) => vec![&reference.stage.value],
-        Sources::Many(references, _) => references
-            .iter()
-            .map(|reference| &reference.stage.value)
-            .collect(),
-        Sources::Ports(ports, _) => ports
-            .iter()
-            .flat_map(|port| &port.references)
-            .map(|reference| &reference.stage.value)
-            .collect(),
-    };
-    let mut seen = BTreeSet::new();
-    references
-        .into_iter()
-        .filter_map(|name| context.stage(name))
-        .filter(|source| seen.insert(*source))
-        .collect()
+    let mut found = IndexSet::new();
+    for reference in references(&sources) {
+        found.extend(context.stage(&reference.stage.value));
+    }
+    found.into_iter().collect()
 }
 
 /// All combinations of instances of the sources that agree on their common axes.
@@ -176,19 +160,14 @@ fn join(expansion: &Expansion, sources: &[usize], start: Point) -> Vec<Point> {
     let mut rows = vec![start];
     for &source in sources {
         let points = expansion.points(source);
-        if let [only] = points
-            && only.is_empty()
-        {
+        if matches!(points, [only] if only.is_empty()) {
             continue;
         }
         let mut longer = Vec::with_capacity(rows.len());
         for row in &rows {
-            let matching = expansion.matching(source, row);
-            longer.extend(
-                matching
-                    .into_iter()
-                    .filter_map(|index| merge(row, &points[index])),
-            );
+            for index in expansion.matching(source, row) {
+                longer.extend(merge(row, &points[index]));
+            }
             if longer.len() > MOST_INSTANCES {
                 return longer;
             }
@@ -200,12 +179,13 @@ fn join(expansion: &Expansion, sources: &[usize], start: Point) -> Vec<Point> {
 
 /// Both points in one; `None` if they disagree on an axis.
 fn merge(left: &Point, right: &Point) -> Option<Point> {
-    right
-        .iter()
-        .try_fold(left.clone(), |merged, (axis, value)| {
-            match merged.get(axis) {
-                None => Some(merged.and(axis.into(), value.clone())),
-                Some(present) => (present.to_json() == value.to_json()).then_some(merged),
-            }
-        })
+    let mut merged = left.clone();
+    for (axis, value) in right.iter() {
+        match merged.get(axis) {
+            None => merged = merged.and(axis.into(), value.clone()),
+            Some(present) if present.to_json() == value.to_json() => {}
+            Some(_) => return None,
+        }
+    }
+    Some(merged)
 }

@@ -4,8 +4,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde_json::Value;
-
 use super::{Graph, Handoff, StageId, StageNode};
 
 /// Several graphs in one.
@@ -37,11 +35,12 @@ pub fn join<'a>(graphs: impl IntoIterator<Item = (&'a str, &'a Graph)>) -> Joine
         let mut places: Vec<Option<StageId>> = vec![None; graph.len()];
         for &old in graph.order() {
             let node = graph.stage(old);
-            let inputs: Vec<(StageId, Handoff)> = graph
-                .inputs(old)
-                .into_iter()
-                .filter_map(|(source, handoff)| Some((places[source.index()]?, handoff.clone())))
-                .collect();
+            let mut inputs: Vec<(StageId, Handoff)> = Vec::new();
+            for (source, handoff) in graph.inputs(old) {
+                if let Some(place) = places[source.index()] {
+                    inputs.push((place, handoff.clone()));
+                }
+            }
             let identity = identity(node, &inputs);
             let place = match known.get(&identity) {
                 Some(place) => *place,
@@ -64,11 +63,10 @@ pub fn join<'a>(graphs: impl IntoIterator<Item = (&'a str, &'a Graph)>) -> Joine
         joined.places.push(places.into_iter().flatten().collect());
     }
     let count = joined.places.len();
-    for (StageId(place), members) in users
-        .into_iter()
-        .filter(|(_, members)| members.len() < count)
-    {
-        joined.graph.dag[place].members = members;
+    for (StageId(place), members) in users {
+        if members.len() < count {
+            joined.graph.dag[place].members = members;
+        }
     }
     for (name, variants) in variants {
         if variants.len() > 1 {
@@ -81,26 +79,19 @@ pub fn join<'a>(graphs: impl IntoIterator<Item = (&'a str, &'a Graph)>) -> Joine
 }
 
 fn identity(node: &StageNode, inputs: &[(StageId, Handoff)]) -> Identity {
-    let input = |(source, handoff): &(StageId, Handoff)| {
-        (
-            *source,
-            handoff.output.clone(),
-            handoff.input.clone(),
-            handoff.item.clone(),
-        )
-    };
+    let mut taken = Vec::with_capacity(inputs.len());
+    for (source, edge) in inputs {
+        let (output, input, item) = (&edge.output, &edge.input, &edge.item);
+        taken.push((*source, output.clone(), input.clone(), item.clone()));
+    }
     Identity {
         name: node.name.clone(),
         kind: node.kind.name,
         seed: node.kind.seeded.then_some(node.seed),
-        parameters: canonical(node.parameters()),
-        inputs: inputs.iter().map(input).collect(),
+        // Defaults are filled in by one struct, so that equal parameters have their keys in one order.
+        parameters: node.parameters().to_string(),
+        inputs: taken,
     }
-}
-
-/// Parameters as text; defaults are filled in by one struct, so that equal ones have their keys in one order.
-fn canonical(parameters: &Value) -> String {
-    parameters.to_string()
 }
 
 #[cfg(test)]

@@ -31,26 +31,23 @@ pub(super) fn leaks(graph: &Graph, spec: &Spec) -> Diagnostics {
 }
 
 fn is_leak(learning: &Learning) -> bool {
-    let misused = learning
-        .from
-        .iter()
-        .any(|split| !learning.purpose.allows(*split));
-    misused && !learning.oracle
+    !learning.oracle && !misused(learning).is_empty()
+}
+
+/// The splits that it learns from although they are not meant for it.
+fn misused(learning: &Learning) -> Vec<&'static str> {
+    let mut splits = learning.from.clone();
+    splits.retain(|split| !learning.purpose.allows(*split));
+    splits.into_iter().map(Split::name).collect()
 }
 
 fn describe(graph: &Graph, spec: &Spec, id: StageId, learning: &Learning) -> Diagnostic {
     let stage = graph.stage(id);
-    let wrong: Vec<&str> = learning
-        .from
-        .iter()
-        .filter(|split| !learning.purpose.allows(**split))
-        .map(|split| split.name())
-        .collect();
     let source = if learning.labels { "labels" } else { "rows" };
     let message = match learning.purpose {
         Purpose::Mix => format!("leakage: `{}` makes {}", stage.stage, learning.what),
         _ => {
-            let (what, wrong) = (learning.what, wrong.join(" and "));
+            let (what, wrong) = (learning.what, misused(learning).join(" and "));
             format!(
                 "leakage: `{}` learns its {what} from {wrong} {source}{}",
                 stage.stage,
@@ -58,27 +55,23 @@ fn describe(graph: &Graph, spec: &Spec, id: StageId, learning: &Learning) -> Dia
             )
         }
     };
-    let place = spec
-        .stages
-        .iter()
-        .find(|written| written.name.value == stage.stage);
-    let span = place.map_or(stage.span, |written| written.locate(learning.parameter));
+    let mut stages = spec.stages.iter();
+    let span = match stages.find(|written| written.name.value == stage.stage) {
+        Some(written) => written.locate(learning.parameter),
+        None => stage.span,
+    };
     let mut diagnostic = Diagnostic::warning("leakage", message).at(span);
     if let Some(tainted) = tainted(graph, id) {
-        diagnostic = diagnostic.also(
-            stage.span,
-            format!("what comes out of `{tainted}` is affected"),
-        );
+        let affected = format!("what comes out of `{tainted}` is affected");
+        diagnostic = diagnostic.also(stage.span, affected);
     }
-    let allowed: Vec<&str> = Split::ALL
-        .into_iter()
-        .filter(|split| learning.purpose.allows(*split))
-        .map(Split::name)
-        .collect();
-    diagnostic.hint(match learning.purpose {
-        Purpose::Mix => "keep each sample within one split".to_owned(),
-        _ => format!("sound are: {}", allowed.join(", ")),
-    })
+    if matches!(learning.purpose, Purpose::Mix) {
+        return diagnostic.hint("keep each sample within one split");
+    }
+    let mut allowed = Split::ALL.to_vec();
+    allowed.retain(|split| learning.purpose.allows(*split));
+    let allowed: Vec<&str> = allowed.into_iter().map(Split::name).collect();
+    diagnostic.hint(format!("these are allowed: {}", allowed.join(", ")))
 }
 
 /// The end of a sentence about a threshold that is learned from the rows it is judged by.
@@ -98,10 +91,7 @@ fn tainted(graph: &Graph, id: StageId) -> Option<&str> {
     for &next in graph.order() {
         reached[next.index()] |= graph.needs(next).iter().any(|need| reached[need.index()]);
     }
-    let last = graph
-        .order()
-        .iter()
-        .rev()
-        .find(|next| reached[next.index()] && **next != id)?;
+    let mut latest_first = graph.order().iter().rev();
+    let last = latest_first.find(|next| reached[next.index()] && **next != id)?;
     Some(&graph.stage(*last).stage)
 }

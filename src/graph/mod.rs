@@ -14,6 +14,7 @@ mod place;
 mod prune;
 mod remarks;
 mod waves;
+mod wiring;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -162,11 +163,8 @@ impl Graph {
     }
 
     fn neighbours(&self, id: StageId, direction: Direction) -> Vec<StageId> {
-        let mut stages: Vec<StageId> = self
-            .dag
-            .neighbors_directed(id.0, direction)
-            .map(StageId)
-            .collect();
+        let neighbours = self.dag.neighbors_directed(id.0, direction);
+        let mut stages: Vec<StageId> = neighbours.map(StageId).collect();
         stages.sort();
         stages.dedup();
         stages
@@ -174,28 +172,24 @@ impl Graph {
 
     /// Edges that take a given output.
     pub fn consumers(&self, id: StageId, output: &str) -> usize {
-        self.dag
-            .edges_directed(id.0, Direction::Outgoing)
-            .filter(|edge| edge.weight().output == output)
-            .count()
+        let edges = self.dag.edges_directed(id.0, Direction::Outgoing);
+        edges.filter(|edge| edge.weight().output == output).count()
     }
 
     /// The stages with this name: one, or all instances of an expanded stage.
     pub fn find(&self, name: &str) -> Vec<StageId> {
-        let matches = |id: &&StageId| {
-            let stage = self.stage(**id);
+        let mut found = self.order.clone();
+        found.retain(|id| {
+            let stage = self.stage(*id);
             stage.name == name || stage.stage == name
-        };
-        self.order.iter().filter(matches).copied().collect()
+        });
+        found
     }
 
     /// Names that a user may write for a stage.
     pub fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self
-            .order
-            .iter()
-            .map(|id| self.stage(*id).stage.as_str())
-            .collect();
+        let stages = self.order.iter().map(|id| self.stage(*id));
+        let mut names: Vec<&str> = stages.map(|stage| stage.stage.as_str()).collect();
         names.dedup();
         names
     }

@@ -16,30 +16,27 @@ impl Once {
     /// Takes the problems of an instance.
     pub fn add(&mut self, instance: &str, problems: Diagnostics) {
         // One that an instance has twice is one.
-        let problems: Vec<Diagnostic> = problems.sorted().into_iter().cloned().collect();
-        for problem in problems {
-            let (_, count) = self
-                .found
-                .entry(problem)
-                .or_insert_with(|| (instance.to_owned(), 0));
+        for problem in problems.sorted() {
+            let entry = self.found.entry(problem.clone());
+            let (_, count) = entry.or_insert_with(|| (instance.to_owned(), 0));
             *count += 1;
         }
     }
 
     /// All problems of a stage that has so many instances.
-    pub fn told(self, instances: usize) -> impl Iterator<Item = Diagnostic> {
-        self.found
-            .into_iter()
-            .map(move |(mut problem, (first, count))| {
-                if count < instances {
-                    let more = match count - 1 {
-                        0 => String::new(),
-                        more => format!(" and {}", counted(more, "more instance")),
-                    };
-                    problem.message = format!("{} (in `{first}`{more})", problem.message);
-                }
-                problem
-            })
+    pub fn told(self, instances: usize) -> Vec<Diagnostic> {
+        let mut told = Vec::new();
+        for (mut problem, (first, count)) in self.found {
+            if count < instances {
+                let more = match count - 1 {
+                    0 => String::new(),
+                    more => format!(" and {}", counted(more, "more instance")),
+                };
+                problem.message += &format!(" (in `{first}`{more})");
+            }
+            told.push(problem);
+        }
+        told
     }
 }
 
@@ -60,7 +57,11 @@ mod tests {
             problems.extend(own.map(|own| Diagnostic::error("x", own)));
             once.add(instance, problems);
         }
-        let messages: Vec<String> = once.told(4).map(|problem| problem.message).collect();
+        let messages: Vec<String> = once
+            .told(4)
+            .into_iter()
+            .map(|problem| problem.message)
+            .collect();
         assert_eq!(
             messages,
             [

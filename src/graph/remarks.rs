@@ -21,59 +21,44 @@ pub(super) fn remarks(
     folder: &Path,
 ) -> Diagnostics {
     let look_up = |path: &Path| {
-        [folder.join(path), path.to_owned()]
-            .into_iter()
-            .find(|place| place.exists())
+        let mut places = [folder.join(path), path.to_owned()].into_iter();
+        places.find(|place| place.exists())
     };
-    let ids: Vec<StageId> = graph
-        .dag
-        .node_indices()
-        .map(StageId)
-        .filter(|id| has_remarks(graph, *id))
-        .collect();
-    let found = ids.par_iter().with_min_len(64).map(|id| {
+    let mut ids: Vec<StageId> = graph.order().to_vec();
+    ids.retain(|id| {
         let node = graph.stage(*id);
+        node.kind.has_remarks && !node.stands_in
+    });
+    let remarks_on = |id: &StageId| {
         let inputs = graph.inputs(*id);
         let connected = connected(inputs.iter().map(|(_, handoff)| *handoff));
         let names: Vec<&str> = connected.iter().map(String::as_str).collect();
-        let connected = (!unsure.contains(id)).then_some(&names[..]);
-        (
-            *id,
-            node.configured.remarks(Surroundings {
-                connected,
-                look_up: &look_up,
-            }),
-        )
-    });
+        graph.stage(*id).configured.remarks(Surroundings {
+            connected: (!unsure.contains(id)).then_some(&names[..]),
+            look_up: &look_up,
+        })
+    };
+    let found: Vec<Vec<Remark>> = ids.par_iter().with_min_len(64).map(remarks_on).collect();
     let mut problems = Diagnostics::default();
-    for (id, remarks) in found.collect::<Vec<_>>() {
-        let Some(stage) = context.stage(&graph.stage(id).stage) else {
-            continue;
-        };
-        problems.extend(
-            remarks
-                .into_iter()
-                .map(|remark| diagnostic(&context.spec.stages[stage], remark)),
-        );
+    for (id, remarks) in ids.into_iter().zip(found) {
+        if let Some(stage) = context.stage(&graph.stage(id).stage) {
+            let stage = &context.spec.stages[stage];
+            problems.extend(remarks.into_iter().map(|remark| diagnostic(stage, remark)));
+        }
     }
     problems
 }
 
 /// The names of the ports that are connected, and of each input on a port that takes many.
 pub(super) fn connected<'a>(handoffs: impl Iterator<Item = &'a Handoff>) -> BTreeSet<String> {
-    let names = |handoff: &Handoff| {
-        let item = handoff
-            .item
-            .as_ref()
-            .map(|item| format!("{}.{item}", handoff.input));
-        std::iter::once(handoff.input.clone()).chain(item)
-    };
-    handoffs.flat_map(names).collect()
-}
-
-fn has_remarks(graph: &Graph, id: StageId) -> bool {
-    let node = graph.stage(id);
-    node.kind.has_remarks && !node.stands_in
+    let mut names = BTreeSet::new();
+    for handoff in handoffs {
+        names.insert(handoff.input.clone());
+        if let Some(item) = &handoff.item {
+            names.insert(format!("{}.{item}", handoff.input));
+        }
+    }
+    names
 }
 
 fn diagnostic(stage: &StageSpec, remark: Remark) -> Diagnostic {

@@ -8,12 +8,10 @@ impl Graph {
         let mut depth = vec![0; self.len()];
         let mut waves: Vec<Vec<StageId>> = Vec::new();
         for &stage in &self.order {
-            let level = self
-                .needs(stage)
-                .iter()
-                .map(|need| depth[need.index()] + 1)
-                .max()
-                .unwrap_or(0);
+            let mut level = 0;
+            for need in self.needs(stage) {
+                level = level.max(depth[need.index()] + 1);
+            }
             depth[stage.index()] = level;
             waves.resize_with(waves.len().max(level + 1), Vec::new);
             waves[level].push(stage);
@@ -25,11 +23,10 @@ impl Graph {
     pub fn critical_path(&self, seconds: impl Fn(StageId) -> f64) -> Vec<f64> {
         let mut remaining = vec![0.0; self.len()];
         for &stage in self.order.iter().rev() {
-            let after = self
-                .needed_by(stage)
-                .iter()
-                .map(|next| remaining[next.index()])
-                .fold(0.0, f64::max);
+            let mut after = 0.0_f64;
+            for next in self.needed_by(stage) {
+                after = after.max(remaining[next.index()]);
+            }
             remaining[stage.index()] = seconds(stage) + after;
         }
         remaining

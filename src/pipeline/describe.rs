@@ -99,7 +99,7 @@ fn kind_of(schema: &Value) -> String {
             .join(" | ");
     }
     if schema.get("oneOf").is_some() {
-        return "one of".to_owned();
+        return "one of those below".to_owned();
     }
     match schema.get("type") {
         Some(Value::String(name)) if name == "array" => {

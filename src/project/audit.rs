@@ -1,4 +1,4 @@
-//! An audit: a record is done again beside the original, and compared with it.
+//! An audit: what a record says is done again beside the original, and compared with it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::audit::{
 };
 use crate::cache::{Layout, Store};
 use crate::diagnostic::suggestion;
-use crate::engine::{CancelToken, Reporter};
+use crate::engine::Reporter;
 use crate::graph::{Graph, StageId};
 
 /// What is to be audited, and how.
@@ -53,25 +53,25 @@ pub enum AuditPart {
     From(String),
 }
 
-/// What came of an audit.
+/// What an audit found.
 pub struct Audited {
-    pub target: Target,
+    /// For people: `run 2026…`, or the path of a lock.
+    pub name: String,
+    /// What the record says.
+    pub lock: Lock,
+    /// Whether the pipeline is the one that the record holds, and not a file of the user's.
+    pub pipeline_is_recorded: bool,
     pub report: AuditReport,
     /// Of the machine that did it again.
     pub numeric_class: String,
 }
 
 impl Project {
-    /// Audits a record. `begins` gets the token that stops it, before anything is executed.
+    /// Audits a record.
     ///
     /// # Errors
-    /// If there is no such record, the pipeline cannot be read, or the audit was stopped.
-    pub fn audit(
-        &self,
-        order: &AuditOrder,
-        begins: &dyn Fn(&CancelToken),
-        reporter: &mut dyn Reporter,
-    ) -> Result<Audited, Error> {
+    /// If there is no such record, the pipeline cannot be read, or the audit was cancelled.
+    pub fn audit(&self, order: &AuditOrder, reporter: &mut dyn Reporter) -> Result<Audited, Error> {
         let store = self.local_store();
         let scratch = Folder::temporary("runner-audit")?;
         let places = Places {
@@ -98,7 +98,6 @@ impl Project {
                 Scope::Part(with_everything_after(&session.graph, &stages))
             }
         };
-        begins(&session.cancel);
         let options = session.run_options(order.jobs, None, true);
         let audit = Audit {
             reexecution: Reexecution {
@@ -109,7 +108,7 @@ impl Project {
                 numeric_class: &session.numeric_class,
                 environment: |name| std::env::var(name).ok(),
                 options: &options,
-                cancel: &session.cancel,
+                cancel: &self.cancel,
             },
             scope,
             tolerances: &order.tolerances,
@@ -135,15 +134,17 @@ impl Project {
         let params = session.params().into_iter().collect();
         report.header = differences(&target.lock, session.spec.seed, &params);
         Ok(Audited {
-            target,
+            name: target.name,
+            lock: target.lock,
+            pipeline_is_recorded: target.pipeline_is_recorded,
             report,
             numeric_class: session.numeric_class.clone(),
         })
     }
 }
 
-/// The pipeline as it is now, with what the record says was made of it. Raw files are hashed anew: what the original store
-/// remembers of them is not relied on.
+/// The pipeline as it is now, with the profile, overrides and targets of the record. Raw files are hashed again: an audit
+/// does not rely on what the original store remembers of them.
 fn open(
     project: &Project,
     order: &AuditOrder,
@@ -167,7 +168,6 @@ fn open(
         );
         return Err(Error::wrong(message).hint("say where it is now with --pipeline FILE"));
     }
-    let offline = order.offline;
     let request = Request {
         pipeline: target.pipeline.clone(),
         choice,
@@ -183,13 +183,7 @@ fn open(
         }
         _ => Session::open_on(store, project, &request, Fetch::Allowed)?,
     };
-    session.files = Files::new(
-        project,
-        &folder,
-        offline,
-        &Layout::new(shadow),
-        &session.cancel,
-    );
+    session.files = Files::new(project, &folder, order.offline, &Layout::new(shadow));
     if let Some(brought) = target.brought.clone() {
         session.files = session.files.with_brought(BroughtWhen::First(brought));
     }
@@ -214,29 +208,26 @@ fn check_names(tolerances: &Tolerances, graph: &Graph) -> Result<(), Error> {
 /// Names of the stages and of all that depend on them.
 fn with_everything_after(graph: &Graph, stages: &[StageId]) -> BTreeSet<String> {
     let mut reached: BTreeSet<StageId> = stages.iter().copied().collect();
+    let mut names = BTreeSet::new();
+    // A stage stands after all that it needs, so that one pass is enough.
     for &id in graph.order() {
-        if graph.needs(id).iter().any(|need| reached.contains(need)) {
+        if reached.contains(&id) || graph.needs(id).iter().any(|need| reached.contains(need)) {
             reached.insert(id);
+            names.insert(graph.stage(id).name.clone());
         }
     }
-    reached
-        .into_iter()
-        .map(|id| graph.stage(id).name.clone())
-        .collect()
+    names
 }
 
 /// A choice of recorded stages that looks random and depends on nothing but the seed and the names.
 fn sample(lock: &Lock, count: usize, seed: u64) -> BTreeSet<String> {
-    let names = lock.stages.keys();
-    let mut drawn: Vec<(Digest, &String)> = names
-        .map(|name| (Digest::of_bytes(format!("{seed} {name}").as_bytes()), name))
-        .collect();
+    let mut drawn = Vec::with_capacity(lock.stages.len());
+    for name in lock.stages.keys() {
+        drawn.push((Digest::of_bytes(format!("{seed} {name}").as_bytes()), name));
+    }
     drawn.sort();
-    drawn
-        .into_iter()
-        .take(count)
-        .map(|(_, name)| name.clone())
-        .collect()
+    drawn.truncate(count);
+    drawn.into_iter().map(|(_, name)| name.clone()).collect()
 }
 
 /// A folder of an audit; a temporary one goes with this value.
@@ -271,7 +262,7 @@ impl Folder {
         if !is_empty {
             let message = format!("{} is not an empty folder", folder.display());
             return Err(
-                Error::wrong(message).hint("an audit uses nothing again: give it a new folder")
+                Error::wrong(message).hint("an audit computes everything: give it a new folder")
             );
         }
         Ok(Self {

@@ -1,5 +1,6 @@
 //! What an audit is about: the record that a name means.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use contract::StageKind;
@@ -12,7 +13,7 @@ use crate::diagnostic::shown_path as shown;
 use crate::report::{self, BroughtFiles, bundle, pipeline_files};
 
 /// A record, and the pipeline that it is about.
-pub struct Target {
+pub(super) struct Target {
     /// For people: `run 2026…`, or the path of a lock.
     pub name: String,
     pub lock: Lock,
@@ -20,7 +21,7 @@ pub struct Target {
     pub pipeline: Option<PathBuf>,
     /// The pipeline is the one that the record holds, and not a file of the user's.
     pub pipeline_is_recorded: bool,
-    /// The members of a sweep that the run was about.
+    /// The trials of a sweep that the run was about.
     pub sweep: Option<SweepPart>,
     /// Raw files that came along with the pipeline, if it is the recorded one.
     pub brought: Option<BroughtFiles>,
@@ -47,30 +48,24 @@ impl Target {
         pipeline: Option<&Path>,
     ) -> Result<Self, Error> {
         let path = Path::new(name);
-        let ends = |ending: &str| {
-            path.extension()
-                .is_some_and(|extension| extension == ending)
-        };
-        let mut target = match () {
-            () if ends("lock") => Self::of_lock(path)?,
-            () if bundle::is_bundle(path) => Self::of_bundle(places, path, pipeline.is_some())?,
-            () if path.is_file() => Self::of_pipeline(places, path)?,
-            () if ends("yaml") || ends("yml") => {
+        let ending = path.extension().and_then(OsStr::to_str);
+        let mut target = match ending {
+            Some("lock") => Self::of_lock(path)?,
+            _ if bundle::is_bundle(path) => Self::of_bundle(places, path, pipeline.is_some())?,
+            _ if path.is_file() => Self::of_pipeline(places, path)?,
+            Some("yaml" | "yml") => {
                 return Err(Error::wrong(format!("there is no pipeline {name}")));
             }
-            () if ends("bundle") => {
+            Some("bundle") => {
                 let message = format!("there is no bundle {name}");
                 return Err(
                     Error::wrong(message).hint("`runner export RUN --bundle FILE` makes one")
                 );
             }
-            () => {
-                let record = places
-                    .store
-                    .find_run(name)
-                    .map_err(|error| not_found(error, name))?;
-                Self::of_run(places, &record, pipeline.is_some())?
-            }
+            _ => match places.store.find_run(name) {
+                Ok(record) => Self::of_run(places, &record, pipeline.is_some())?,
+                Err(error) => return Err(not_found(error, name)),
+            },
         };
         if let Some(pipeline) = pipeline {
             target.pipeline = Some(pipeline.to_owned());
@@ -79,16 +74,12 @@ impl Target {
         Ok(target)
     }
 
-    /// A sweep's file is no pipeline; the records of its runs say what was carried out.
+    /// A sweep file is not a pipeline; the records of its runs say what was carried out.
     fn refuse_sweep_file(&self) -> Result<(), Error> {
-        let Some(sweep) = self
-            .pipeline
-            .as_deref()
-            .filter(|path| crate::pipeline::is_sweep(path))
-        else {
-            return Ok(());
+        let shown = match &self.pipeline {
+            Some(path) if crate::pipeline::is_sweep(path) => shown(path),
+            _ => return Ok(()),
         };
-        let shown = shown(sweep);
         if self.sweep.is_some() {
             let message = format!("{shown} is a sweep file");
             return Err(
@@ -100,8 +91,8 @@ impl Target {
             self.name
         );
         let hint = format!(
-            "records of this version do: `runner sweep {shown}` makes one where something is missing; or audit a trial by \
-             itself: `runner sweep best {shown}` says how to run it"
+            "records of this version do: `runner sweep {shown}` makes one where something is missing; or audit a single \
+             trial: `runner sweep best {shown}` says how to run it"
         );
         Err(Error::wrong(message).hint(hint))
     }
@@ -110,7 +101,7 @@ impl Target {
         let lock = Lock::read(path)?;
         if lock.is_of_sweep() {
             let message = format!(
-                "the lock {} is of several members of a sweep, and does not say which",
+                "the lock {} is of several trials of a sweep, and does not say which",
                 shown(path)
             );
             return Err(
@@ -159,17 +150,15 @@ impl Target {
         }
         if record.seal.is_none() && lock.overrides.is_empty() {
             // Records did not keep overrides then, but parameters they did.
-            lock.overrides = record
-                .params
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
+            for (name, value) in &record.params {
+                lock.overrides.push(format!("{name}={value}"));
+            }
             lock.overrides.push(format!("seed={}", record.seed));
         }
-        let file = record
-            .sweep
-            .as_ref()
-            .map_or(&record.file, |sweep| &sweep.pipeline);
+        let file = match &record.sweep {
+            Some(sweep) => &sweep.pipeline,
+            None => &record.file,
+        };
         let mut pipeline = (record.file != QUICKSTART_PATH).then(|| PathBuf::from(file));
         // The path in a record from elsewhere means nothing here, but the record brings the pipeline along.
         let is_foreign = places.store.is_imported(&record.run) && !record.pipeline_files.is_empty();
@@ -202,44 +191,33 @@ impl Target {
             .unwrap_or_else(|_| path.to_owned())
             .display()
             .to_string();
-        let mut unfinished = None;
-        let is_done = |record: &RunRecord| {
-            if record.file == file && record.status != RunStatus::Done && unfinished.is_none() {
-                unfinished = Some(format!(
-                    "its run {} is {}; name a run or a lock",
-                    record.run,
-                    record.status.name()
-                ));
+        let mut hint = "`runner run` it first, or name a run or a lock".to_owned();
+        let mut is_newest = true;
+        for record in store.newest_first()?.filter(|record| record.file == file) {
+            if record.status == RunStatus::Done {
+                return Self::of_run(places, &record, true);
             }
-            record.file == file && record.status == RunStatus::Done
-        };
-        let record = store.newest_first()?.find(is_done);
-        let record = record.ok_or_else(|| {
-            let message = format!(
-                "there is neither a lock nor a finished run of {}",
-                shown(path)
-            );
-            Error::wrong(message).hint(
-                unfinished
-                    .unwrap_or_else(|| "`runner run` it first, or name a run or a lock".to_owned()),
-            )
-        })?;
-        Self::of_run(places, &record, true)
+            if is_newest {
+                let (run, status) = (&record.run, record.status.name());
+                hint = format!("its run {run} is {status}; name a run or a lock");
+                is_newest = false;
+            }
+        }
+        let path = shown(path);
+        let message = format!("there is neither a lock nor a finished run of {path}");
+        Err(Error::wrong(message).hint(hint))
     }
 }
 
 /// Why a word on the command line means nothing: it could be a run or a file.
 fn not_found(error: CacheError, name: &str) -> Error {
-    let is_unknown = matches!(error, CacheError::NoSuchRun(_) | CacheError::NoRuns(_));
-    if !is_unknown || name == "latest" {
-        return error.into();
-    }
     let hint = match error {
-        CacheError::NoRuns(_) => {
-            "the store has no runs yet: `runner run PIPELINE` makes one".to_owned()
+        _ if name == "latest" => return error.into(),
+        CacheError::NoRuns(_) => "the store has no runs yet: `runner run PIPELINE` makes one",
+        CacheError::NoSuchRun(_) => {
+            "`runner runs` lists the runs; a pipeline, a lock or a bundle is named by its path"
         }
-        _ => "`runner runs` lists the runs; a pipeline, a lock or a bundle is named by its path"
-            .to_owned(),
+        _ => return error.into(),
     };
     Error::wrong(format!("there is neither a run nor a file called `{name}`")).hint(hint)
 }
@@ -248,8 +226,7 @@ fn not_found(error: CacheError, name: &str) -> Error {
 fn laid_out(record: &RunRecord, folder: &Path) -> Result<PathBuf, Error> {
     let files = pipeline_files(record)?;
     for (path, text) in &files {
-        let inside = RelativePath::new(path.as_str());
-        let inside = inside.map_err(|fault| {
+        let inside = RelativePath::new(path.as_str()).map_err(|fault| {
             Error::wrong(format!("the record of the run {}: {fault}", record.run))
         })?;
         let path = folder.join(inside.as_str());
@@ -258,11 +235,11 @@ fn laid_out(record: &RunRecord, folder: &Path) -> Result<PathBuf, Error> {
             .and_then(|()| std::fs::write(&path, text.as_bytes()))
             .map_err(|error| Error::failed(format!("cannot write {}: {error}", path.display())))?;
     }
-    let main = files.first().map(|(path, _)| folder.join(path));
-    main.ok_or_else(|| {
-        Error::wrong(format!(
-            "the record of the run {} holds no pipeline",
-            record.run
-        ))
-    })
+    match files.first() {
+        Some((path, _)) => Ok(folder.join(path)),
+        None => {
+            let message = format!("the record of the run {} holds no pipeline", record.run);
+            Err(Error::wrong(message))
+        }
+    }
 }

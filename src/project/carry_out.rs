@@ -1,5 +1,4 @@
-//! What `run` and `sweep` share: carrying out a plan, keeping the record of it, and computing again what turns out to be
-//! damaged.
+//! What `run` and `sweep` share: carrying out a plan, keeping its record, and computing again what turns out to be damaged.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,14 +15,14 @@ pub struct Limits {
     pub jobs: Option<u16>,
     /// Bytes that stages running at the same time may ask for; by default all of the machine's memory.
     pub memory: Option<u64>,
-    /// Whether, after a failure, what does not depend on it goes on.
+    /// Whether, after a failure, what does not depend on it continues.
     pub keep_going: bool,
 }
 
-/// Makes a reporter, which is told of the events of one execution.
-pub type Reporting<'a> = dyn Fn() -> Result<Box<dyn Reporter>, Error> + 'a;
+/// Makes a reporter for the events of one execution. A run has a second one where results turn out to be damaged.
+pub type Reporting<'a> = dyn Fn() -> Result<Box<dyn Reporter + 'a>, Error> + 'a;
 
-/// How often it is looked whether a run was cancelled while results are sent.
+/// How often cancellation is noticed while results are sent.
 const TICK: Duration = Duration::from_millis(100);
 
 /// A plan that was carried out.
@@ -32,7 +31,7 @@ pub struct Carried {
     pub record: RunRecord,
     pub outcome: Outcome,
     pub results: Results,
-    /// Until the record is saved with its end, others see that the run is under way.
+    /// Held until the record is saved with its end, so that others see that the run is under way.
     _lease: Option<RunLease>,
 }
 
@@ -42,22 +41,23 @@ impl Carried {
     /// # Errors
     /// If the record cannot be written.
     pub fn finish(&self, session: &Session) -> Result<Vec<PathBuf>, Error> {
-        let files = link_files(&self.results, &session.store, &self.record.run);
+        let listener = session.project.listener.as_ref();
+        let files = link_files(&self.results, &session.store, &self.record.run, listener);
         session.store.save_run(&self.record)?;
         Ok(files)
     }
 }
 
 impl Session {
-    /// Keeps what came from the remote, and waits until it has what was made here, or the run is cancelled. Without a remote,
-    /// nothing happens.
+    /// Keeps what came from the remote, and waits until the remote has what was made here, or the run is cancelled. Does
+    /// nothing without a remote.
     fn send_results(&self) -> Result<(), Error> {
         let Some(remote) = self.store.remote() else {
             return Ok(());
         };
         self.store.keep_fetched()?;
         while !remote.wait(TICK) {
-            if self.cancel.is_cancelled() {
+            if self.project.cancel.is_cancelled() {
                 remote.abandon();
                 break;
             }
@@ -65,15 +65,15 @@ impl Session {
         Ok(())
     }
 
-    /// Runs the pipeline: uses the results that are there, computes the rest, and keeps a record. `reporting` makes
-    /// who is told of everything that happens.
+    /// Runs the pipeline: uses the results that are there, computes the rest, and keeps a record. `reporting` makes the
+    /// reporter of everything that happens.
     ///
     /// # Errors
-    /// If the store cannot be used. A stage that fails is no error of this call; the record says so.
+    /// If the store cannot be used. A stage that fails is not an error of this call: the record says so.
     pub fn run(&mut self, limits: Limits, reporting: &Reporting<'_>) -> Result<RunRecord, Error> {
         self.store.prepare()?;
         let plan = self.planner().plan();
-        let carried = carry_out(self, plan, limits, reporting)?;
+        let carried = carry_out(self, plan, limits, reporting, &mut ())?;
         carried.finish(self)?;
         self.stop_forcing();
         self.send_results()?;
@@ -83,8 +83,15 @@ impl Session {
 
 /// Counts what a run gets done.
 pub trait Count {
-    /// What the run has come to with this event, if that is worth telling.
+    /// How far the run is after this event, if that is worth reporting.
     fn note(&mut self, event: &Event) -> Option<Event>;
+}
+
+/// Counts nothing.
+impl Count for () {
+    fn note(&mut self, _: &Event) -> Option<Event> {
+        None
+    }
 }
 
 /// Passes events on, and what is counted along with them.
@@ -95,43 +102,24 @@ struct Counted<'a> {
 
 impl Reporter for Counted<'_> {
     fn on(&mut self, event: &Event) {
-        let more = self.count.note(event);
+        let progress = self.count.note(event);
+        // Reporters expect nothing after the end.
         let is_last = matches!(event, Event::RunFinished { .. });
-        // Nothing comes after the end.
-        let (first, then) = if is_last {
-            (more.as_ref(), Some(event))
-        } else {
-            (Some(event), more.as_ref())
-        };
-        first
-            .into_iter()
-            .chain(then)
-            .for_each(|event| self.reporters.on(event));
+        if !is_last {
+            self.reporters.on(event);
+        }
+        if let Some(progress) = progress {
+            self.reporters.on(&progress);
+        }
+        if is_last {
+            self.reporters.on(event);
+        }
     }
 }
 
-/// Nothing is counted.
-struct Nothing;
-
-impl Count for Nothing {
-    fn note(&mut self, _: &Event) -> Option<Event> {
-        None
-    }
-}
-
-/// Carries out a plan. Its record is saved at the start, so that nothing it builds on is collected; the caller saves it
-/// again at the end.
+/// Carries out a plan, and reports what `count` makes of its events, too. The record is saved at the start, so that nothing
+/// it builds on is collected; the caller saves it again at the end.
 pub fn carry_out(
-    session: &mut Session,
-    plan: Plan,
-    limits: Limits,
-    reporting: &Reporting<'_>,
-) -> Result<Carried, Error> {
-    carry_out_counting(session, plan, limits, reporting, &mut Nothing)
-}
-
-/// [`carry_out`] that tells what is counted, too.
-pub fn carry_out_counting(
     session: &mut Session,
     plan: Plan,
     limits: Limits,
@@ -148,7 +136,7 @@ pub fn carry_out_counting(
         record.environment = environment::capture(&record::setting(session));
         record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
-        // From here on a collection of garbage leaves alone what the run builds upon. It may have begun before.
+        // From here on a collection of garbage leaves alone what the run builds on. It may have begun before.
         if !plan.still_holds(&session.store) {
             plan = session.planner().plan();
             record.stages = record::hits(&session.graph, &plan);
@@ -158,12 +146,12 @@ pub fn carry_out_counting(
     let mut outcome = perform(session, plan, &run, limits, reporting, count)?;
     remember(session, &run, &outcome);
     let mut results = results_of(&session.graph, &session.store, &outcome.actions)?;
-    if !results.lost.is_empty() && session.cancel.is_cancelled() {
-        // What was on its way from the remote did not come any more.
+    if !results.lost.is_empty() && session.project.cancel.is_cancelled() {
+        // What was on its way from the remote did not arrive.
         outcome.status = RunStatus::Interrupted;
     }
     if !results.lost.is_empty() && outcome.status == RunStatus::Done {
-        // Nothing downstream had read them, so the damage shows only now; what was lost is computed again.
+        // No stage had read them, so the damage shows only now; what was lost is computed again.
         let first = std::mem::take(&mut outcome.stages);
         outcome = repair(session, &results.lost, &outcome, &run, limits, reporting)?;
         keep_what_ran(&mut outcome, &first);
@@ -190,22 +178,23 @@ fn repair(
     limits: Limits,
     reporting: &Reporting<'_>,
 ) -> Result<Outcome, Error> {
-    for action in lost.iter().filter_map(|stage| outcome.actions.get(stage)) {
-        session.store.forget(action);
-    }
     for stage in lost {
+        if let Some(action) = outcome.actions.get(stage) {
+            session.store.forget(action);
+        }
         let name = &session.graph.stage(*stage).name;
-        tracing::warn!("the stored results of {name} are damaged or missing; it runs again");
+        let warning = format!("the stored results of {name} are damaged or missing; it runs again");
+        session.project.listener.warning(&warning);
         session.ledger.forget(name);
     }
     session.stop_forcing();
     let plan = session.planner().plan();
-    let outcome = perform(session, plan, run, limits, reporting, &mut Nothing)?;
+    let outcome = perform(session, plan, run, limits, reporting, &mut ())?;
     remember(session, run, &outcome);
     Ok(outcome)
 }
 
-/// A stage that ran before the repair is no hit for the record.
+/// A stage that ran before the repair is not a hit for the record.
 fn keep_what_ran(outcome: &mut Outcome, first: &[StageRecord]) {
     for record in &mut outcome.stages {
         let before = first
@@ -225,7 +214,7 @@ fn perform(
     reporting: &Reporting<'_>,
     count: &mut dyn Count,
 ) -> Result<Outcome, Error> {
-    let mut reporters: Vec<Box<dyn Reporter>> = vec![reporting()?];
+    let mut reporters = vec![reporting()?];
     if plan.hits() < plan.len() {
         reporters.push(Box::new(Journal::create(&session.store.run_folder(run))?));
     }
@@ -240,7 +229,7 @@ fn perform(
         &session.store,
         &options,
         run,
-        &session.cancel,
+        &session.project.cancel,
         &mut reporter,
     ))
 }
@@ -248,12 +237,8 @@ fn perform(
 /// Brings the ledger up to date; losing it costs nothing but time.
 fn remember(session: &mut Session, run: &RunId, outcome: &Outcome) {
     let mut news = false;
-    for stage in outcome
-        .stages
-        .iter()
-        .filter(|stage| stage.state == StageState::Failed)
-    {
-        if let Some(key) = stage.key {
+    for stage in &outcome.stages {
+        if let (StageState::Failed, Some(key)) = (stage.state, stage.key) {
             let failure = LastFailure {
                 key,
                 run: run.clone(),
@@ -268,6 +253,6 @@ fn remember(session: &mut Session, run: &RunId, outcome: &Outcome) {
             .note(&session.store, &session.graph.stage(*stage).name, action);
     }
     if news && let Err(error) = session.ledger.save(&session.store, &session.file) {
-        tracing::warn!("{error}");
+        session.project.listener.warning(&error.to_string());
     }
 }

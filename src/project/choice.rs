@@ -59,14 +59,27 @@ pub struct Choice {
 impl Choice {
     /// `NAME=VALUE` pairs.
     pub fn overrides(&self) -> Result<Vec<(String, String)>, Error> {
-        let pair = |text: &String| match text.split_once('=') {
-            Some((name, value)) if !name.trim().is_empty() => {
-                Ok((name.trim().to_owned(), value.to_owned()))
+        let mut pairs = Vec::with_capacity(self.overrides.len());
+        for text in &self.overrides {
+            match text.split_once('=') {
+                Some((name, value)) if !name.trim().is_empty() => {
+                    pairs.push((name.trim().to_owned(), value.to_owned()));
+                }
+                _ => {
+                    let message = format!("`--set {text}` is not NAME=VALUE");
+                    return Err(Error::wrong(message).hint("for example `--set epochs=5`"));
+                }
             }
-            _ => Err(Error::wrong(format!("`--set {text}` is not NAME=VALUE"))
-                .hint("for example `--set epochs=5`")),
-        };
-        self.overrides.iter().map(pair).collect()
+        }
+        Ok(pairs)
+    }
+
+    /// Threads to use in all.
+    pub fn thread_count(&self) -> usize {
+        match self.threads {
+            Some(threads) => usize::from(threads),
+            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
     }
 }
 
@@ -93,18 +106,20 @@ impl std::str::FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let error = || format!("`{text}` is not a device: choose from auto, cpu, cuda and cuda:N");
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Only(Device::Cpu)),
-            "cuda" => Ok(Self::Only(Device::Cuda(0))),
-            _ => {
-                let ordinal = text.strip_prefix("cuda:").ok_or_else(error)?;
-                ordinal
-                    .parse()
-                    .map(|ordinal| Self::Only(Device::Cuda(ordinal)))
-                    .map_err(|_| error())
-            }
+        let device = match text {
+            "auto" => return Ok(Self::Auto),
+            "cpu" => Some(Device::Cpu),
+            "cuda" => Some(Device::Cuda(0)),
+            _ => match text.strip_prefix("cuda:").map(str::parse) {
+                Some(Ok(ordinal)) => Some(Device::Cuda(ordinal)),
+                _ => None,
+            },
+        };
+        match device {
+            Some(device) => Ok(Self::Only(device)),
+            None => Err(format!(
+                "`{text}` is not a device: choose from auto, cpu, cuda and cuda:N"
+            )),
         }
     }
 }

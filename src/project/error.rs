@@ -22,7 +22,7 @@ pub struct Faulty {
 }
 
 impl Error {
-    /// It was asked for something that makes no sense.
+    /// The caller asked for something that makes no sense.
     pub fn wrong(message: impl Into<String>) -> Self {
         Self::Trouble(Trouble::wrong(message))
     }

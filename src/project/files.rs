@@ -1,6 +1,7 @@
 //! Raw files for stages: where they are, what they hold, and those that came in a bundle.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
@@ -32,13 +33,7 @@ pub struct Files {
 
 impl Files {
     /// `folder` is the pipeline file's; `offline` forbids downloads.
-    pub fn new(
-        project: &Project,
-        folder: &Path,
-        offline: bool,
-        layout: &Layout,
-        cancel: &CancelToken,
-    ) -> Self {
+    pub fn new(project: &Project, folder: &Path, offline: bool, layout: &Layout) -> Self {
         let options = Options {
             base: Some(folder.to_owned()),
             offline,
@@ -51,7 +46,7 @@ impl Files {
             found: Mutex::default(),
             brought: BroughtWhen::Never,
             listed: Mutex::default(),
-            cancel: cancel.clone(),
+            cancel: project.cancel.clone(),
             listener: Arc::clone(&project.listener),
         }
     }
@@ -76,10 +71,10 @@ impl Files {
                     files.get(&name)
                 };
                 if brought.is_some() {
-                    tracing::warn!(
+                    self.listener.warning(&format!(
                         "{} is not here; its copy from an imported run is read",
                         request.path.display()
-                    );
+                    ));
                 }
                 brought
             }
@@ -98,28 +93,24 @@ impl Files {
 
     /// A file that came along, with the sum that it has now.
     fn found_brought(&self, path: &Path) -> Result<FoundFile, Trouble> {
-        let located =
-            data::Located::at(path.to_owned(), &self.memo).map_err(|error| error.to_trouble())?;
-        let found = found_file(located);
-        if path
-            .file_name()
-            .is_some_and(|name| name.to_str() == Some(&found.digest.to_string()))
-        {
+        let located = data::Located::at(path.to_owned(), &self.memo);
+        let found = found_file(located.map_err(|error| error.to_trouble())?);
+        // Such files lie in the store under their digest.
+        if path.file_name() == Some(OsStr::new(&found.digest.to_string())) {
             return Ok(found);
         }
-        let message = format!(
+        let trouble = Trouble::new(format!(
             "{} is no longer the file that came in the bundle",
             path.display()
-        );
-        Err(Trouble::new(message).hint("remove it and import the bundle again"))
+        ));
+        Err(trouble.hint("remove it and import the bundle again"))
     }
 
     fn sources(&self) -> Result<&Sources, Trouble> {
-        let load = || Sources::load(&self.options.data_dir).map_err(|error| error.to_trouble());
-        self.sources
-            .get_or_init(load)
-            .as_ref()
-            .map_err(Clone::clone)
+        let loaded = self.sources.get_or_init(|| {
+            Sources::load(&self.options.data_dir).map_err(|error| error.to_trouble())
+        });
+        loaded.as_ref().map_err(Clone::clone)
     }
 }
 
@@ -138,28 +129,37 @@ impl BroughtWhen {
         let (catalogue, store) = (Arc::clone(catalogue), Arc::clone(store));
         let name = spec.name.value.clone();
         let text = spec.files.first().map(|(_, text)| Arc::clone(text));
-        let find = move || {
-            let mut all = BroughtFiles::new();
-            let runs = store.runs().unwrap_or_default();
-            for run in runs.iter().rev().filter(|run| store.is_imported(run)) {
-                let Ok(record) = store.load_run(run) else {
-                    continue;
-                };
-                // The run of a sweep has the sweep's name.
-                let is_same_text = record
-                    .pipeline_files
-                    .first()
-                    .is_some_and(|file| Some(&file.text) == text.as_ref());
-                if record.pipeline == name || is_same_text {
-                    for (name, files) in report::brought(&store, &record, &catalogue.kinds) {
-                        all.entry(name).or_insert(files);
-                    }
-                }
-            }
-            all
-        };
-        Self::Missing(LazyLock::new(Box::new(find)))
+        Self::Missing(LazyLock::new(Box::new(move || {
+            brought_with(&name, text.as_ref(), &catalogue, &store)
+        })))
     }
+}
+
+/// The files that came with imported runs of the pipeline with this name or text.
+fn brought_with(
+    name: &str,
+    text: Option<&Arc<str>>,
+    catalogue: &Catalogue,
+    store: &Store,
+) -> BroughtFiles {
+    let mut all = BroughtFiles::new();
+    for run in store.runs().unwrap_or_default().iter().rev() {
+        if !store.is_imported(run) {
+            continue;
+        }
+        let Ok(record) = store.load_run(run) else {
+            continue;
+        };
+        // The run of a sweep has the sweep's name, and the pipeline's text.
+        let its_text = record.pipeline_files.first().map(|file| &file.text);
+        let is_same_text = its_text.is_some() && its_text == text;
+        if record.pipeline == name || is_same_text {
+            for (name, files) in report::brought(store, &record, &catalogue.kinds) {
+                all.entry(name).or_insert(files);
+            }
+        }
+    }
+    all
 }
 
 /// Before files are looked for, or after nothing was found.
@@ -172,24 +172,20 @@ enum Moment {
 impl FileFinder for Files {
     fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Trouble> {
         let name = (request.dataset.clone(), request.path.clone());
-        if let Some(found) = self
-            .found
-            .lock()
-            .ok()
-            .and_then(|found| found.get(&name).cloned())
+        if let Ok(all) = self.found.lock()
+            && let Some(found) = all.get(&name)
         {
-            return Ok(Some(found));
+            return Ok(Some(found.clone()));
         }
         for moment in [Moment::Before, Moment::After] {
-            if let Some(path) = self
-                .brought(request, moment)
-                .and_then(|brought| brought.file.as_ref())
+            if let Some(brought) = self.brought(request, moment)
+                && let Some(path) = &brought.file
             {
                 return self.found_brought(path).map(Some);
             }
         }
         let watch = |transfer: &Transfer<'_>| {
-            self.listener.downloads(transfer);
+            self.listener.download(transfer);
             if self.cancel.is_cancelled() {
                 ControlFlow::Break(())
             } else {
@@ -203,8 +199,7 @@ impl FileFinder for Files {
             &none
         };
         let located = data::locate(request, sources, &self.options, &self.memo, &watch);
-        let located = located.map_err(|error| error.to_trouble())?;
-        let found = located.map(found_file);
+        let found = located.map_err(|error| error.to_trouble())?.map(found_file);
         if let (Some(found), Ok(mut all)) = (&found, self.found.lock()) {
             all.insert(name, found.clone());
         }
@@ -221,38 +216,38 @@ impl FileFinder for Files {
         if !request.many {
             return false;
         }
-        let came = [Moment::Before, Moment::After]
-            .into_iter()
-            .find_map(|moment| self.brought(request, moment));
-        match came {
-            Some(brought) => brought.file.is_none() && !brought.many.is_empty(),
-            None => data::means_many(request, &self.options),
+        for moment in [Moment::Before, Moment::After] {
+            if let Some(brought) = self.brought(request, moment) {
+                return brought.file.is_none() && !brought.many.is_empty();
+            }
         }
+        data::means_many(request, &self.options)
     }
 
     fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Trouble> {
         for moment in [Moment::Before, Moment::After] {
-            if let Some(brought) = self
+            let mut listed = Vec::new();
+            for (below, path) in self
                 .brought(request, moment)
-                .filter(|brought| !brought.many.is_empty())
+                .iter()
+                .flat_map(|brought| &brought.many)
             {
-                let many = brought.many.iter();
-                return many
-                    .map(|(below, path)| Ok((below.clone(), self.found_brought(path)?)))
-                    .collect();
+                listed.push((below.clone(), self.found_brought(path)?));
+            }
+            if !listed.is_empty() {
+                return Ok(listed);
             }
         }
-        let known =
-            |all: &BTreeMap<PathBuf, _>| all.get(&request.path).filter(|_| request.many).cloned();
-        if let Some(listed) = self.listed.lock().ok().and_then(|all| known(&all)) {
-            return Ok(listed);
+        if let (true, Ok(all)) = (request.many, self.listed.lock())
+            && let Some(listed) = all.get(&request.path)
+        {
+            return Ok(listed.clone());
         }
-        let listed = data::locate_folder(request, &self.options, &self.memo);
-        let listed = listed.map_err(|error| error.to_trouble())?;
-        let listed: Vec<_> = listed
-            .into_iter()
-            .map(|(below, located)| (below, found_file(located)))
-            .collect();
+        let located = data::locate_folder(request, &self.options, &self.memo);
+        let mut listed = Vec::new();
+        for (below, located) in located.map_err(|error| error.to_trouble())? {
+            listed.push((below, found_file(located)));
+        }
         if let (true, Ok(mut all)) = (request.many, self.listed.lock()) {
             all.insert(request.path.clone(), listed.clone());
         }

@@ -1,4 +1,4 @@
-//! Collection of garbage: what nobody needs any more goes from the store, or from the remote.
+//! Collection of garbage: what nobody needs any more is removed from the store, or from the remote.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ impl Project {
         let mut keys: BTreeSet<Key> = roots.into_iter().flat_map(|root| root.keys).collect();
         for run in store.runs()? {
             if let Ok(record) = store.load_run(&run) {
-                keys.extend(record.stages.iter().filter_map(|stage| stage.key));
+                keys.extend(record.keys());
             }
         }
         let report = remote.gc(&RemoteGcOptions {
@@ -82,7 +82,8 @@ impl Project {
     fn held(&self) -> Result<BTreeSet<Key>, Error> {
         let remote = self.named_remote(Path::new("."))?;
         Ok(remote.keys().unwrap_or_else(|error| {
-            tracing::warn!("{error}; what it holds is not known, and counts as nothing");
+            let warning = format!("{error}; what it holds is not known, and counts as nothing");
+            self.listener.warning(&warning);
             BTreeSet::new()
         }))
     }
@@ -108,24 +109,20 @@ fn lock_files(store: &Store, named: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Err
         if path.is_dir() {
             // The user's own folder may be a link.
             let folder = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-            files.extend(
-                files_below(&folder)?
-                    .into_iter()
-                    .filter(|path| is_lock(path)),
-            );
+            let below = files_below(&folder)?;
+            files.extend(below.into_iter().filter(|path| is_lock(path)));
         } else {
             files.insert(path.clone());
         }
     }
     for run in store.runs()? {
-        let beside = store
-            .load_run(&run)
-            .map(|record| lock_beside(Some(Path::new(&record.file))));
-        files.extend(
-            beside
-                .ok()
-                .filter(|path| path.is_absolute() && path.is_file()),
-        );
+        if let Ok(record) = store.load_run(&run) {
+            let beside = lock_beside(Some(Path::new(&record.file)));
+            // A relative path, as of the built-in pipeline, may mean any file here.
+            if beside.is_absolute() && beside.is_file() {
+                files.insert(beside);
+            }
+        }
     }
     Ok(files)
 }

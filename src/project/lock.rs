@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use contract::artifact::Metric;
-
-use super::{Error, Session, results_of};
+use super::{Error, Session, headline, results_of};
 use crate::audit::{Deviation, Lock, Signed, check_signature, deviations, header_differences};
 use crate::cache::Action;
 use crate::diagnostic::list;
@@ -17,7 +15,7 @@ impl Session {
     /// The lock of this pipeline, to be written to `path`. `pipeline` is the pipeline's file.
     ///
     /// # Errors
-    /// If a stage has no results yet, or they are damaged.
+    /// If a stage has no results yet, cannot have any (a raw file is missing), or they are damaged.
     pub fn lock(&self, pipeline: Option<&Path>, path: &Path) -> Result<Lock, Error> {
         let plan = self.planner().plan();
         let actions = all_hits(self, &plan)?;
@@ -29,17 +27,15 @@ impl Session {
             return Err(Error::wrong(message).hint(hint));
         }
         let mut lock = header(self, pipeline, path);
-        let metrics =
-            |name: &str| -> Vec<Metric> { results.metrics.get(name).cloned().unwrap_or_default() };
         lock.add_stages(
             &self.graph,
             |id| Some(Action::clone(actions.get(&id)?)),
-            metrics,
+            |name| results.metrics.get(name).cloned().unwrap_or_default(),
         );
         Ok(lock)
     }
 
-    /// Reads a lock, and says in what this pipeline differs from it. It must be signed with the key, if one is given.
+    /// Reads a lock, and says where this pipeline differs from it. It must be signed with the key, if one is given.
     ///
     /// # Errors
     /// If the lock cannot be read, or its signature is not by the key.
@@ -88,28 +84,32 @@ fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Acti
         return Ok(actions);
     }
     let some = list(&missing[..missing.len().min(5)]);
+    let count = (missing.len(), plan.len());
     let message = format!(
         "{} of {} stages have no results yet: {some}",
-        missing.len(),
-        plan.len()
+        count.0, count.1
     );
-    let failed = session
-        .graph
-        .order()
-        .iter()
-        .find_map(|id| match &plan.stage(*id).verdict {
-            Verdict::Miss(Reason::Failed(failure)) => {
-                Some((&session.graph.stage(*id).name, &failure.run))
+    for id in session.graph.order() {
+        let name = &session.graph.stage(*id).name;
+        match &plan.stage(*id).verdict {
+            // To run the pipeline would not help: the stage cannot even be looked up.
+            Verdict::Broken(trouble) => {
+                let reason = headline(trouble);
+                return Err(Error::wrong(format!("`{name}` cannot be locked: {reason}"))
+                    .because(trouble.causes().to_vec())
+                    .maybe_hint(trouble.hint_text().map(str::to_owned)));
             }
-            _ => None,
-        });
-    Err(Error::wrong(message).hint(match failed {
-        Some((name, run)) => {
-            format!("`{name}` failed in run {run}: mend it, and run the pipeline again")
+            Verdict::Miss(Reason::Failed(failure)) => {
+                let run = &failure.run;
+                let hint =
+                    format!("`{name}` failed in run {run}: mend it, and run the pipeline again");
+                return Err(Error::wrong(message).hint(hint));
+            }
+            _ => {}
         }
-        None => "a lock says what came out: `runner run` the pipeline first, with the same options"
-            .to_owned(),
-    }))
+    }
+    let hint = "a lock says what came out: `runner run` the pipeline first, with the same options";
+    Err(Error::wrong(message).hint(hint))
 }
 
 fn header(session: &Session, pipeline: Option<&Path>, lock: &Path) -> Lock {
@@ -137,26 +137,28 @@ pub fn lock_beside(pipeline: Option<&Path>) -> PathBuf {
 
 /// The path of a file as seen from a folder.
 fn relative(folder: &Path, file: &Path) -> String {
-    let absolute = |path: &Path| {
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
-        std::fs::canonicalize(path)
-            .or_else(|_| std::path::absolute(path))
-            .unwrap_or_else(|_| path.to_owned())
-    };
     let (folder, file) = (absolute(folder), absolute(file));
-    let shared = folder
-        .components()
-        .zip(file.components())
-        .take_while(|(left, right)| left == right)
-        .count();
-    let up = folder
-        .components()
-        .skip(shared)
-        .map(|_| Component::ParentDir);
-    let path: PathBuf = up.chain(file.components().skip(shared)).collect();
+    let (mut from, mut to) = (folder.components().peekable(), file.components().peekable());
+    while from.peek().is_some() && from.peek() == to.peek() {
+        from.next();
+        to.next();
+    }
+    let mut path = PathBuf::new();
+    for _ in from {
+        path.push(Component::ParentDir);
+    }
+    path.extend(to);
     path.display().to_string()
+}
+
+/// The path from the root, of a file that need not exist yet.
+fn absolute(path: &Path) -> PathBuf {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    std::fs::canonicalize(path)
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_owned())
 }

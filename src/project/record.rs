@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::Session;
 use crate::cache::{Instance, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Plan, environment};
-use crate::graph::{Graph, StageId};
+use crate::graph::Graph;
 
 /// The record at the start of a run.
 pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
@@ -24,6 +24,7 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         started: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
         seconds: 0.0,
         command: session
+            .project
             .command
             .iter()
             .map(|argument| environment::without_credentials(argument))
@@ -35,12 +36,7 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         params: session.params(),
         seed: session.spec.seed,
         environment: environment::brief(&setting(session)),
-        pipeline_files: session
-            .spec
-            .files
-            .iter()
-            .map(|(path, text)| file(path, text))
-            .collect(),
+        pipeline_files: pipeline_files(session),
         instances: instances(&session.graph),
         stages: Vec::new(),
         metrics: IndexMap::new(),
@@ -51,27 +47,31 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
 
 /// What names of stages stand for.
 fn instances(graph: &Graph) -> IndexMap<String, Instance> {
-    let nodes = graph.order().iter().map(|id| graph.stage(*id));
-    let told = nodes.filter(|node| node.name != node.stage || !node.members.is_empty());
-    told.map(|node| {
-        let axes = node.point.iter().cloned().collect();
-        (
-            node.name.clone(),
-            Instance {
+    let mut instances = IndexMap::new();
+    for id in graph.order() {
+        let node = graph.stage(*id);
+        // Any other stage is called as in the pipeline, and belongs to no trial: there is nothing to say of it.
+        if node.name != node.stage || !node.members.is_empty() {
+            let instance = Instance {
                 stage: node.stage.clone(),
-                axes,
+                axes: node.point.iter().cloned().collect(),
                 members: node.members.clone(),
-            },
-        )
-    })
-    .collect()
+            };
+            instances.insert(node.name.clone(), instance);
+        }
+    }
+    instances
 }
 
-fn file(path: &str, text: &Arc<str>) -> PipelineFile {
-    PipelineFile {
-        path: path.to_owned(),
-        text: Arc::clone(text),
+fn pipeline_files(session: &Session) -> Vec<PipelineFile> {
+    let mut files = Vec::new();
+    for (path, text) in &session.spec.files {
+        files.push(PipelineFile {
+            path: path.to_owned(),
+            text: Arc::clone(text),
+        });
     }
+    files
 }
 
 /// What the environment of a run follows from.
@@ -79,7 +79,7 @@ pub(super) fn setting(session: &Session) -> environment::Setting<'_> {
     environment::Setting {
         device: session.machine.device,
         numeric_class: &session.numeric_class,
-        hardware: session.catalogue.hardware,
+        hardware: session.project.catalogue.hardware,
         threads: session.machine.threads,
         folder: Path::new(&session.file).parent().unwrap_or(Path::new(".")),
     }
@@ -87,23 +87,25 @@ pub(super) fn setting(session: &Session) -> environment::Setting<'_> {
 
 /// The stages that are there already when a run starts.
 pub(super) fn hits(graph: &Graph, plan: &Plan) -> Vec<StageRecord> {
-    let record = |id: &StageId| {
-        let action = plan.stage(*id).hit()?;
-        let digests = action
-            .outputs
-            .iter()
-            .map(|output| (output.port.clone(), output.record.digest));
-        Some(StageRecord {
+    let mut records = Vec::new();
+    for id in graph.order() {
+        let Some(action) = plan.stage(*id).hit() else {
+            continue;
+        };
+        let digests = action.outputs.iter();
+        records.push(StageRecord {
             name: graph.stage(*id).name.clone(),
             kind: graph.stage(*id).kind.name.to_owned(),
             state: StageState::Hit,
             key: Some(action.key),
-            digests: digests.collect(),
+            digests: digests
+                .map(|output| (output.port.clone(), output.record.digest))
+                .collect(),
             seconds: 0.0,
             reason: String::new(),
             causes: Vec::new(),
             doubts: action.doubts.clone(),
-        })
-    };
-    graph.order().iter().filter_map(record).collect()
+        });
+    }
+    records
 }

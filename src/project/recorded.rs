@@ -1,5 +1,5 @@
-//! The graph of members whose values are known: those of a task, or those that the record of a run names. The sweep's file
-//! has no say in it.
+//! The graph of trials whose values are known: those of a task, or those that the record of a run names. The sweep file has
+//! no say in it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,10 +7,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::{Choice, Error, Parts, Project, Session, find, size_pool};
+use super::{Choice, Error, Parts, Project, Session, select};
 use crate::cache::{Ledger, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
-use crate::engine::CancelToken;
 use crate::graph::{Graph, build, join};
 use crate::pipeline::{LoadOptions, Spec, load};
 
@@ -45,26 +44,19 @@ pub fn read_member<'a>(
         given_by,
     };
     let (spec, mut diagnostics) = load(pipeline, &options, &mut sources);
-    let built = spec.map(|spec| {
+    if let Some(spec) = spec {
         let (graph, found) = build(&spec, &project.catalogue.kinds);
         diagnostics.extend(found);
-        (spec, graph)
-    });
-    match built {
-        Some((spec, graph)) if !diagnostics.has_errors() => {
-            let targets = member
-                .targets
-                .iter()
-                .map(|name| find(&graph, name))
-                .collect::<Result<Vec<_>, Error>>()?;
-            Ok(Read {
+        if !diagnostics.has_errors() {
+            let graph = select(graph, &member.targets)?;
+            return Ok(Read {
                 member,
                 spec,
-                graph: graph.prune(&targets.concat()),
-            })
+                graph,
+            });
         }
-        _ => Err(Error::faulty(diagnostics, sources)),
     }
+    Err(Error::faulty(diagnostics, sources))
 }
 
 /// The graphs of members in one.
@@ -84,18 +76,16 @@ pub fn session_of(
     pipeline: &Path,
     choice: &Choice,
 ) -> Result<Session, Error> {
-    let threads = size_pool(choice);
     let profile = choice.profile.as_deref();
-    let members: Vec<Read<'_>> = part
-        .members
-        .iter()
-        .map(|member| read_member(project, pipeline, profile, member, SourceMap::default()))
-        .collect::<Result<_, _>>()?;
+    let mut members = Vec::with_capacity(part.members.len());
+    for member in &part.members {
+        let sources = SourceMap::default();
+        members.push(read_member(project, pipeline, profile, member, sources)?);
+    }
     let graph = joined(&members);
-    let first = members
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::wrong("the run is of a sweep without members"))?;
+    let Some(first) = members.into_iter().next() else {
+        return Err(Error::wrong("the run is of a sweep without trials"));
+    };
     let parts = Parts {
         spec: first.spec,
         graph,
@@ -103,15 +93,7 @@ pub fn session_of(
         ledger: Ledger::default(),
         file: pipeline.display().to_string(),
         sweep: Some(part.clone()),
-        threads,
     };
     let folder = pipeline.parent().unwrap_or(Path::new("."));
-    Session::of(
-        project,
-        parts,
-        choice,
-        folder,
-        choice.offline,
-        &CancelToken::default(),
-    )
+    Session::of(project, parts, choice, folder, choice.offline)
 }

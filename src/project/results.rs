@@ -11,6 +11,7 @@ use contract::artifact::{Artifact, ArtifactKind, FileEntry, Files, Folder, Metri
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
+use super::Listener;
 use crate::cache::{Action, CacheError, FilePaths, Output, OutputPaths, RunId, RunRecord, Store};
 use crate::graph::{Graph, StageId};
 
@@ -51,42 +52,31 @@ pub fn results_of(
     store: &Store,
     actions: &BTreeMap<StageId, Arc<Action>>,
 ) -> Result<Results, CacheError> {
-    let shown = |output: &&Output| {
-        matches!(
-            output.record.kind,
-            Some(ArtifactKind::Metrics | ArtifactKind::Files)
-        )
-    };
-    let of_stage = |id: &StageId| {
-        let outputs = actions
-            .get(id)
-            .into_iter()
-            .flat_map(|action| action.outputs.iter().filter(shown));
-        outputs.map(|output| (*id, output)).collect::<Vec<_>>()
-    };
-    let outputs: Vec<(StageId, &Output)> = graph.order().iter().flat_map(of_stage).collect();
-    let load = |(_, output): &(StageId, &Output)| store.load(&output.record);
+    let mut names = Vec::with_capacity(graph.len());
+    let mut outputs = Vec::new();
+    for id in graph.order() {
+        names.push(graph.stage(*id).name.as_str());
+        for output in actions.get(id).iter().flat_map(|action| &action.outputs) {
+            if let Some(ArtifactKind::Metrics | ArtifactKind::Files) = output.record.kind {
+                outputs.push((*id, output));
+            }
+        }
+    }
     let loaded: Vec<_> = outputs
         .par_iter()
         .with_min_len(SPAN_OF_WORK)
-        .map(load)
+        .map(|(_, output)| store.load(&output.record))
         .collect();
-    let paths = OutputPaths::of(
-        graph
-            .order()
-            .iter()
-            .map(|id| graph.stage(*id).name.as_str()),
-    );
+    let paths = OutputPaths::of(names);
     let mut results = Results::default();
     for ((id, output), artifact) in outputs.into_iter().zip(loaded) {
         let name = graph.stage(id).name.clone();
         match artifact {
             Ok(Artifact::Metrics(metrics)) => {
-                let entries = metrics
-                    .entries
-                    .iter()
-                    .map(|metric| named(metric, output, &actions[&id]));
-                results.metrics.entry(name).or_default().extend(entries);
+                let known = results.metrics.entry(name).or_default();
+                for metric in &metrics.entries {
+                    known.push(named(metric, output, &actions[&id]));
+                }
             }
             Ok(Artifact::Files(files)) => {
                 let place = place_of(&paths, &name, output, &actions[&id]);
@@ -109,10 +99,8 @@ pub fn results_of(
 /// A metric under the name that it has among all of its stage. Where a stage has several outputs of metrics, each may have one
 /// of the same name, so that the output's name stands before it.
 fn named(metric: &Metric, output: &Output, action: &Action) -> Metric {
-    let of_metrics = action
-        .outputs
-        .iter()
-        .filter(|other| other.record.kind == Some(ArtifactKind::Metrics));
+    let outputs = action.outputs.iter();
+    let of_metrics = outputs.filter(|other| other.record.kind == Some(ArtifactKind::Metrics));
     if of_metrics.count() < 2 {
         return metric.clone();
     }
@@ -125,26 +113,38 @@ fn named(metric: &Metric, output: &Output, action: &Action) -> Metric {
 /// Links the files of the results below the run's folder, so that they can be opened by name: `STAGE/OUTPUT/PATH`, as
 /// [`OutputPaths`] and [`FilePaths`] write it, so that no two files have one place. No link on the way is followed. Returns their
 /// paths.
-pub fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<PathBuf> {
-    let link_one = |OutputFiles {
-                        stage,
-                        output,
-                        place,
-                        files,
-                    }: &OutputFiles| {
-        let place = format!("runs/{run}/files/{place}");
-        show_files(files, store, &place).unwrap_or_else(|error| {
-            tracing::warn!("the files of {stage}.{output} cannot be shown at {place}: {error}");
-            Vec::new()
-        })
-    };
+pub fn link_files(
+    results: &Results,
+    store: &Store,
+    run: &RunId,
+    listener: &dyn Listener,
+) -> Vec<PathBuf> {
     let linked: Vec<Vec<PathBuf>> = results
         .files
         .par_iter()
         .with_min_len(SPAN_OF_WORK)
-        .map(link_one)
+        .map(|output| link_output(output, store, run, listener))
         .collect();
     linked.concat()
+}
+
+fn link_output(
+    output: &OutputFiles,
+    store: &Store,
+    run: &RunId,
+    listener: &dyn Listener,
+) -> Vec<PathBuf> {
+    let place = format!("runs/{run}/files/{}", output.place);
+    match show_files(&output.files, store, &place) {
+        Ok(paths) => paths,
+        Err(error) => {
+            let name = format!("{}.{}", output.stage, output.output);
+            listener.warning(&format!(
+                "the files of {name} cannot be shown at {place}: {error}"
+            ));
+            Vec::new()
+        }
+    }
 }
 
 /// Makes the files of an artifact appear in a folder of the store. Returns their paths.
@@ -204,20 +204,19 @@ fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
 }
 
 /// [`link_files`] for a run whose record came from elsewhere, as far as its files are in the store.
-pub fn link_files_of(store: &Store, record: &RunRecord) -> Vec<PathBuf> {
+pub fn link_files_of(store: &Store, record: &RunRecord, listener: &dyn Listener) -> Vec<PathBuf> {
     let mut results = Results::default();
     let paths = OutputPaths::of(record.stages.iter().map(|stage| stage.name.as_str()));
     for stage in &record.stages {
-        let action = stage.key.and_then(|key| store.action(&key).ok().flatten());
-        let outputs = action
-            .iter()
-            .flat_map(|action| action.outputs.iter().map(move |output| (action, output)));
-        for (action, output) in outputs {
+        let Some(action) = stage.key.and_then(|key| store.action(&key).ok().flatten()) else {
+            continue;
+        };
+        for output in &action.outputs {
             if output.record.kind == Some(ArtifactKind::Files)
                 && stage.digests.get(&output.port) == Some(&output.record.digest)
                 && let Ok(Artifact::Files(files)) = store.load(&output.record)
             {
-                let place = place_of(&paths, &stage.name, output, action);
+                let place = place_of(&paths, &stage.name, output, &action);
                 results.files.push(OutputFiles {
                     stage: stage.name.clone(),
                     output: output.port.clone(),
@@ -227,5 +226,5 @@ pub fn link_files_of(store: &Store, record: &RunRecord) -> Vec<PathBuf> {
             }
         }
     }
-    link_files(&results, store, &record.run)
+    link_files(&results, store, &record.run, listener)
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use contract::{Catalogue, Device, Hardware};
+use contract::{Device, Hardware};
 use serde_json::Value;
 
 use super::{BroughtWhen, Choice, DeviceChoice, Error, Files, Project, Request};
 use crate::cache::{Ledger, Store, SweepPart};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, did_you_mean, list};
 use crate::engine::environment::is_setting;
-use crate::engine::{CancelToken, Planner, RunOptions};
+use crate::engine::{Planner, RunOptions};
 use crate::graph::{Graph, Machine, StageId, build};
 use crate::pipeline::{LoadOptions, Spec, load, load_text};
 
@@ -23,6 +23,7 @@ pub const QUICKSTART_PATH: &str = "pipelines/quickstart.yaml (built in)";
 
 /// A pipeline ready to be planned.
 pub struct Session {
+    pub project: Project,
     pub spec: Spec,
     pub graph: Graph,
     pub store: Arc<Store>,
@@ -36,12 +37,7 @@ pub struct Session {
     pub sweep: Option<SweepPart>,
     /// What the caller makes of the pipeline.
     pub choice: Choice,
-    /// Stops the run.
-    pub cancel: CancelToken,
     forced: BTreeSet<StageId>,
-    pub catalogue: Arc<Catalogue>,
-    /// As records name it.
-    pub command: Vec<String>,
 }
 
 /// What a session is put together from.
@@ -52,8 +48,6 @@ pub struct Parts {
     pub ledger: Ledger,
     pub file: String,
     pub sweep: Option<SweepPart>,
-    /// As [`size_pool`] found them.
-    pub threads: usize,
 }
 
 /// Whether missing data may be downloaded while the pipeline is planned.
@@ -83,8 +77,6 @@ impl Session {
         fetch: Fetch,
     ) -> Result<Self, Error> {
         let choice = &request.choice;
-        // Before anything runs in parallel: the pool is made on its first use.
-        let threads = size_pool(choice);
         let store = Arc::new(store);
         let file = name_of(request);
         // The ledger of a wide pipeline takes about as long to read as its file: the two go side by side.
@@ -103,16 +95,8 @@ impl Session {
             ledger,
             file,
             sweep: None,
-            threads,
         };
-        Self::of(
-            project,
-            parts,
-            choice,
-            &folder,
-            offline,
-            &CancelToken::default(),
-        )
+        Self::of(project, parts, choice, &folder, offline)
     }
 
     /// A session about a graph that was built elsewhere, such as that of a sweep. `folder` is that of the pipeline.
@@ -122,7 +106,6 @@ impl Session {
         choice: &Choice,
         folder: &Path,
         offline: bool,
-        cancel: &CancelToken,
     ) -> Result<Self, Error> {
         let Parts {
             spec,
@@ -131,28 +114,26 @@ impl Session {
             ledger,
             file,
             sweep,
-            threads,
         } = parts;
         if let Some(remote) = store.remote() {
-            remote.cancel_on(cancel.flag());
+            remote.cancel_on(project.cancel.flag());
         }
         let machine = Machine {
-            threads,
+            threads: choice.thread_count(),
             device: pick_device(choice.device, project.catalogue.hardware)?,
         };
         graph.place(&machine);
-        let forced = choice
-            .force
-            .iter()
-            .map(|name| find(&graph, name))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut forced = BTreeSet::new();
+        for name in &choice.force {
+            forced.extend(find(&graph, name)?);
+        }
         Ok(Self {
+            project: project.clone(),
             ledger,
-            files: Files::new(project, folder, offline, store.layout(), cancel)
+            files: Files::new(project, folder, offline, store.layout())
                 .with_brought(BroughtWhen::of_pipeline(&project.catalogue, &store, &spec)),
-            cancel: cancel.clone(),
             numeric_class: project.catalogue.hardware.class(machine.device)?,
-            forced: forced.into_iter().flatten().collect(),
+            forced,
             spec,
             graph,
             store,
@@ -160,13 +141,11 @@ impl Session {
             file,
             sweep,
             choice: choice.clone(),
-            catalogue: Arc::clone(&project.catalogue),
-            command: project.command.clone(),
         })
     }
 
-    /// How stages are executed on this machine, so many at a time and within so much memory; as many as there are threads,
-    /// and within all that the machine has, unless it is said.
+    /// How stages are executed on this machine: `jobs` at a time (by default as many as there are threads), and within
+    /// `memory` bytes (by default all that the machine has).
     pub fn run_options(
         &self,
         jobs: Option<u16>,
@@ -211,7 +190,7 @@ impl Session {
 ///
 /// # Errors
 /// All problems of the pipeline at once.
-pub fn read(project: &Project, request: &Request) -> Result<(Spec, Graph), Error> {
+fn read(project: &Project, request: &Request) -> Result<(Spec, Graph), Error> {
     let Reading {
         built,
         diagnostics,
@@ -260,9 +239,7 @@ impl Reading {
         if let Some(spec) = spec {
             let (graph, found) = build(&spec, &project.catalogue.kinds);
             diagnostics.extend(found);
-            diagnostics.extend(unset_variables(&graph, |name| {
-                std::env::var_os(name).is_some()
-            }));
+            diagnostics.extend(unset_variables(&graph));
             built = Some((spec, graph));
         }
         Ok(Reading {
@@ -274,14 +251,14 @@ impl Reading {
 }
 
 /// Warns of variables that stages ask for and that are not set. Settings of the machine may well be unset.
-fn unset_variables(graph: &Graph, is_set: impl Fn(&str) -> bool) -> Diagnostics {
+fn unset_variables(graph: &Graph) -> Diagnostics {
     let mut problems = Diagnostics::default();
-    for node in graph.order().iter().map(|id| graph.stage(*id)) {
-        for name in node
-            .environment
-            .iter()
-            .filter(|name| !is_setting(name) && !is_set(name))
-        {
+    for id in graph.order() {
+        let node = graph.stage(*id);
+        for name in &node.environment {
+            if is_setting(name) || std::env::var_os(name).is_some() {
+                continue;
+            }
             let message = format!(
                 "stage `{}` asks for the variable `{name}`, which is not set here",
                 node.stage
@@ -311,21 +288,21 @@ pub fn find(graph: &Graph, name: &str) -> Result<Vec<StageId>, Error> {
     if !found.is_empty() {
         return Ok(found);
     }
+    let stage = name.split('[').next().unwrap_or(name);
     let names = graph.names();
-    let instances = || {
-        graph
-            .order()
-            .iter()
-            .map(|id| graph.stage(*id).name.as_str())
-    };
-    let stage = name.split_once('[').map_or(name, |(stage, _)| stage);
-    let of_stage: Vec<&str> = instances()
-        .filter(|other| other.starts_with(&format!("{stage}[")))
-        .collect();
-    let hint = match did_you_mean(name, names.iter().copied().chain(instances())) {
+    let mut near = names.clone();
+    let mut instances = Vec::new();
+    for id in graph.order() {
+        let instance = graph.stage(*id).name.as_str();
+        near.push(instance);
+        if instance.starts_with(&format!("{stage}[")) {
+            instances.push(instance);
+        }
+    }
+    let hint = match did_you_mean(name, near) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if !of_stage.is_empty() => {
-            format!("the instances of `{stage}` are {}", list(&of_stage))
+        None if !instances.is_empty() => {
+            format!("the instances of `{stage}` are {}", list(&instances))
         }
         None if names.contains(&stage) => format!("did you mean `{stage}`? It has no instances"),
         None => format!("there are {}", list(&names)),
@@ -333,40 +310,29 @@ pub fn find(graph: &Graph, name: &str) -> Result<Vec<StageId>, Error> {
     Err(Error::wrong(format!("the pipeline has no stage `{name}`")).hint(hint))
 }
 
-/// What these targets need of a graph; all of it without targets.
+/// What these targets need of a graph; all of it if there are none.
 pub fn select(graph: Graph, targets: &[String]) -> Result<Graph, Error> {
     if targets.is_empty() {
         return Ok(graph);
     }
-    let targets = targets
-        .iter()
-        .map(|name| find(&graph, name))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(graph.prune(&targets.concat()))
-}
-
-/// Sizes the thread pool that stages and the planner share.
-pub fn size_pool(choice: &Choice) -> usize {
-    let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = choice.threads.map_or(available, usize::from);
-    let _ = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global();
-    threads
+    let mut stages = Vec::new();
+    for name in targets {
+        stages.extend(find(&graph, name)?);
+    }
+    Ok(graph.prune(&stages))
 }
 
 /// Decides where model stages run.
 pub fn pick_device(choice: DeviceChoice, hardware: &dyn Hardware) -> Result<Device, Error> {
     match choice {
-        DeviceChoice::Auto => Ok(match hardware.open(Device::Cuda(0)) {
-            Ok(()) => Device::Cuda(0),
-            Err(_) => Device::Cpu,
-        }),
+        DeviceChoice::Auto if hardware.open(Device::Cuda(0)).is_ok() => Ok(Device::Cuda(0)),
+        DeviceChoice::Auto => Ok(Device::Cpu),
         DeviceChoice::Only(device) => {
-            hardware.open(device).map_err(|error| {
-                Error::wrong(error.to_string()).maybe_hint(error.hint_text().map(str::to_owned))
-            })?;
-            Ok(device)
+            match hardware.open(device) {
+                Ok(()) => Ok(device),
+                Err(error) => Err(Error::wrong(error.to_string())
+                    .maybe_hint(error.hint_text().map(str::to_owned))),
+            }
         }
     }
 }

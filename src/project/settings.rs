@@ -105,18 +105,12 @@ impl RemoteSettings {
 impl Settings {
     /// What project and user have set.
     fn find(folder: &Path) -> Result<Self, Error> {
-        let project = project_file(folder)
-            .map(|path| Self::read(&path))
-            .transpose()?
-            .unwrap_or_default();
-        let user = user_file().filter(|path| path.exists());
-        let user = user
-            .map(|path| Self::read(&path))
-            .transpose()?
-            .unwrap_or_default();
-        Ok(Self {
-            remote: project.remote.or(user.remote),
-        })
+        let mut found = Self::default();
+        // The nearer file wins.
+        for path in [project_file(folder), user_file()].into_iter().flatten() {
+            found.remote = found.remote.or(Self::read(&path)?.remote);
+        }
+        Ok(found)
     }
 
     fn read(path: &Path) -> Result<Self, Error> {
@@ -154,13 +148,8 @@ pub fn check(text: &str, name: &str) -> Result<(), Error> {
 fn place(text: &str, offset: usize) -> String {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        + 1;
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let column = before[start..].chars().count() + 1;
     format!(":{line}:{column}")
 }
 
@@ -179,14 +168,20 @@ fn project_file(folder: &Path) -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
+/// The user's file, if there is one.
 fn user_file() -> Option<PathBuf> {
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
+    let folder = match variable("XDG_CONFIG_HOME") {
+        Some(folder) => folder,
+        None => variable("HOME")?.join(".config"),
     };
-    let folder = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))?;
-    Some(folder.join("runner").join(NAME))
+    let file = folder.join("runner").join(NAME);
+    file.exists().then_some(file)
+}
+
+/// The folder that a variable names; a relative path in one means nothing.
+fn variable(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os(name)?);
+    path.is_absolute().then_some(path)
 }
 
 impl Project {

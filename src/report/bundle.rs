@@ -91,20 +91,7 @@ pub fn write(
         let name = format::raw_entry(&file.digest, file.executable);
         contents.insert(name, Content::Raw(file));
     }
-    let mut entries = Vec::with_capacity(contents.len());
-    for (name, content) in &contents {
-        let (bytes, blake3) = match content {
-            Content::Bytes(bytes) => (bytes.len() as u64, Digest::of_bytes(bytes)),
-            Content::Object(record, _) => (record.bytes, record.object),
-            Content::Raw(file) => (file.bytes, file.digest),
-        };
-        let name = name.clone();
-        entries.push(Entry {
-            name,
-            bytes,
-            blake3,
-        });
-    }
+    let entries = entries_of(&contents);
     let manifest = Manifest {
         format: NAME.to_owned(),
         version: if has_common_lock {
@@ -179,6 +166,24 @@ pub fn write(
         left_out,
         signed,
     })
+}
+
+fn entries_of(contents: &BTreeMap<String, Content>) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(contents.len());
+    for (name, content) in contents {
+        let (bytes, blake3) = match content {
+            Content::Bytes(bytes) => (bytes.len() as u64, Digest::of_bytes(bytes)),
+            Content::Object(record, _) => (record.bytes, record.object),
+            Content::Raw(file) => (file.bytes, file.digest),
+        };
+        let name = name.clone();
+        entries.push(Entry {
+            name,
+            bytes,
+            blake3,
+        });
+    }
+    entries
 }
 
 /// What goes into a bundle besides raw files.

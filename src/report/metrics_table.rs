@@ -18,6 +18,16 @@ pub enum TableFormat {
     Parquet,
 }
 
+impl TableFormat {
+    /// As on the command line; also the ending of its files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
 /// Columns that every table has, and that of the trial, which those of sweeps have. No parameter has a column of these names.
 const OURS: [&str; 14] = [
     "run",
@@ -250,6 +260,7 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn cells_are_quoted_where_they_must_be() {

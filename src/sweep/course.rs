@@ -1,5 +1,5 @@
-//! The course of a sweep: which members run next, given what those before came to. It is a function of the file and of
-//! results, without a state of its own: whoever asks goes through it from the start.
+//! The course of a sweep: which members run next, given the results of those before. It is a function of the file and of
+//! results, without any state: it is gone through from the start whenever somebody asks.
 //!
 //! Points come in batches (all at once unless the sampler learns); a batch runs level by level if there is a rule for
 //! stopping, and with every seed at each level.
@@ -23,13 +23,13 @@ pub struct Member {
     pub level: Option<u64>,
 }
 
-/// What a member came to.
+/// What a member resulted in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
     /// Not yet.
     Unknown,
     Failed,
-    /// The smaller, the better; `None` where the figure is undefined.
+    /// The smaller, the better; `None` where the metric is undefined.
     Loss(Option<f64>),
 }
 
@@ -40,7 +40,7 @@ pub struct Progress {
     pub points: Vec<Point>,
     /// The members of these trials, those to be run among them, in their order.
     pub members: Vec<Member>,
-    /// Members whose outcome must be known before the sweep can go on. None if it is at its end.
+    /// Members whose outcome must be known before the sweep can continue. None if it is complete.
     pub open: Vec<Member>,
     /// Trials that ended early, with the level at which they did.
     pub stopped: BTreeMap<usize, u64>,
@@ -94,7 +94,7 @@ struct Walk<'a> {
     file: &'a SweepFile,
     outcome: &'a dyn Fn(&Member) -> Outcome,
     progress: Progress,
-    /// What each trial came to at its last level: infinite if it failed or is undefined.
+    /// The loss of each trial at its last level: infinite if it failed or is undefined.
     losses: Vec<f64>,
     /// Levels that each trial has reached.
     levels: Vec<usize>,
@@ -106,19 +106,21 @@ impl Walk<'_> {
         let space = &self.file.space;
         match self.file.sampler {
             Sampler::Grid => grid.to_vec(),
-            Sampler::Random { seed, .. } => (start..total)
-                .map(|number| sampler::draw(space, seed, number))
-                .collect(),
-            Sampler::Tpe { seed, startup, .. } if start == 0 => (0..startup.min(total))
-                .map(|number| sampler::draw(space, seed, number))
-                .collect(),
+            Sampler::Random { seed, .. } => {
+                let numbers = start..total;
+                numbers
+                    .map(|number| sampler::draw(space, seed, number))
+                    .collect()
+            }
+            Sampler::Tpe { seed, startup, .. } if start == 0 => {
+                let numbers = 0..startup.min(total);
+                numbers
+                    .map(|number| sampler::draw(space, seed, number))
+                    .collect()
+            }
             Sampler::Tpe { seed, batch, .. } => {
-                let told: Vec<(&Point, f64)> = self
-                    .progress
-                    .points
-                    .iter()
-                    .zip(self.comparable_losses())
-                    .collect();
+                let points = self.progress.points.iter();
+                let told: Vec<(&Point, f64)> = points.zip(self.comparable_losses()).collect();
                 let numbers = start..total.min(start + batch.max(1));
                 numbers
                     .map(|number| sampler::suggest(space, seed, number, &told))
@@ -140,12 +142,10 @@ impl Walk<'_> {
                 .then(left.cmp(right))
         });
         let mut places = vec![f64::INFINITY; self.losses.len()];
-        let known = order
-            .into_iter()
-            .filter(|trial| self.losses[*trial].is_finite());
-        known
-            .enumerate()
-            .for_each(|(place, trial)| places[trial] = place as f64);
+        order.retain(|trial| self.losses[*trial].is_finite());
+        for (place, trial) in order.into_iter().enumerate() {
+            places[trial] = place as f64;
+        }
         places
     }
 
@@ -163,10 +163,11 @@ impl Walk<'_> {
             }
             if index + 1 < stopping.levels.len() {
                 let kept = survivors(stopping, &trials, &self.losses);
-                let gone = trials.iter().filter(|trial| !kept.contains(trial));
-                self.progress
-                    .stopped
-                    .extend(gone.map(|trial| (*trial, *level)));
+                for trial in trials {
+                    if !kept.contains(&trial) {
+                        self.progress.stopped.insert(trial, *level);
+                    }
+                }
                 trials = kept;
             }
         }
@@ -198,7 +199,7 @@ impl Walk<'_> {
     }
 }
 
-/// The trials that go on, in their order. Ties go to the earlier trial.
+/// The trials that continue, in their order. Ties go to the earlier trial.
 fn survivors(stopping: &Stopping, trials: &[usize], losses: &[f64]) -> Vec<usize> {
     let mut ranked = trials.to_vec();
     ranked.sort_by(|left, right| {
@@ -207,26 +208,17 @@ fn survivors(stopping: &Stopping, trials: &[usize], losses: &[f64]) -> Vec<usize
             .then(left.cmp(right))
     });
     let kept = match stopping.rule {
-        Rule::Halving => {
-            let factor = stopping.factor.unwrap_or(3.0);
-            ((trials.len() as f64 / factor).floor() as usize).max(1)
-        }
+        Rule::Halving => ((trials.len() as f64 / stopping.factor()).floor() as usize).max(1),
         Rule::Median => {
             let median = losses[ranked[(ranked.len() - 1) / 2]];
-            ranked
-                .iter()
-                .filter(|trial| losses[**trial] <= median)
-                .count()
+            ranked.partition_point(|trial| losses[*trial] <= median)
         }
     };
-    // A trial that failed or has no figure is of no use at a higher level.
-    let mut kept: Vec<usize> = ranked
-        .into_iter()
-        .take(kept)
-        .filter(|trial| losses[*trial].is_finite())
-        .collect();
-    kept.sort_unstable();
-    kept
+    ranked.truncate(kept);
+    // A trial that failed, or whose metric is undefined, is of no use at a higher level.
+    ranked.retain(|trial| losses[*trial].is_finite());
+    ranked.sort_unstable();
+    ranked
 }
 
 #[cfg(test)]

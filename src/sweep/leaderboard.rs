@@ -1,8 +1,10 @@
-//! The leaderboard: a row for each trial, the best first. Figures of several seeds come as mean and deviation.
+//! The leaderboard: a row for each trial, the best first. Values over several seeds come as mean and deviation.
 
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeSet;
 
 use contract::artifact::{ArtifactError, Column, Direction, Table};
+use serde_json::Value;
 
 use super::course::{Member, Progress};
 use super::file::SweepFile;
@@ -14,12 +16,12 @@ use crate::graph::StageId;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
     Done,
-    /// Done at its level; whether it goes on depends on trials that are not.
+    /// Done at its level; whether it continues depends on trials that are not done.
     Undecided,
     /// It ended early, at this level.
     Stopped(u64),
     Failed(String),
-    /// Somebody works on it.
+    /// A process works on it.
     Running,
     /// It waits in the queue of a cluster.
     Queued,
@@ -38,6 +40,14 @@ impl Standing {
             Self::Missing => "missing",
         }
     }
+
+    /// Why the trial failed, if it did.
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Failed(reason) => Some(reason),
+            _ => None,
+        }
+    }
 }
 
 /// A trial.
@@ -47,13 +57,13 @@ pub struct Row {
     pub trial: usize,
     pub point: Point,
     pub standing: Standing,
-    /// The level of the figures.
+    /// The level of the values.
     pub level: Option<u64>,
-    /// The figure of each seed that has one.
+    /// The objective for each seed that has a value.
     pub values: Vec<f64>,
     /// The seeds of `values`.
     pub seeds: Vec<Option<u64>>,
-    /// Mean over the seeds; `None` unless every seed has a figure.
+    /// Mean over the seeds; `None` unless every seed has a value.
     pub mean: Option<f64>,
     /// Sample deviation over the seeds; `None` for fewer than two.
     pub deviation: Option<f64>,
@@ -63,7 +73,7 @@ pub struct Row {
     pub finished: Option<u64>,
 }
 
-/// Columns of the leaderboard besides axes and objective.
+/// Columns of the leaderboard; axes and objective stand behind the first two.
 const COLUMNS: [&str; 8] = [
     "rank",
     "trial",
@@ -75,14 +85,14 @@ const COLUMNS: [&str; 8] = [
     "failure",
 ];
 
-/// All trials, the best first; those without a figure come last.
+/// All trials, the best first; those without a value come last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leaderboard {
     pub axes: Vec<String>,
-    /// What each axis may be, where that can be told beforehand.
+    /// What each axis may be, where the file says it.
     pub domains: Vec<Option<Domain>>,
     pub metric: String,
-    /// `None` as long as no figure tells it and the file does not.
+    /// `None` as long as neither the file nor a metric says it.
     pub direction: Option<Direction>,
     pub rows: Vec<Row>,
 }
@@ -96,7 +106,7 @@ pub struct Note {
     pub queued: bool,
     pub seconds: f64,
     pub finished: Option<u64>,
-    /// The stage of the sweep's graph that makes its figure: members that share it are one execution.
+    /// The stage of the sweep's graph that computes its objective: members that share it are one execution.
     pub execution: Option<StageId>,
 }
 
@@ -109,55 +119,30 @@ impl Leaderboard {
         notes: &[Note],
     ) -> Self {
         let direction = direction(file, states);
-        let mut rows: Vec<Row> = progress
-            .points
-            .iter()
-            .enumerate()
-            .map(|(trial, point)| row(file, trial, point, progress, states, notes))
-            .collect();
-        let worse = |row: &Row| match (row.mean, direction) {
-            (Some(mean), Some(Direction::Lower)) => mean,
-            (Some(mean), _) => -mean,
-            (None, _) => f64::INFINITY,
-        };
-        // Figures of a lower level say less: those of trials that went further stand above them.
-        let last = |row: &Row| {
-            (
-                row.mean.is_none(),
-                std::cmp::Reverse(row.level.unwrap_or(0)),
-            )
-        };
-        rows.sort_by(|left, right| {
-            last(left)
-                .cmp(&last(right))
-                .then(worse(left).total_cmp(&worse(right)))
-                .then(left.trial.cmp(&right.trial))
-        });
+        let mut rows = Vec::with_capacity(progress.points.len());
+        for trial in 0..progress.points.len() {
+            rows.push(row(file, trial, progress, states, notes));
+        }
+        rows.sort_by(|left, right| order(left, right, direction));
+        let axes = file.space.axes();
         Self {
-            axes: file.space.axes().into_iter().map(str::to_owned).collect(),
-            domains: file
-                .space
-                .axes()
-                .into_iter()
-                .map(|axis| file.space.domain_of(axis))
-                .collect(),
+            domains: axes.iter().map(|axis| file.space.domain_of(axis)).collect(),
+            axes: axes.into_iter().map(str::to_owned).collect(),
             metric: file.objective.metric.clone(),
             direction,
             rows,
         }
     }
 
-    /// The best trial, if any has a figure.
+    /// The best trial, if any has a value.
     pub fn best(&self) -> Option<&Row> {
         self.rows.first().filter(|row| row.mean.is_some())
     }
 
     /// The number of trials of a standing.
     pub fn count(&self, name: &str) -> usize {
-        self.rows
-            .iter()
-            .filter(|row| row.standing.name() == name)
-            .count()
+        let is_meant = |row: &&Row| row.standing.name() == name;
+        self.rows.iter().filter(is_meant).count()
     }
 
     /// The name of an axis among the columns: its own, unless another column is or could be called so.
@@ -187,211 +172,196 @@ impl Leaderboard {
     /// If the table cannot be made.
     pub fn table(&self) -> Result<Table, ArtifactError> {
         let rows = &self.rows;
-        let mut columns: Vec<(String, Column)> = vec![
-            (
-                "rank".to_owned(),
-                (1..=rows.len() as i64).collect::<Vec<_>>().into(),
-            ),
-            (
-                "trial".to_owned(),
-                rows.iter()
-                    .map(|row| row.trial as i64 + 1)
-                    .collect::<Vec<_>>()
-                    .into(),
-            ),
+        let mut columns: Vec<Column> = vec![
+            Column::Integers((1..=rows.len() as i64).map(Some).collect()),
+            Column::Integers(column(rows, |row| Some(row.trial as i64 + 1))),
         ];
         for axis in &self.axes {
-            columns.push((self.column_of(axis), axis_column(rows, axis)));
+            columns.push(axis_column(rows, axis));
         }
-        let level = |row: &Row| row.level.map(|level| level as i64);
-        let failure = |row: &Row| match &row.standing {
-            Standing::Failed(reason) => Some(reason.clone()),
-            _ => None,
-        };
         columns.extend([
-            (
-                self.metric_column(),
-                Column::Reals(rows.iter().map(|row| row.mean).collect()),
-            ),
-            (
-                "deviation".to_owned(),
-                Column::Reals(rows.iter().map(|row| row.deviation).collect()),
-            ),
-            (
-                "seeds".to_owned(),
-                rows.iter()
-                    .map(|row| row.values.len() as i64)
-                    .collect::<Vec<_>>()
-                    .into(),
-            ),
-            (
-                "level".to_owned(),
-                Column::Integers(rows.iter().map(level).collect()),
-            ),
-            (
-                "state".to_owned(),
-                rows.iter()
-                    .map(|row| row.standing.name().to_owned())
-                    .collect::<Vec<_>>()
-                    .into(),
-            ),
-            (
-                "seconds".to_owned(),
-                rows.iter()
-                    .map(|row| row.seconds)
-                    .collect::<Vec<_>>()
-                    .into(),
-            ),
-            (
-                "failure".to_owned(),
-                Column::Texts(rows.iter().map(failure).collect()),
-            ),
+            Column::Reals(column(rows, |row| row.mean)),
+            Column::Reals(column(rows, |row| row.deviation)),
+            Column::Integers(column(rows, |row| Some(row.values.len() as i64))),
+            Column::Integers(column(rows, |row| Some(row.level? as i64))),
+            Column::Texts(column(rows, |row| Some(row.standing.name().to_owned()))),
+            Column::Reals(column(rows, |row| Some(row.seconds))),
+            Column::Texts(column(rows, |row| {
+                row.standing.failure().map(str::to_owned)
+            })),
         ]);
-        Table::new(
-            columns
-                .iter()
-                .map(|(name, column)| (name.as_str(), column.clone()))
-                .collect::<Vec<_>>(),
-        )
+        let names = self.column_names();
+        Table::new(names.iter().map(String::as_str).zip(columns).collect())
     }
+
+    fn column_names(&self) -> Vec<String> {
+        let (first, last) = COLUMNS.split_at(2);
+        let mut names: Vec<String> = first.iter().map(ToString::to_string).collect();
+        names.extend(self.axes.iter().map(|axis| self.column_of(axis)));
+        names.push(self.metric_column());
+        names.extend(last.iter().map(ToString::to_string));
+        names
+    }
+
+    /// The leaderboard as comma-separated values after RFC 4180, with the columns of [`Self::table`].
+    pub fn csv(&self) -> String {
+        let mut text = csv_line(&self.column_names());
+        for (index, row) in self.rows.iter().enumerate() {
+            let mut cells = vec![(index + 1).to_string(), (row.trial + 1).to_string()];
+            for axis in &self.axes {
+                cells.push(row.point.get(axis).map_or_else(String::new, shown));
+            }
+            cells.extend([
+                or_empty(row.mean),
+                or_empty(row.deviation),
+                row.values.len().to_string(),
+                or_empty(row.level),
+                row.standing.name().to_owned(),
+                row.seconds.to_string(),
+                or_empty(row.standing.failure()),
+            ]);
+            text += &csv_line(&cells);
+        }
+        text
+    }
+}
+
+fn column<T>(rows: &[Row], of: fn(&Row) -> Option<T>) -> Vec<Option<T>> {
+    rows.iter().map(of).collect()
+}
+
+fn or_empty(value: Option<impl ToString>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+fn csv_line(cells: &[String]) -> String {
+    let mut line = String::new();
+    for cell in cells {
+        if !line.is_empty() {
+            line.push(',');
+        }
+        if cell.contains([',', '"', '\n']) {
+            line.push_str(&format!("\"{}\"", cell.replace('"', "\"\"")));
+        } else {
+            line.push_str(cell);
+        }
+    }
+    line + "\n"
+}
+
+/// The better row first. Values of a lower level say less: those of trials that went further stand above them.
+fn order(left: &Row, right: &Row, direction: Option<Direction>) -> Ordering {
+    let last = |row: &Row| (row.mean.is_none(), Reverse(row.level.unwrap_or(0)));
+    let worse = |row: &Row| match (row.mean, direction) {
+        (Some(mean), Some(Direction::Lower)) => mean,
+        (Some(mean), _) => -mean,
+        (None, _) => f64::INFINITY,
+    };
+    last(left)
+        .cmp(&last(right))
+        .then(worse(left).total_cmp(&worse(right)))
+        .then(left.trial.cmp(&right.trial))
 }
 
 fn row(
     file: &SweepFile,
     trial: usize,
-    point: &Point,
     progress: &Progress,
     states: &[MemberState],
     notes: &[Note],
 ) -> Row {
-    let members = || {
-        progress
-            .members
-            .iter()
-            .enumerate()
-            .filter(move |(_, member)| member.trial == trial)
-    };
-    let is_known = |index: usize| matches!(states[index], MemberState::Done { .. });
-    // The highest level at which every seed has come to an end, or else the lowest.
-    let mut levels: Vec<Option<u64>> = members().map(|(_, member)| member.level).collect();
-    levels.sort_unstable();
-    levels.dedup();
-    let complete = |level: &&Option<u64>| {
-        members()
-            .filter(|(_, member)| member.level == **level)
-            .all(|(index, _)| is_known(index))
-    };
-    let level = levels
-        .iter()
-        .rev()
-        .find(complete)
-        .or(levels.first())
-        .copied()
-        .flatten();
-    let at_level: Vec<(usize, &Member)> = members()
-        .filter(|(_, member)| member.level == level)
-        .collect();
-    let is_whole = !at_level.is_empty()
-        && at_level
-            .iter()
-            .all(|(index, _)| has_figure(&states[*index]));
-    let at_level = one_per_execution(at_level, notes);
-    let figures: Vec<(Option<u64>, f64)> = at_level
-        .iter()
-        .filter_map(|(index, member)| match states[*index] {
-            MemberState::Done {
-                value: Some(value), ..
-            } => Some((member.seed, value)),
-            _ => None,
-        })
-        .collect();
-    let values: Vec<f64> = figures.iter().map(|(_, value)| *value).collect();
-    let standing = standing(file, trial, progress, states, notes);
-    Row {
-        trial,
-        point: point.clone(),
-        standing,
-        level,
-        mean: is_whole.then(|| values.iter().sum::<f64>() / values.len() as f64),
-        deviation: is_whole.then(|| deviation(&values)).flatten(),
-        seeds: figures.into_iter().map(|(seed, _)| seed).collect(),
-        values,
-        seconds: at_level
-            .iter()
-            .map(|(index, _)| notes[*index].seconds)
-            .sum(),
-        finished: at_level
-            .iter()
-            .filter_map(|(index, _)| notes[*index].finished)
-            .max(),
+    let mut members = Vec::new();
+    for (index, member) in progress.members.iter().enumerate() {
+        if member.trial == trial {
+            members.push((index, member));
+        }
     }
-}
-
-fn has_figure(state: &MemberState) -> bool {
-    matches!(state, MemberState::Done { value: Some(_), .. })
-}
-
-/// Seeds on which nothing depends come to one execution, which is no sample of several.
-fn one_per_execution<'a>(
-    members: Vec<(usize, &'a Member)>,
-    notes: &[Note],
-) -> Vec<(usize, &'a Member)> {
-    let mut seen = BTreeSet::new();
-    let is_new = |(index, _): &(usize, &Member)| {
-        notes[*index]
-            .execution
-            .is_none_or(|stage| seen.insert(stage))
+    let level = level_shown(&members, states);
+    let mut row = Row {
+        trial,
+        point: progress.points[trial].clone(),
+        standing: standing(file, &members, progress.stopped.get(&trial), states, notes),
+        level,
+        values: Vec::new(),
+        seeds: Vec::new(),
+        mean: None,
+        deviation: None,
+        seconds: 0.0,
+        finished: None,
     };
-    members.into_iter().filter(is_new).collect()
+    members.retain(|(_, member)| member.level == level);
+    let (mut is_whole, mut executions) = (!members.is_empty(), BTreeSet::new());
+    for (index, member) in &members {
+        let value = match states[*index] {
+            MemberState::Done { value, .. } => value,
+            _ => None,
+        };
+        is_whole &= value.is_some();
+        let note = &notes[*index];
+        // Seeds on which nothing depends share one execution, which is not a sample of several.
+        if note
+            .execution
+            .is_some_and(|stage| !executions.insert(stage))
+        {
+            continue;
+        }
+        row.seconds += note.seconds;
+        row.finished = row.finished.max(note.finished);
+        if let Some(value) = value {
+            row.seeds.push(member.seed);
+            row.values.push(value);
+        }
+    }
+    if is_whole {
+        row.mean = Some(row.values.iter().sum::<f64>() / row.values.len() as f64);
+        row.deviation = deviation(&row.values);
+    }
+    row
 }
 
+/// The highest level at which every seed has ended, or else the lowest.
+fn level_shown(members: &[(usize, &Member)], states: &[MemberState]) -> Option<u64> {
+    let mut levels: Vec<Option<u64>> = members.iter().map(|(_, member)| member.level).collect();
+    levels.sort_unstable();
+    for &level in levels.iter().rev() {
+        let mut at_level = members.iter().filter(|(_, member)| member.level == level);
+        if at_level.all(|(index, _)| matches!(states[*index], MemberState::Done { .. })) {
+            return level;
+        }
+    }
+    levels.first().copied().flatten()
+}
+
+/// `stopped` is the level at which the trial ended early, if it did.
 fn standing(
     file: &SweepFile,
-    trial: usize,
-    progress: &Progress,
+    members: &[(usize, &Member)],
+    stopped: Option<&u64>,
     states: &[MemberState],
     notes: &[Note],
 ) -> Standing {
-    let (mut open, mut running, mut queued) = (false, false, false);
-    for (index, _) in progress
-        .members
-        .iter()
-        .enumerate()
-        .filter(|(_, member)| member.trial == trial)
-    {
-        let note = &notes[index];
-        match &states[index] {
+    let (mut open, mut running, mut queued, mut reached) = (false, false, false, None);
+    for (index, member) in members {
+        let note = &notes[*index];
+        reached = reached.max(member.level);
+        match &states[*index] {
             MemberState::Done { .. } => {}
             MemberState::Without { found } => {
                 let (stage, metric) = (&file.objective.stage, &file.objective.metric);
-                return Standing::Failed(format!(
-                    "{stage} made no `{metric}`, but {}",
-                    found.join(", ")
-                ));
+                let found = found.join(", ");
+                return Standing::Failed(format!("{stage} made no `{metric}`, but {found}"));
             }
             MemberState::Missing { .. } => {
                 (open, running, queued) = (true, running || note.running, queued || note.queued);
-                if let Some(reason) = note
-                    .failure
-                    .as_ref()
-                    .filter(|_| !note.running && !note.queued)
-                {
+                if let (Some(reason), false, false) = (&note.failure, note.running, note.queued) {
                     return Standing::Failed(reason.clone());
                 }
             }
         }
     }
-    let reached = progress
-        .members
-        .iter()
-        .filter(|member| member.trial == trial)
-        .filter_map(|member| member.level)
-        .max();
-    let last = file
-        .stopping
-        .as_ref()
-        .and_then(|stopping| stopping.levels.last().copied());
-    match progress.stopped.get(&trial) {
+    let levels = file.stopping.as_ref().map(|stopping| &stopping.levels);
+    let last = levels.and_then(|levels| levels.last().copied());
+    match stopped {
         _ if running => Standing::Running,
         _ if queued => Standing::Queued,
         _ if open => Standing::Missing,
@@ -410,32 +380,24 @@ fn deviation(values: &[f64]) -> Option<f64> {
 }
 
 fn axis_column(rows: &[Row], axis: &str) -> Column {
-    let values: Vec<Option<&serde_json::Value>> =
-        rows.iter().map(|row| row.point.get(axis)).collect();
-    if values.iter().flatten().all(|value| value.is_i64()) {
-        return Column::Integers(
-            values
-                .iter()
-                .map(|value| value.and_then(serde_json::Value::as_i64))
-                .collect(),
-        );
+    let values: Vec<Option<&Value>> = rows.iter().map(|row| row.point.get(axis)).collect();
+    let mut known = values.iter().flatten();
+    let values = values.iter().copied();
+    if known.clone().all(|value| value.is_i64()) {
+        Column::Integers(values.map(|value| value?.as_i64()).collect())
+    } else if known.all(|value| value.is_number()) {
+        Column::Reals(values.map(|value| value?.as_f64()).collect())
+    } else {
+        Column::Texts(values.map(|value| value.map(shown)).collect())
     }
-    if values.iter().flatten().all(|value| value.is_number()) {
-        return Column::Reals(
-            values
-                .iter()
-                .map(|value| value.and_then(serde_json::Value::as_f64))
-                .collect(),
-        );
-    }
-    Column::Texts(values.iter().map(|value| value.map(shown)).collect())
 }
 
 /// A value as people write it: text without quotes, the rest as JSON.
-pub fn shown(value: &serde_json::Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How far a sweep is while it runs: trials that came to their end, the best figure so far, the time left.
+//! How far a sweep is while it runs: trials that have ended, the best value so far, the time left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use super::opened::{Sweep, View};
 use crate::cache::{Key, StageState, Store};
 use crate::engine::Event;
 use crate::project::Count;
-use crate::sweep::{Member, MemberState, direction, figure, label};
+use crate::sweep::{MemberState, direction, label, objective};
 
 /// Counts members as their stages end.
 pub struct LiveProgress {
     store: Arc<Store>,
     metric: String,
     unit: &'static str,
-    /// Which way the figure points, once this is known.
+    /// In which direction the objective improves, once this is known.
     direction: Option<Direction>,
     /// By the member's number: its label, and its stages that have not ended.
     members: Vec<(String, usize)>,
@@ -25,7 +25,7 @@ pub struct LiveProgress {
     users: BTreeMap<String, Vec<usize>>,
     /// The stages that make the objective.
     objectives: BTreeMap<String, Vec<usize>>,
-    /// Results whose figures were not read yet: they may not have reached the disk.
+    /// Results whose metrics were not read yet: they may not have reached the disk.
     unread: Vec<(Key, usize)>,
     failed: BTreeSet<usize>,
     best: Option<(f64, usize)>,
@@ -39,37 +39,23 @@ pub struct LiveProgress {
 impl LiveProgress {
     pub fn new(sweep: &Sweep, view: &View) -> Self {
         let graph = &view.session.graph;
-        let (mut users, mut objectives) = (
-            BTreeMap::<String, Vec<usize>>::new(),
-            BTreeMap::<String, Vec<usize>>::new(),
-        );
-        let mut members = Vec::with_capacity(view.roster.members.len());
-        for (number, member) in view.roster.members.iter().enumerate() {
-            let stages = view.roster.stages(number);
+        let mut users: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut objectives: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut members = Vec::with_capacity(view.trials.members.len());
+        for (number, member) in view.trials.members.iter().enumerate() {
+            let stages = view.trials.stages(number);
             for stage in stages {
-                users
-                    .entry(graph.stage(*stage).name.clone())
-                    .or_default()
-                    .push(number);
+                let name = graph.stage(*stage).name.clone();
+                users.entry(name).or_default().push(number);
             }
-            let objective = graph.stage(view.roster.objective(number)).name.clone();
+            let objective = graph.stage(view.trials.objective(number)).name.clone();
             objectives.entry(objective).or_default().push(number);
             members.push((label(&sweep.file, member), stages.len()));
         }
-        let is_plain = |member: &Member| member.seed.is_none() && member.level.is_none();
-        let before = view
-            .states
-            .iter()
-            .filter(|state| !matches!(state, MemberState::Missing { .. }))
-            .count();
         Self {
             store: Arc::clone(&sweep.store),
             metric: sweep.file.objective.metric.clone(),
-            unit: if view.roster.members.iter().all(is_plain) {
-                "trial"
-            } else {
-                "member"
-            },
+            unit: sweep.unit(),
             direction: direction(&sweep.file, &view.states),
             total: members.len(),
             members,
@@ -79,53 +65,48 @@ impl LiveProgress {
             failed: BTreeSet::new(),
             best: None,
             done: 0,
-            before,
+            before: view.count_ended(),
             since: Instant::now(),
         }
     }
 
-    fn read_figures(&mut self) {
+    fn read_objectives(&mut self) {
         let unread = std::mem::take(&mut self.unread);
         for (key, number) in unread {
-            let action = self.store.action(&key).ok().flatten();
-            let Some(state) =
-                action.and_then(|action| figure(&Arc::new(action), &self.metric, &self.store))
-            else {
-                self.unread.push((key, number));
-                continue;
+            let state = match self.store.action(&key) {
+                Ok(Some(action)) => objective(&action, &self.metric, &self.store),
+                _ => None,
             };
-            let MemberState::Done {
-                value: Some(value),
-                direction,
-            } = state
-            else {
-                continue;
-            };
-            let direction = *self.direction.get_or_insert(direction);
-            let is_better = |best: f64| {
-                if direction == Direction::Lower {
-                    value < best
-                } else {
-                    value > best
+            match state {
+                Some(MemberState::Done {
+                    value: Some(value),
+                    direction,
+                }) => {
+                    let is_lower = *self.direction.get_or_insert(direction) == Direction::Lower;
+                    let is_better = match self.best {
+                        Some((best, _)) if is_lower => value < best,
+                        Some((best, _)) => value > best,
+                        None => true,
+                    };
+                    if is_better {
+                        self.best = Some((value, number));
+                    }
                 }
-            };
-            if self.best.is_none_or(|(best, _)| is_better(best)) {
-                self.best = Some((value, number));
+                Some(_) => {}
+                None => self.unread.push((key, number)),
             }
         }
     }
 
     fn progress(&self) -> Event {
         let mut parts = Vec::new();
-        parts.extend((!self.failed.is_empty()).then(|| format!("{} failed", self.failed.len())));
-        parts.extend(self.best.map(|(value, number)| {
-            format!(
-                "best {} {} ({})",
-                self.metric,
-                crate::diagnostic::number(value),
-                self.members[number].0
-            )
-        }));
+        if !self.failed.is_empty() {
+            parts.push(format!("{} failed", self.failed.len()));
+        }
+        if let Some((value, number)) = self.best {
+            let (value, (label, _)) = (crate::diagnostic::number(value), &self.members[number]);
+            parts.push(format!("best {} {value} ({label})", self.metric));
+        }
         let ended = self.done + self.failed.len();
         let here = ended.saturating_sub(self.before) as f64;
         let pace = self.since.elapsed().as_secs_f64() / here;
@@ -168,7 +149,7 @@ impl Count for LiveProgress {
             _ => {}
         }
         let best = self.best;
-        self.read_figures();
+        self.read_objectives();
         let has_changed = self.done + self.failed.len() != before || self.best != best;
         has_changed.then(|| self.progress())
     }

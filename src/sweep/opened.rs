@@ -1,5 +1,5 @@
-//! Where a sweep stands: its file, its course as far as results are known, the graph of its members, and their states.
-//! Everything about a sweep is found out anew from the file and the store.
+//! The state of a sweep: its file, its course as far as results are known, the graph of its members, and their states.
+//! All of it follows from the file and the store, and is found out again whenever somebody asks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,37 +11,36 @@ use serde_json::Value;
 
 use super::queue::Queue;
 use super::{
-    Course, Leaderboard, Member, MemberState, Note, Outcome, Progress, Sampler, SweepFile,
+    Course, Leaderboard, Member, MemberState, Note, Outcome, Progress, Row, Sampler, SweepFile,
     TaskState, Trials, assemble, direction, label, outcomes, overrides,
 };
 use crate::cache::{Key, Ledger, RunRecord, StageState, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
-use crate::engine::{CancelToken, Plan, Planner};
-use crate::graph::Needs;
-use crate::project::{Choice, Error, Parts, Project, Session, size_pool};
+use crate::engine::{Plan, Planner};
+use crate::graph::{Needs, StageId};
+use crate::project::{Choice, Error, Parts, Project, Session};
 
 /// A sweep whose file was read.
 pub struct Sweep {
+    pub project: Project,
     pub file: SweepFile,
     pub store: Arc<Store>,
-    pub cancel: CancelToken,
     pub choice: Choice,
-    threads: usize,
     offline: bool,
     /// The sweep's name in records: the file's path from the root.
     pub name: String,
     warned: bool,
-    /// Numeric classes of machines whose results count; `None` if only those of this one do.
+    /// Hardware classes of machines whose results count; `None` if only those of this one do.
     classes: Option<BTreeSet<String>>,
     /// Texts that messages point into: the sweep file's, and those of pipelines.
     sources: SourceMap,
 }
 
-/// Where a sweep stands.
+/// How far a sweep is.
 pub struct View {
     pub progress: Progress,
     pub session: Session,
-    pub roster: Trials,
+    pub trials: Trials,
     pub plan: Plan,
     pub states: Vec<MemberState>,
     /// What stages ask for in the file, by their number; the graph has it fitted to this machine.
@@ -59,18 +58,37 @@ pub struct Lacking<'a> {
 impl View {
     /// The stages that a member lacks.
     pub fn lacking(&self, member: usize) -> Vec<Lacking<'_>> {
-        let stages = self
-            .roster
-            .stages(member)
-            .iter()
-            .map(|id| (id, self.plan.stage(*id)));
-        let missing = stages.filter(|(_, stage)| stage.hit().is_none());
-        missing
-            .map(|(id, stage)| Lacking {
-                name: &self.session.graph.stage(*id).name,
-                key: stage.key,
-            })
-            .collect()
+        let mut lacking = Vec::new();
+        for id in self.trials.stages(member) {
+            if self.is_open(id) {
+                lacking.push(Lacking {
+                    name: &self.session.graph.stage(*id).name,
+                    key: self.plan.stage(*id).key,
+                });
+            }
+        }
+        lacking
+    }
+
+    /// Whether a stage is still to run.
+    pub fn is_open(&self, stage: &StageId) -> bool {
+        self.plan.stage(*stage).hit().is_none()
+    }
+
+    /// How many of these stages are still to run.
+    pub fn count_open(&self, stages: &[StageId]) -> usize {
+        stages.iter().filter(|stage| self.is_open(stage)).count()
+    }
+
+    /// Members that have come to an end.
+    pub fn count_ended(&self) -> usize {
+        let is_missing = |state: &&MemberState| matches!(state, MemberState::Missing { .. });
+        self.states.len() - self.states.iter().filter(is_missing).count()
+    }
+
+    /// Trials whose points follow from results that are not there yet.
+    pub fn count_later(&self) -> usize {
+        self.progress.total - self.progress.points.len()
     }
 }
 
@@ -123,7 +141,6 @@ impl Sweep {
         offline: bool,
         mut sources: SourceMap,
     ) -> Result<Self, Error> {
-        let threads = size_pool(choice);
         let (file, diagnostics) = SweepFile::load(path, &mut sources);
         let Some(mut file) = file else {
             return Err(Error::faulty(diagnostics, sources));
@@ -131,18 +148,11 @@ impl Sweep {
         project.warn(&diagnostics, &sources);
         file.profile = choice.profile.clone().or(file.profile);
         let set = choice.overrides()?;
-        let over = file
-            .stopping
-            .as_ref()
-            .map(|stopping| stopping.over.as_str());
-        let seeds = (!file.seeds.is_empty()).then_some("seed");
-        let axes: Vec<&str> = file
-            .space
-            .axes()
-            .into_iter()
-            .chain(over)
-            .chain(seeds)
-            .collect();
+        let mut axes = file.space.axes();
+        axes.extend(file.stopping.iter().map(|stopping| stopping.over.as_str()));
+        if !file.seeds.is_empty() {
+            axes.push("seed");
+        }
         if let Some((name, _)) = set.iter().find(|(name, _)| axes.contains(&name.as_str())) {
             let message = format!("--set {name} would take away what the sweep varies");
             return Err(
@@ -156,11 +166,10 @@ impl Sweep {
             .display()
             .to_string();
         Ok(Self {
+            project: project.clone(),
             file,
             store: Arc::new(store),
-            cancel: CancelToken::default(),
             choice: choice.clone(),
-            threads,
             offline: offline || choice.offline,
             name,
             warned: false,
@@ -171,22 +180,27 @@ impl Sweep {
 
     /// The texts of the sweep file, the pipeline and what it includes, by their absolute paths.
     pub fn texts(&self, view: &View) -> BTreeMap<PathBuf, Arc<str>> {
-        let sweep = self
-            .sources
-            .iter()
-            .next()
-            .map(|(path, text)| (path.to_owned(), Arc::clone(text)));
-        let files = sweep
+        let mut texts = BTreeMap::new();
+        let sweep = self.sources.iter().next();
+        let pipeline = view.session.spec.files.iter();
+        for (path, text) in sweep
             .into_iter()
-            .chain(view.session.spec.files.iter().cloned());
-        files
-            .filter_map(|(path, text)| Some((std::path::absolute(path).ok()?, text)))
-            .collect()
+            .chain(pipeline.map(|(path, text)| (path.as_str(), text)))
+        {
+            if let Ok(path) = std::path::absolute(path) {
+                texts.insert(path, Arc::clone(text));
+            }
+        }
+        texts
     }
 
-    /// Forced stages have run; from now on they are as any other.
-    pub fn stop_forcing(&mut self) {
-        self.choice.force.clear();
+    /// What people read of as the parts of the sweep: without seeds and levels, each run is a trial.
+    pub fn unit(&self) -> &'static str {
+        if self.file.seeds.is_empty() && self.file.stopping.is_none() {
+            "trial"
+        } else {
+            "run"
+        }
     }
 
     /// Refuses a sweep without trials.
@@ -213,75 +227,60 @@ impl Sweep {
 
     /// Goes through the course of the sweep as far as the store knows results. Members for which `failed` holds have
     /// run without coming to an end.
-    pub fn view(&mut self, project: &Project, failed: &BTreeSet<Member>) -> Result<View, Error> {
+    pub fn view(&mut self, failed: &BTreeSet<Member>) -> Result<View, Error> {
         let mut known: BTreeMap<Member, Outcome> = BTreeMap::new();
         let mut view: Option<View> = None;
         loop {
-            let look = |member: &Member| {
-                let fallback = if failed.contains(member) {
-                    Outcome::Failed
-                } else {
-                    Outcome::Unknown
-                };
-                known.get(member).copied().unwrap_or(fallback)
-            };
-            let progress = Course::new(&self.file).progress(&look);
-            match view {
-                Some(mut view) if view.progress.members == progress.members => {
-                    view.progress = progress;
-                    return Ok(view);
-                }
-                _ => {}
-            }
-            let next = self.assembled(project, progress)?;
-            known = outcomes(&self.file, &next.roster.members, &next.states, &|member| {
-                failed.contains(member)
+            let progress = Course::new(&self.file).progress(&|member| match known.get(member) {
+                Some(outcome) => *outcome,
+                None if failed.contains(member) => Outcome::Failed,
+                None => Outcome::Unknown,
             });
+            // Once no further members follow from what is known, this is how far the sweep is.
+            if let Some(mut view) = view
+                && view.progress.members == progress.members
+            {
+                view.progress = progress;
+                return Ok(view);
+            }
+            let next = self.assembled(progress)?;
+            known = outcomes(&self.file, &next.trials.members, &next.states, failed);
             self.check_direction(&next.states)?;
             view = Some(next);
         }
     }
 
     /// The same without members that failed: their stages are left out.
-    pub fn without(
-        &mut self,
-        project: &Project,
-        view: View,
-        failed: &BTreeSet<Member>,
-    ) -> Result<View, Error> {
+    pub fn without(&mut self, view: View, failed: &BTreeSet<Member>) -> Result<View, Error> {
         let mut progress = view.progress;
         progress.members.retain(|member| !failed.contains(member));
-        self.assembled(project, progress)
+        self.assembled(progress)
     }
 
     /// [`Self::view`] as far as records and queue tell: members whose stages failed and that nobody works on have failed.
-    pub fn stand(&mut self, project: &Project, queue: &Queue) -> Result<View, Error> {
+    pub fn state(&mut self, queue: &Queue) -> Result<View, Error> {
         let failures = self.failures();
         let under_way = queue.members(&[TaskState::Waiting, TaskState::Running]);
-        self.view_where(project, |values, missing| {
+        self.view_where(|values, missing| {
             missing.iter().any(|stage| failures.of(stage).is_some()) && !under_way.contains(values)
         })
     }
 
-    /// [`Self::view`], with results from all machines on which the sweep ran, as nodes of a cluster may compute in another
-    /// numeric class than the host that asks; and where members have failed for which that holds of their values and the stages that they lack.
+    /// [`Self::view`], with results from all machines on which the sweep ran, as nodes of a cluster may be of another hardware
+    /// class than the host that asks. A member has failed if `has_failed` says so of its values and the stages that it lacks.
     pub fn view_where(
         &mut self,
-        project: &Project,
         has_failed: impl Fn(&Vec<(String, String)>, &[Lacking<'_>]) -> bool,
     ) -> Result<View, Error> {
         self.classes
             .get_or_insert_with(|| classes_of(&self.store, &self.name));
         let mut failed = BTreeSet::new();
         loop {
-            let view = self.view(project, &failed)?;
+            let view = self.view(&failed)?;
             let known = failed.len();
-            for (number, member) in view.roster.members.iter().enumerate() {
-                let missing = view.lacking(number);
-                if has_failed(
-                    &overrides(&self.file, &view.progress.points[member.trial], member),
-                    &missing,
-                ) {
+            for (number, member) in view.trials.members.iter().enumerate() {
+                let values = overrides(&self.file, &view.progress.points[member.trial], member);
+                if has_failed(&values, &view.lacking(number)) {
                     failed.insert(*member);
                 }
             }
@@ -291,23 +290,20 @@ impl Sweep {
         }
     }
 
-    fn assembled(&mut self, project: &Project, progress: Progress) -> Result<View, Error> {
+    fn assembled(&mut self, progress: Progress) -> Result<View, Error> {
         let sources = &mut self.sources;
-        let assembled = assemble(&self.file, &progress, &project.catalogue, sources);
+        let assembled = assemble(&self.file, &progress, &self.project.catalogue, sources);
         let assembly = assembled.map_err(|problems| Error::faulty(problems, sources.clone()))?;
         if !self.warned {
-            project.warn(&assembly.warnings, sources);
+            self.project.warn(&assembly.warnings, sources);
             self.warned = true;
         }
         let graph = &assembly.graph;
-        let declared = (0..graph.len())
-            .map(|_| Needs::default())
-            .collect::<Vec<_>>();
-        let declared = graph.order().iter().fold(declared, |mut declared, id| {
+        let mut declared = vec![Needs::default(); graph.len()];
+        for id in graph.order() {
             declared[id.index()] = graph.stage(*id).needs;
-            declared
-        });
-        let sweep = self.part(&assembly.roster, assembly.values, &progress);
+        }
+        let sweep = self.part(&assembly.trials, assembly.values, &progress);
         let parts = Parts {
             spec: assembly.spec,
             graph: assembly.graph,
@@ -315,39 +311,26 @@ impl Sweep {
             ledger: Ledger::load(&self.store, &self.name),
             file: self.name.clone(),
             sweep: Some(sweep),
-            threads: self.threads,
         };
         let folder = self.file.pipeline.parent().unwrap_or(Path::new("."));
-        let mut session = Session::of(
-            project,
-            parts,
-            &self.choice,
-            folder,
-            self.offline,
-            &self.cancel,
-        )?;
+        let mut session = Session::of(&self.project, parts, &self.choice, folder, self.offline)?;
         session.spec.name.value.clone_from(&self.file.name);
         let mut plan = session.planner().plan();
-        for class in self
-            .classes
-            .iter()
-            .flatten()
-            .filter(|class| **class != session.numeric_class)
-        {
-            plan.or_hits_of(
-                Planner {
-                    numeric_class: class,
+        for numeric_class in self.classes.iter().flatten() {
+            if *numeric_class != session.numeric_class {
+                let elsewhere = Planner {
+                    numeric_class,
                     ..session.planner()
-                }
-                .plan(),
-            );
+                };
+                plan.or_hits_of(elsewhere.plan());
+            }
         }
-        let roster = assembly.roster;
-        let states = roster.states(&self.file, &plan, &self.store);
+        let trials = assembly.trials;
+        let states = trials.states(&self.file, &plan, &self.store);
         Ok(View {
             progress,
             session,
-            roster,
+            trials,
             plan,
             states,
             declared,
@@ -357,16 +340,17 @@ impl Sweep {
     /// The members as a record holds them.
     fn part(
         &self,
-        roster: &Trials,
+        trials: &Trials,
         values: Vec<(IndexMap<String, Value>, u64)>,
         progress: &Progress,
     ) -> SweepPart {
         let file = &self.file;
-        let first = values
-            .first()
-            .map(|(params, _)| params.clone())
-            .unwrap_or_default();
-        let member = |(member, (params, seed)): (&Member, (IndexMap<String, Value>, u64))| {
+        let first = match values.first() {
+            Some((params, _)) => params.clone(),
+            None => IndexMap::new(),
+        };
+        let mut members = Vec::with_capacity(values.len());
+        for (member, (params, seed)) in trials.members.iter().zip(values) {
             let member = SweepMember {
                 label: label(file, member),
                 overrides: overrides(file, &progress.points[member.trial], member),
@@ -374,29 +358,20 @@ impl Sweep {
                 params: IndexMap::new(),
                 seed: None,
             };
-            member.with_values(params, seed, &first)
-        };
+            members.push(member.with_values(params, seed, &first));
+        }
         let pipeline =
             std::fs::canonicalize(&file.pipeline).unwrap_or_else(|_| file.pipeline.clone());
-        let members = roster.members.iter().zip(values).map(member).collect();
         SweepPart {
             pipeline: pipeline.display().to_string(),
             members,
         }
     }
 
-    /// A figure that points nowhere cannot be sought.
+    /// A metric without a direction cannot be an objective.
     fn check_direction(&self, states: &[MemberState]) -> Result<(), Error> {
-        let neither = states.iter().any(|state| {
-            matches!(
-                state,
-                MemberState::Done {
-                    direction: Direction::Neither,
-                    ..
-                }
-            )
-        });
-        if neither && direction(&self.file, states).is_none() {
+        let points_nowhere = |state: &MemberState| matches!(state, MemberState::Done { direction, .. } if *direction == Direction::Neither);
+        if states.iter().any(points_nowhere) && direction(&self.file, states).is_none() {
             let message = format!(
                 "nothing says whether a larger `{}` is better",
                 self.file.objective.metric
@@ -412,10 +387,9 @@ impl Sweep {
     pub fn failures(&self) -> Failures {
         let mut failures = Failures::default();
         let records = self.store.newest_first().into_iter().flatten();
-        let mut records: Vec<RunRecord> =
-            records.filter(|record| record.file == self.name).collect();
-        records.reverse();
-        for record in records {
+        let mut own: Vec<RunRecord> = records.filter(|record| record.file == self.name).collect();
+        own.reverse();
+        for record in own {
             for stage in record.stages {
                 let reason = format!("{}: {}", stage.name, stage.reason);
                 match (stage.state, stage.key) {
@@ -438,14 +412,13 @@ impl Sweep {
     /// If there is no such trial by now.
     pub fn values_of_trial(
         &mut self,
-        project: &Project,
         queue: &Queue,
         trial: usize,
     ) -> Result<Vec<(String, String)>, Error> {
-        let view = self.stand(project, queue)?;
+        let view = self.state(queue)?;
         let points = &view.progress.points;
-        let point = trial.checked_sub(1).and_then(|index| points.get(index));
-        let Some(point) = point else {
+        // Number 0 wraps to one that no trial has.
+        let Some(point) = points.get(trial.wrapping_sub(1)) else {
             let hint = format!("there are trials 1 to {} by now", points.len());
             return Err(Error::wrong(format!("the sweep has no trial {trial}")).hint(hint));
         };
@@ -457,56 +430,65 @@ impl Sweep {
         Ok(overrides(&self.file, point, &member))
     }
 
-    /// The leaderboard; `queue` is what was handed to clusters.
+    /// What the trial of a leaderboard's row sets, at the level of the row and with its first seed.
+    pub fn values_of_row(&self, view: &View, row: &Row) -> Vec<(String, String)> {
+        let mut members = view.trials.members.iter();
+        let is_meant = |member: &&Member| member.trial == row.trial && member.level == row.level;
+        match members.find(is_meant) {
+            Some(member) => overrides(&self.file, &row.point, member),
+            None => Vec::new(),
+        }
+    }
+
+    /// The leaderboard; `queue` is what was submitted to clusters.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
     pub fn board(&self, view: &View, queue: &Queue) -> Result<Leaderboard, Error> {
         let failures = self.failures();
         let leased: BTreeSet<Key> = self.store.leased()?.into_iter().collect();
         let [in_queue, in_tasks] =
             [TaskState::Waiting, TaskState::Running].map(|state| queue.members(&[state]));
         let lost = queue.lost();
-        let values =
-            |member: &Member| overrides(&self.file, &view.progress.points[member.trial], member);
-        let note = |member: usize| {
-            let own = values(&view.roster.members[member]);
-            let open = view.lacking(member);
-            let failure = open.iter().find_map(|stage| failures.of(stage).cloned());
-            let is_leased =
-                |stage: &Lacking<'_>| stage.key.is_some_and(|key| leased.contains(&key));
-            Note {
-                failure: failure.or_else(|| lost.get(&own).filter(|_| !open.is_empty()).cloned()),
-                running: in_tasks.contains(&own) || open.iter().any(is_leased),
-                queued: in_queue.contains(&own),
-                seconds: view.roster.seconds(member, &view.plan),
-                finished: view.roster.finished(member, &view.plan),
-                execution: Some(view.roster.objective(member)),
+        let mut notes = Vec::with_capacity(view.trials.members.len());
+        for (number, member) in view.trials.members.iter().enumerate() {
+            let values = overrides(&self.file, &view.progress.points[member.trial], member);
+            let mut note = Note {
+                failure: None,
+                running: in_tasks.contains(&values),
+                queued: in_queue.contains(&values),
+                seconds: view.trials.seconds(number, &view.plan),
+                finished: view.trials.finished(number, &view.plan),
+                execution: Some(view.trials.objective(number)),
+            };
+            let open = view.lacking(number);
+            for stage in &open {
+                note.running |= stage.key.is_some_and(|key| leased.contains(&key));
+                if note.failure.is_none() {
+                    note.failure = failures.of(stage).cloned();
+                }
             }
-        };
-        let notes: Vec<Note> = (0..view.roster.members.len()).map(note).collect();
-        Ok(Leaderboard::new(
-            &self.file,
-            &view.progress,
-            &view.states,
-            &notes,
-        ))
+            // A job that ended badly says nothing about a member that is complete.
+            if note.failure.is_none() && !open.is_empty() {
+                note.failure = lost.get(&values).cloned();
+            }
+            notes.push(note);
+        }
+        let Self { file, .. } = self;
+        Ok(Leaderboard::new(file, &view.progress, &view.states, &notes))
     }
 }
 
-/// The numeric classes of machines on which something of a sweep ran, by its run records.
+/// The hardware classes of machines on which something of a sweep ran, by its run records.
 fn classes_of(store: &Store, name: &str) -> BTreeSet<String> {
-    let records = store.runs().unwrap_or_default();
-    let records = records
-        .iter()
-        .filter_map(|run| store.load_run(run).ok())
-        .filter(|record| record.file == name);
-    records
-        .filter_map(|record| {
-            Some(
-                record
-                    .environment
-                    .get("numeric_class")?
-                    .as_str()?
-                    .to_owned(),
-            )
-        })
-        .collect()
+    let mut classes = BTreeSet::new();
+    for run in store.runs().unwrap_or_default() {
+        if let Ok(record) = store.load_run(&run)
+            && record.file == name
+            && let Some(Value::String(class)) = record.environment.get("numeric_class")
+        {
+            classes.insert(class.clone());
+        }
+    }
+    classes
 }

@@ -1,9 +1,7 @@
-//! What was handed to clusters: the submissions of a sweep, and the tasks of them that backends know of.
+//! What was submitted to clusters: the submissions of a sweep, and the tasks of them that backends know of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-
-use contract::Trouble;
 
 use super::opened::Sweep;
 use super::{
@@ -30,89 +28,97 @@ pub struct Queue {
     pub submissions: Vec<Submission>,
     /// Oldest first.
     pub tasks: Vec<Task>,
-    /// With what the sweep is asked for: members of other submissions are others, whatever their values.
+    /// What the sweep was opened with: members submitted with something else are others, whatever their values.
     profile: Option<String>,
     overrides: Vec<(String, String)>,
 }
 
 impl Queue {
-    /// Asks every backend to which something of the sweep was handed; one that cannot be asked is told of and left out.
+    /// Asks every backend to which something of the sweep was submitted. One that does not answer is reported and left out.
     pub fn of(sweep: &Sweep) -> Self {
-        let asked: Result<Self, std::convert::Infallible> = Self::ask(sweep, |backend, failure| {
-            tracing::warn!("{backend} cannot be asked: {}", failure.message());
-            Ok(())
-        });
-        asked.unwrap_or_else(|never| match never {})
+        let (queue, silent) = Self::ask(sweep);
+        for (backend, reason) in silent {
+            let warning = format!("{backend} cannot be asked: {reason}");
+            sweep.project.listener.warning(&warning);
+        }
+        queue
     }
 
-    /// The same for whoever would hand in twice what he does not see.
+    /// [`Self::of`] before something is submitted: what cannot be seen in a queue might be submitted twice.
     ///
     /// # Errors
-    /// If a backend cannot be asked.
+    /// If a backend does not answer.
     pub fn surely_of(sweep: &Sweep) -> Result<Self, Error> {
-        Self::ask(sweep, |backend, failure| {
-            let message = format!(
-                "{backend} cannot be asked what is queued or running: {}",
-                failure.message()
-            );
-            Err(Error::failed(message).hint("nothing was submitted; try again when it answers"))
-        })
+        let (queue, silent) = Self::ask(sweep);
+        match silent.first() {
+            None => Ok(queue),
+            Some((backend, reason)) => {
+                let message =
+                    format!("{backend} cannot be asked what is queued or running: {reason}");
+                Err(Error::failed(message).hint("nothing was submitted; try again when it answers"))
+            }
+        }
     }
 
-    fn ask<E>(sweep: &Sweep, troubled: impl Fn(&str, Trouble) -> Result<(), E>) -> Result<Self, E> {
+    /// What backends know, and those that do not answer, with the reason.
+    fn ask(sweep: &Sweep) -> (Self, Vec<(String, String)>) {
         let folder = submissions_of(sweep);
-        let submissions = Submission::all(sweep.store.layout(), &folder);
-        let scripts: Vec<PathBuf> = submissions
-            .iter()
-            .map(|submission| submission.folder(&folder))
-            .collect();
-        let names: BTreeSet<&str> = submissions
-            .iter()
-            .map(|submission| submission.backend.as_str())
-            .collect();
-        let mut tasks = Vec::new();
-        for name in names {
-            // A submission of a program that knew another backend: nobody here can ask for it.
-            let Ok(backend) = find_backend(name) else {
-                continue;
-            };
-            match backend.tasks(&job_name(sweep), &scripts) {
-                Ok(found) => tasks.extend(found),
-                Err(failure) => troubled(name, failure)?,
+        let mut queue = Self {
+            submissions: Submission::all(sweep.store.layout(), &folder),
+            folder,
+            tasks: Vec::new(),
+            profile: sweep.file.profile.clone(),
+            overrides: sweep.choice.overrides().unwrap_or_default(),
+        };
+        let (name, scripts) = (job_name(sweep), queue.scripts());
+        let mut silent = Vec::new();
+        for (backend_name, backend) in queue.backends() {
+            match backend.tasks(&name, &scripts) {
+                Ok(found) => queue.tasks.extend(found),
+                Err(trouble) => silent.push((backend_name, trouble.message().to_owned())),
+            }
+        }
+        for submission in &queue.submissions {
+            if find_backend(&submission.backend).is_err() {
+                let warning = format!(
+                    "`{}` was submitted to `{}`, which this program does not know: its tasks are not seen",
+                    submission.id, submission.backend
+                );
+                sweep.project.listener.warning(&warning);
             }
         }
         // Names of submissions begin with their time.
-        tasks.sort_by(|left: &Task, right| {
+        queue.tasks.sort_by(|left, right| {
             (&left.comment, left.number).cmp(&(&right.comment, right.number))
         });
-        let overrides = sweep.choice.overrides().unwrap_or_default();
-        Ok(Self {
-            folder,
-            submissions,
-            tasks,
-            profile: sweep.file.profile.clone(),
-            overrides,
-        })
+        (queue, silent)
+    }
+
+    /// The backends to which something of the sweep was submitted, by name. One that only another version of the program
+    /// knows is left out: nobody here can ask it.
+    fn backends(&self) -> BTreeMap<String, ChosenBackend> {
+        let mut backends = BTreeMap::new();
+        for submission in &self.submissions {
+            if let Ok(backend) = find_backend(&submission.backend) {
+                backends.insert(submission.backend.clone(), backend);
+            }
+        }
+        backends
     }
 
     /// Members in tasks of these states, by their values: numbers of trials may have changed with the file.
     pub fn members(&self, states: &[TaskState]) -> BTreeSet<Vec<(String, String)>> {
         let mut found = BTreeSet::new();
-        for task in self
-            .tasks
-            .iter()
-            .filter(|task| states.contains(&task.state))
-        {
-            found.extend(
-                self.trials_of(task)
-                    .iter()
-                    .map(|member| member.overrides.clone()),
-            );
+        for task in &self.tasks {
+            if states.contains(&task.state) {
+                let members = self.trials_of(task).iter();
+                found.extend(members.map(|member| member.overrides.clone()));
+            }
         }
         found
     }
 
-    /// How the last task of members ended that did not come to its end, by the members' values.
+    /// How the last task of a member ended, if it did not finish, by the member's values.
     pub fn lost(&self) -> BTreeMap<Vec<(String, String)>, String> {
         let mut lost = BTreeMap::new();
         for task in &self.tasks {
@@ -161,7 +167,7 @@ pub(super) fn submissions_of(sweep: &Sweep) -> PathBuf {
 }
 
 /// The name of all jobs of a sweep.
-pub fn job_name(sweep: &Sweep) -> String {
+pub(super) fn job_name(sweep: &Sweep) -> String {
     format!("runner-{}", sweep_id(&sweep.file.name, &sweep.name))
 }
 
@@ -174,22 +180,14 @@ impl Queue {
     /// # Errors
     /// If a backend cannot be asked.
     pub fn cancel(&self, sweep: &Sweep) -> Result<usize, Error> {
-        let mut names = BTreeSet::new();
-        for submission in &self.submissions {
-            names.insert(submission.backend.as_str());
-        }
         let mut ended = 0;
-        for name in names {
-            // A submission of a program that knew another backend: nobody here can ask for it.
-            let Ok(backend) = find_backend(name) else {
-                continue;
-            };
+        for backend in self.backends().values() {
             ended += backend.cancel(&job_name(sweep), &self.scripts())?;
         }
         Ok(ended)
     }
 
-    /// The logs that are there: of all tasks, or of those with a trial that has these values.
+    /// The logs that exist: of all tasks, or of those with a trial that has these values.
     pub fn logs(&self, sweep: &Sweep, point: Option<&[(String, String)]>) -> Vec<Log> {
         let mut found = Vec::new();
         for submission in &self.submissions {

@@ -1,5 +1,5 @@
-//! Which points a sweep tries. A point is a function of the sampler's seed, its number, and what earlier points came to;
-//! so a sweep that is issued again, or with more trials, comes by the same points.
+//! Which points a sweep tries. A point is a function of the sampler's seed, its number, and the results of earlier points; so a
+//! sweep that runs again, or with more trials, tries the same points.
 
 use std::convert::Infallible;
 
@@ -20,9 +20,9 @@ fn stream(seed: u64, number: usize) -> Random {
     Random::new(seed, &format!("sweep point {number}"))
 }
 
-/// The point with this number by a tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011), given what earlier
-/// points came to: the smaller the loss, the better. Every axis has an estimator of its own, and every case of a
-/// dependent axis too.
+/// The point with this number by a tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011), given the
+/// results of earlier points: the smaller the loss, the better. Every axis has its own estimator, and so has every case
+/// of a dependent axis.
 pub(super) fn suggest(space: &Space, seed: u64, number: usize, told: &[(&Point, f64)]) -> Point {
     let mut generator = Generator(stream(seed, number));
     let mut point = Point::new();
@@ -32,38 +32,36 @@ pub(super) fn suggest(space: &Space, seed: u64, number: usize, told: &[(&Point, 
                 let Some(domain) = domain.at(&point).cloned() else {
                     continue;
                 };
-                // Only what was tried in the same case says something about it.
-                let alike = told
-                    .iter()
-                    .filter(|(other, _)| case(dimension, other) == Some(&domain));
-                let positions = alike.filter_map(|(other, loss)| {
-                    Some((position(&domain, other.get(name)?)?, *loss))
-                });
-                if let Some(value) = estimate(&domain, positions, &mut generator) {
+                let mut positions = Vec::new();
+                for (other, loss) in told {
+                    // Only what was tried in the same case says something about it.
+                    if case(dimension, other) == Some(&domain)
+                        && let Some(value) = other.get(name)
+                        && let Some(position) = position(&domain, value)
+                    {
+                        positions.push((position, *loss));
+                    }
+                }
+                if let Some(value) = estimate(&domain, &positions, &mut generator) {
                     point.insert(name.clone(), value);
                 }
             }
             Dimension::Zip { names, rows } => {
                 let choices = Domain::Values((0..rows.len()).map(Value::from).collect());
-                let index = |other: &Point| {
-                    rows.iter().position(|row| {
-                        names
-                            .iter()
-                            .zip(row)
-                            .all(|(name, value)| other.get(name) == Some(value))
-                    })
-                };
-                let positions = told
-                    .iter()
-                    .filter_map(|(other, loss)| Some((index(other)? as f64 + 0.5, *loss)));
-                let row = estimate(&choices, positions, &mut generator)
-                    .and_then(|value| rows.get(value.as_u64()? as usize));
-                point.extend(
-                    names
+                let mut positions = Vec::new();
+                for (other, loss) in told {
+                    let values: Vec<_> = names.iter().filter_map(|name| other.get(name)).collect();
+                    if let Some(index) = rows
                         .iter()
-                        .cloned()
-                        .zip(row.unwrap_or(&rows[0]).iter().cloned()),
-                );
+                        .position(|row| row.iter().eq(values.iter().copied()))
+                    {
+                        positions.push((index as f64 + 0.5, *loss));
+                    }
+                }
+                let chosen = estimate(&choices, &positions, &mut generator);
+                let index = chosen.and_then(|value| value.as_u64()).unwrap_or(0);
+                let row = rows.get(index as usize).unwrap_or(&rows[0]);
+                point.extend(names.iter().cloned().zip(row.iter().cloned()));
             }
         }
     }
@@ -92,11 +90,7 @@ fn position(domain: &Domain, value: &Value) -> Option<f64> {
 const LARGEST_SHARE: f64 = 1.0 - 1e-9;
 
 /// The next value of one axis.
-fn estimate(
-    domain: &Domain,
-    told: impl Iterator<Item = (f64, f64)>,
-    generator: &mut Generator,
-) -> Option<Value> {
+fn estimate(domain: &Domain, told: &[(f64, f64)], generator: &mut Generator) -> Option<Value> {
     let (range, estimator): (_, DefaultEstimatorBuilder) = match domain {
         Domain::Values(values) => (
             tpe::categorical_range(values.len()),
@@ -106,7 +100,7 @@ fn estimate(
     };
     let mut optimizer = TpeOptimizer::new(estimator, range.ok()?);
     for (position, loss) in told {
-        optimizer.tell(position, loss).ok()?;
+        optimizer.tell(*position, *loss).ok()?;
     }
     let position = optimizer.ask(generator).ok()?;
     match domain {

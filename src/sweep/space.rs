@@ -1,9 +1,11 @@
-//! The space in which the trials of a sweep lie: axes with their values or ranges, in the order of the file. A point is
-//! a value for every axis. How a point is chosen is told in `sampler`.
+//! The space of a sweep's trials: axes with their values or ranges, in the order of the file. A point is a value for every
+//! axis. `sampler` chooses points.
 
 use contract::Random;
 use indexmap::IndexMap;
 use serde_json::{Number, Value};
+
+use super::leaderboard::shown;
 
 /// A value for every axis, in the order of the file.
 pub type Point = IndexMap<String, Value>;
@@ -73,11 +75,10 @@ impl Domain {
                 default,
             } => {
                 let value = point.get(axis)?;
-                let case = cases
-                    .iter()
-                    .find(|(case, _)| same(case, value))
-                    .map(|(_, domain)| domain);
-                case.or(default.as_deref())?.at(point)
+                match cases.iter().find(|(case, _)| same(case, value)) {
+                    Some((_, domain)) => domain.at(point),
+                    None => default.as_deref()?.at(point),
+                }
             }
             other => Some(other),
         }
@@ -88,20 +89,23 @@ impl Domain {
         let Self::By { cases, default, .. } = self else {
             return Some(self.clone());
         };
-        let mut hulls = cases
-            .iter()
-            .map(|(_, domain)| domain)
-            .chain(default.as_deref())
-            .map(Self::hull);
-        let first = hulls.next()??;
-        hulls.try_fold(first, |all, next| all.joined(next?))
+        let mut all: Option<Self> = None;
+        for domain in domains(cases, default.as_deref()) {
+            let hull = domain.hull()?;
+            all = Some(match all {
+                Some(all) => all.joined(hull)?,
+                None => hull,
+            });
+        }
+        all
     }
 
     /// Both of two domains, if they are of one kind.
     fn joined(self, other: Self) -> Option<Self> {
         match (self, other) {
-            (Self::Values(all), Self::Values(more)) => {
-                Some(Self::Values(all.into_iter().chain(more).collect()))
+            (Self::Values(mut all), Self::Values(more)) => {
+                all.extend(more);
+                Some(Self::Values(all))
             }
             (
                 Self::Range {
@@ -135,15 +139,15 @@ impl Domain {
             Self::Values(values) => Some(values.clone()),
             Self::Range { points, .. } => {
                 let count = (*points)?;
-                let share = |index: usize| {
-                    if count == 1 {
+                let mut values = Vec::with_capacity(count);
+                for index in 0..count {
+                    values.push(self.number(if count == 1 {
                         0.5
                     } else {
                         index as f64 / (count - 1) as f64
-                    }
-                };
-                let mut values: Vec<Value> =
-                    (0..count).map(|index| self.number(share(index))).collect();
+                    }));
+                }
+                // A short range of whole numbers has fewer values than points.
                 values.dedup();
                 Some(values)
             }
@@ -166,23 +170,16 @@ impl Domain {
         if *whole {
             // Every whole number owns an equal stretch (of the logarithm, if that is even).
             let (low, high) = (low - 0.5, high + 0.5);
-            let value = interpolate(
-                low.max(if *log { 0.5 } else { f64::MIN }),
-                high,
-                *log,
-                share,
-            );
+            let least = if *log { low.max(0.5) } else { low };
+            let value = interpolate(least, high, *log, share);
             return Value::from(value.round().clamp(low + 0.5, high - 0.5) as i64);
         }
-        let value = interpolate(*low, *high, *log, share);
-        let value = shortened(
-            value,
-            if *log {
-                0.0
-            } else {
-                (high - low) / low.abs().max(high.abs())
-            },
-        );
+        let spread = if *log {
+            0.0
+        } else {
+            (high - low) / low.abs().max(high.abs())
+        };
+        let value = shortened(interpolate(*low, *high, *log, share), spread);
         Number::from_f64(value.clamp(*low, *high)).map_or(Value::Null, Value::Number)
     }
 
@@ -232,16 +229,37 @@ fn shortened(value: f64, spread: f64) -> f64 {
 
 /// Equal, or numbers of one value: `1` and `1.0`.
 fn same(left: &Value, right: &Value) -> bool {
-    let text = |value: &Value| {
-        value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned)
-    };
-    // The name of a case is text.
-    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
     left == right
-        || matches!((number(left), number(right)), (Some(left), Some(right)) if left == right)
-        || text(left) == text(right)
+        || matches!((number_of(left), number_of(right)), (Some(left), Some(right)) if left == right)
+        || shown(left) == shown(right)
+}
+
+/// A number, or a text that is one: the name of a case is text.
+fn number_of(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_f64(),
+    }
+}
+
+/// The domains of all cases of an axis that depends on another.
+fn domains<'a>(
+    cases: &'a [(Value, Domain)],
+    default: Option<&'a Domain>,
+) -> impl Iterator<Item = &'a Domain> {
+    cases.iter().map(|(_, domain)| domain).chain(default)
+}
+
+/// The most values that an axis has at any point.
+fn most_values(domain: &Domain) -> usize {
+    match domain {
+        Domain::Values(values) => values.len(),
+        Domain::Range { points, .. } => points.unwrap_or(1),
+        Domain::By { cases, default, .. } => {
+            let counts = domains(cases, default.as_deref()).map(most_values);
+            counts.max().unwrap_or(0)
+        }
+    }
 }
 
 impl Space {
@@ -252,18 +270,18 @@ impl Space {
 
     /// All that an axis can be: its range or its values. `None` where it depends on others in kind.
     pub fn domain_of(&self, wanted: &str) -> Option<Domain> {
-        self.dimensions
-            .iter()
-            .find_map(|dimension| match dimension {
-                Dimension::Axis { name, domain } if name == wanted => domain.hull(),
+        for dimension in &self.dimensions {
+            match dimension {
+                Dimension::Axis { name, domain } if name == wanted => return domain.hull(),
+                Dimension::Axis { .. } => {}
                 Dimension::Zip { names, rows } => {
-                    let column = names.iter().position(|name| name == wanted)?;
-                    Some(Domain::Values(
-                        rows.iter().map(|row| row[column].clone()).collect(),
-                    ))
+                    if let Some(values) = column(names, rows, wanted) {
+                        return Some(Domain::Values(values));
+                    }
                 }
-                Dimension::Axis { .. } => None,
-            })
+            }
+        }
+        None
     }
 
     /// The values that an axis can take in a grid, where they are known beforehand.
@@ -272,55 +290,35 @@ impl Space {
             .iter()
             .find_map(|dimension| match dimension {
                 Dimension::Axis { name, domain } if name == wanted => domain.grid(),
-                Dimension::Zip { names, rows } => {
-                    let column = names.iter().position(|name| name == wanted)?;
-                    Some(rows.iter().map(|row| row[column].clone()).collect())
-                }
                 Dimension::Axis { .. } => None,
+                Dimension::Zip { names, rows } => column(names, rows, wanted),
             })
     }
 
     /// A dependent axis and a value by which it has neither a case nor a default, if there is such.
     pub fn without_case(&self) -> Option<(&str, Value)> {
-        self.dimensions
-            .iter()
-            .find_map(|dimension| match dimension {
-                Dimension::Axis {
-                    name,
-                    domain:
-                        Domain::By {
-                            axis,
-                            cases,
-                            default: None,
-                        },
-                } => {
-                    let lacking = |value: &Value| !cases.iter().any(|(case, _)| same(case, value));
-                    Some((
-                        name.as_str(),
-                        self.values_of(axis)?.into_iter().find(lacking)?,
-                    ))
+        for dimension in &self.dimensions {
+            if let Dimension::Axis { name, domain } = dimension
+                && let Domain::By {
+                    axis,
+                    cases,
+                    default: None,
+                } = domain
+            {
+                for value in self.values_of(axis).unwrap_or_default() {
+                    if !cases.iter().any(|(case, _)| same(case, &value)) {
+                        return Some((name, value));
+                    }
                 }
-                _ => None,
-            })
+            }
+        }
+        None
     }
 
     /// How many points the grid has, without making them. Dependent axes are counted at their most.
     pub fn grid_size(&self) -> f64 {
-        fn most(domain: &Domain) -> usize {
-            match domain {
-                Domain::Values(values) => values.len(),
-                Domain::Range { points, .. } => points.unwrap_or(1),
-                Domain::By { cases, default, .. } => cases
-                    .iter()
-                    .map(|(_, domain)| domain)
-                    .chain(default.as_deref())
-                    .map(most)
-                    .max()
-                    .unwrap_or(0),
-            }
-        }
         let sizes = self.dimensions.iter().map(|dimension| match dimension {
-            Dimension::Axis { domain, .. } => most(domain) as f64,
+            Dimension::Axis { domain, .. } => most_values(domain) as f64,
             Dimension::Zip { rows, .. } => rows.len() as f64,
         });
         sizes.product()
@@ -330,28 +328,27 @@ impl Space {
     pub fn grid(&self) -> Vec<Point> {
         let mut points = vec![Point::new()];
         for dimension in &self.dimensions {
-            points = points
-                .into_iter()
-                .flat_map(|point| match dimension {
+            let mut longer = Vec::new();
+            for point in &points {
+                match dimension {
                     Dimension::Axis { name, domain } => {
-                        let values = domain.at(&point).and_then(Domain::grid).unwrap_or_default();
-                        values
-                            .into_iter()
-                            .map(|value| with(&point, [(name.as_str(), value)]))
-                            .collect::<Vec<_>>()
+                        let values = domain.at(point).and_then(Domain::grid).unwrap_or_default();
+                        for value in values {
+                            let mut point = point.clone();
+                            point.insert(name.clone(), value);
+                            longer.push(point);
+                        }
                     }
                     Dimension::Zip { names, rows } => {
-                        let named = |row: &Vec<Value>| {
-                            names
-                                .iter()
-                                .map(String::as_str)
-                                .zip(row.clone())
-                                .collect::<Vec<_>>()
-                        };
-                        rows.iter().map(|row| with(&point, named(row))).collect()
+                        for row in rows {
+                            let mut point = point.clone();
+                            point.extend(names.iter().cloned().zip(row.iter().cloned()));
+                            longer.push(point);
+                        }
                     }
-                })
-                .collect();
+                }
+            }
+            points = longer;
         }
         points
     }
@@ -376,14 +373,10 @@ impl Space {
     }
 }
 
-fn with<'a>(point: &Point, values: impl IntoIterator<Item = (&'a str, Value)>) -> Point {
-    let mut point = point.clone();
-    point.extend(
-        values
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value)),
-    );
-    point
+/// The values of one of the axes that go together.
+fn column(names: &[String], rows: &[Vec<Value>], wanted: &str) -> Option<Vec<Value>> {
+    let column = names.iter().position(|name| name == wanted)?;
+    Some(rows.iter().map(|row| row[column].clone()).collect())
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! What is handed to a backend: the members to run, divided into units (a task each), and the stages that they share as
-//! units before them. A submission is a folder of the store with its units, scripts and logs. Nothing is ever updated in it:
-//! what has become of it is read from the backend and from results.
+//! What is submitted to a backend: the members to run, divided into units (a task each), and before them the stages that they
+//! share. A submission is a folder of the store with its units, scripts and logs. Nothing is ever updated in it: its state is
+//! read from the backend and from results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use contract::artifact::Digest;
 use indexmap::IndexMap;
@@ -14,16 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::backend::JobNeeds;
 use super::course::Member;
 use super::file::SweepFile;
+use super::opened::{Sweep, View};
 use super::options::JobOptions;
-use super::space::Point;
-use super::trials::{Trials, label, overrides};
-use crate::cache::{
-    CacheError, GcReport, Key, Layout, Remote, RemoteGcReport, Root, RunId, Store, SweepMember,
-};
+use super::trials::{label, overrides};
+use super::waves::Wave;
+use crate::cache::{CacheError, Key, Layout, RunId, SweepMember};
 use crate::diagnostic::SourceMap;
-use crate::engine::Plan;
-use crate::graph::{Graph, StageId};
-use crate::project::{Collection, Error, Project};
 
 /// One member, as a task runs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,7 +97,7 @@ pub struct Submission {
     pub record: String,
     pub pipeline: PathBuf,
     pub profile: Option<String>,
-    /// Texts of the sweep file, the pipeline and what it includes, by path: tasks go by them, whatever becomes of the files.
+    /// Texts of the sweep file, the pipeline and what it includes, by path: tasks read these, whatever happens to the files.
     pub texts: BTreeMap<PathBuf, Arc<str>>,
     pub backend: String,
     /// `NAME=VALUE` pairs and targets of the command line, for what comes next.
@@ -109,7 +105,7 @@ pub struct Submission {
     pub targets: Vec<String>,
     /// Milliseconds since 1970.
     pub submitted: u64,
-    /// Submissions of the same campaign that came before.
+    /// Earlier submissions of the same sweep that led to this one.
     pub before: Vec<String>,
     /// Waves of units with what trials share.
     pub shared: Vec<Vec<Unit>>,
@@ -118,17 +114,8 @@ pub struct Submission {
     pub needs: BTreeMap<String, JobNeeds>,
     /// What stages that were to run ask for, by their name in the pipeline.
     pub stage_needs: BTreeMap<String, JobNeeds>,
-    /// Keys of stages that were known, so that nothing collects what is being built upon.
+    /// Keys of stages that were known, so that no collection of garbage removes what is being built on.
     pub keys: Vec<Key>,
-}
-
-/// Where a sweep stands when something of it is submitted.
-#[derive(Clone, Copy)]
-pub struct Stand<'a> {
-    pub points: &'a [Point],
-    pub roster: &'a Trials,
-    pub graph: &'a Graph,
-    pub plan: &'a Plan,
 }
 
 /// All submissions of all sweeps of a store that can be read.
@@ -140,63 +127,14 @@ pub fn submissions(layout: &Layout) -> Vec<Submission> {
         .collect()
 }
 
-/// What sweeps on a cluster were built upon, and what their tasks came to: a collection of garbage keeps it.
-///
-/// # Errors
-/// If the runs cannot be listed.
-fn keys_of_sweeps(store: &Store) -> Result<BTreeSet<Key>, CacheError> {
-    let submissions = submissions(store.layout());
-    let sweeps: BTreeSet<&str> = submissions
-        .iter()
-        .map(|submission| submission.record.as_str())
-        .collect();
-    let mut keys: BTreeSet<Key> = submissions
-        .iter()
-        .flat_map(|submission| &submission.keys)
-        .copied()
-        .collect();
-    for run in if sweeps.is_empty() {
-        Vec::new()
-    } else {
-        store.runs()?
-    } {
-        if let Ok(record) = store.load_run(&run)
-            && sweeps.contains(record.file.as_str())
-        {
-            keys.extend(record.stages.iter().filter_map(|stage| stage.key));
-        }
-    }
-    Ok(keys)
-}
-
-impl Project {
-    /// Removes from the store what nobody needs: no run, no lock, no sweep on a cluster.
-    ///
-    /// # Errors
-    /// If a lock cannot be read, or the store cannot be used.
-    pub fn collect(&self, mut collection: Collection) -> Result<GcReport, Error> {
-        collection.also.push(self.root_of_sweeps()?);
-        self.collect_besides_sweeps(collection)
-    }
-
-    /// Removes from the remote what is older and what nobody here needs. Gives the remote and what was removed.
-    ///
-    /// # Errors
-    /// If there is no remote, it is only to be read, or it cannot be used; or a lock cannot be read.
-    pub fn collect_at_remote(
-        &self,
-        mut collection: Collection,
-        older_than: Duration,
-    ) -> Result<(Remote, RemoteGcReport), Error> {
-        collection.also.push(self.root_of_sweeps()?);
-        self.collect_at_remote_besides_sweeps(collection, older_than)
-    }
-
-    fn root_of_sweeps(&self) -> Result<Root, Error> {
-        Ok(Root {
-            name: "sweeps".into(),
-            keys: keys_of_sweeps(&self.local_store())?,
-        })
+/// The member at this place, with all targets of the sweep.
+pub(super) fn unit_member(file: &SweepFile, view: &View, place: usize) -> UnitMember {
+    let member = view.trials.members[place];
+    UnitMember {
+        member,
+        label: label(file, &member),
+        overrides: overrides(file, &view.progress.points[member.trial], &member),
+        targets: file.all_targets(),
     }
 }
 
@@ -233,79 +171,50 @@ fn is_plain(character: char) -> bool {
 }
 
 impl Submission {
-    /// Divides members into units. `open` says by its place in the roster which members are to run, in so many tasks;
-    /// `shared` is what they share.
-    pub fn new(
-        file: &SweepFile,
-        record: &str,
+    /// Divides members into units. `open` says by its place among the sweep's which members are to run, in so many tasks;
+    /// `waves` are what they share.
+    pub(super) fn new(
+        sweep: &Sweep,
         backend: &str,
-        stand: &Stand<'_>,
+        view: &View,
         open: &[usize],
-        shared: &[Wave],
+        waves: &[Wave],
         tasks: usize,
     ) -> Self {
-        let Stand {
-            points,
-            roster,
-            graph,
-            plan,
-        } = *stand;
+        let file = &sweep.file;
+        let per_unit = open.len().div_ceil(tasks.max(1)).max(1);
+        let mut trials = Vec::new();
+        for places in open.chunks(per_unit) {
+            let members = places.iter().map(|place| unit_member(file, view, *place));
+            trials.push(Unit {
+                members: members.collect(),
+            });
+        }
         let submitted = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let whole = |place: &usize| {
-            let member = roster.members[*place];
-            UnitMember {
-                member,
-                label: label(file, &member),
-                overrides: overrides(file, &points[member.trial], &member),
-                targets: file.all_targets(),
-            }
-        };
-        let per_unit = open.len().div_ceil(tasks.max(1)).max(1);
-        let trials = open
-            .chunks(per_unit)
-            .map(|places| Unit {
-                members: places.iter().map(whole).collect(),
-            })
-            .collect();
-        let first_user = |stage: &StageId| {
-            open.iter()
-                .copied()
-                .find(|place| roster.stages(*place).contains(stage))
-        };
-        let member = |place: usize, targets| UnitMember {
-            targets,
-            ..whole(&place)
-        };
-        let shared = shared
-            .iter()
-            .map(|wave| wave.units(graph, tasks, &first_user, &member))
-            .collect();
-        let mut keys: Vec<Key> = graph
-            .order()
-            .iter()
-            .filter_map(|id| plan.stage(*id).key)
-            .collect();
-        keys.sort();
-        keys.dedup();
+        let mut keys = BTreeSet::new();
+        for id in view.session.graph.order() {
+            keys.extend(view.plan.stage(*id).key);
+        }
+        let shared = waves.iter().map(|wave| wave.units(file, view, open, tasks));
         Self {
             id: RunId::now().0,
             file: std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone()),
-            record: record.to_owned(),
+            record: sweep.name.clone(),
             pipeline: std::path::absolute(&file.pipeline).unwrap_or_else(|_| file.pipeline.clone()),
             profile: file.profile.clone(),
-            texts: BTreeMap::new(),
+            texts: sweep.texts(view),
             backend: backend.to_owned(),
             overrides: Vec::new(),
             targets: Vec::new(),
             submitted: u64::try_from(submitted.as_millis()).unwrap_or(u64::MAX),
             before: Vec::new(),
-            shared,
+            shared: shared.collect(),
             trials,
             needs: BTreeMap::new(),
             stage_needs: BTreeMap::new(),
-            keys,
+            keys: keys.into_iter().collect(),
         }
     }
 
@@ -314,8 +223,8 @@ impl Submission {
         sweep.join(&self.id)
     }
 
-    /// Writes the submission down, before anything of it is handed to a backend. Its folder is new, so that what scripts
-    /// write in it later by paths is written there.
+    /// Writes the submission down, before any job of it is submitted. Its folder is new, so that what scripts later write in it
+    /// by path is written there.
     ///
     /// # Errors
     /// If the store cannot be written.
@@ -360,11 +269,7 @@ impl Submission {
 
     /// For reading its files as they were.
     pub fn sources(&self) -> SourceMap {
-        SourceMap::keeping(
-            self.texts
-                .iter()
-                .map(|(path, text)| (path.clone(), Arc::clone(text))),
-        )
+        SourceMap::keeping(self.texts.clone())
     }
 
     /// Its parts, each after those that it waits for.
@@ -379,7 +284,7 @@ impl Submission {
         self.trials.iter().flat_map(|unit| &unit.members)
     }
 
-    /// What a backend is told beside a job, so that its tasks can be found again: `ID:PART`.
+    /// A comment for a backend to keep with a job, so that its tasks can be found again: `ID:PART`.
     pub fn comment(&self, part: Part) -> String {
         format!("{}:{}", self.id, part.name())
     }
@@ -393,134 +298,9 @@ pub fn read_comment(comment: &str) -> Option<(&str, Part)> {
     Some((id, Part::parse(part)?))
 }
 
-/// Stages that trials share and that can run beside each other, in groups whose stages hang together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wave(Vec<Vec<StageId>>);
-
-impl Wave {
-    /// All its stages.
-    pub fn stages(&self) -> impl Iterator<Item = StageId> {
-        self.0.iter().flatten().copied()
-    }
-
-    /// A unit for each group, or for several, if there are more groups than tasks.
-    fn units(
-        &self,
-        graph: &Graph,
-        tasks: usize,
-        first_user: &impl Fn(&StageId) -> Option<usize>,
-        member: &impl Fn(usize, Vec<String>) -> UnitMember,
-    ) -> Vec<Unit> {
-        let per_unit = self.0.len().div_ceil(tasks.max(1)).max(1);
-        let unit = |groups: &[Vec<StageId>]| {
-            let mut by_member: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-            for &stage in groups.iter().flatten() {
-                // What another stage of the unit needs runs with that one.
-                if graph
-                    .needed_by(stage)
-                    .iter()
-                    .any(|next| groups.iter().any(|group| group.contains(next)))
-                {
-                    continue;
-                }
-                if let Some(user) = first_user(&stage) {
-                    by_member
-                        .entry(user)
-                        .or_default()
-                        .push(plain_name(graph, stage).to_owned());
-                }
-            }
-            Unit {
-                members: by_member
-                    .into_iter()
-                    .map(|(place, targets)| member(place, targets))
-                    .collect(),
-            }
-        };
-        self.0.chunks(per_unit).map(unit).collect()
-    }
-}
-
-/// A stage's name in the pipeline, without the member's label.
-pub fn plain_name(graph: &Graph, stage: StageId) -> &str {
-    let name = &graph.stage(stage).name;
-    name.split_once('#').map_or(name, |(name, _)| name)
-}
-
-/// Stages that more than one open member needs and that are not there yet. Those with the same users that hang together
-/// are a group, which one task runs; groups that do not need each other are a wave. So the trainings that trials of a later axis
-/// share run beside each other, after the common beginning of all.
-pub fn shared_waves(roster: &Trials, graph: &Graph, plan: &Plan, open: &[usize]) -> Vec<Wave> {
-    let mut users: BTreeMap<StageId, Vec<usize>> = BTreeMap::new();
-    for &place in open {
-        for &stage in roster.stages(place) {
-            if plan.stage(stage).hit().is_none() {
-                users.entry(stage).or_default().push(place);
-            }
-        }
-    }
-    users.retain(|_, users| users.len() > 1);
-    let ordered: Vec<StageId> = graph
-        .order()
-        .iter()
-        .copied()
-        .filter(|stage| users.contains_key(stage))
-        .collect();
-    let mut group: BTreeMap<StageId, usize> = ordered
-        .iter()
-        .enumerate()
-        .map(|(index, stage)| (*stage, index))
-        .collect();
-    let shared_needs = |stage: StageId| {
-        graph
-            .needs(stage)
-            .into_iter()
-            .filter(|need| users.contains_key(need))
-    };
-    for &stage in &ordered {
-        for need in shared_needs(stage).filter(|need| users[need] == users[&stage]) {
-            let (from, to) = (group[&stage], group[&need]);
-            group
-                .values_mut()
-                .filter(|value| **value == from)
-                .for_each(|value| *value = to);
-        }
-    }
-    // Needs never have fewer users than what stands on them, so that groups cannot wait for each other in a circle.
-    let mut wave_of: BTreeMap<usize, usize> = group.values().map(|number| (*number, 0)).collect();
-    loop {
-        let before = wave_of.clone();
-        for &stage in &ordered {
-            for need in shared_needs(stage).filter(|need| group[need] != group[&stage]) {
-                let least = wave_of[&group[&need]] + 1;
-                wave_of
-                    .entry(group[&stage])
-                    .and_modify(|wave| *wave = least.max(*wave));
-            }
-        }
-        if wave_of == before {
-            break;
-        }
-    }
-    let mut waves: BTreeMap<usize, BTreeMap<usize, Vec<StageId>>> = BTreeMap::new();
-    for stage in ordered {
-        let number = group[&stage];
-        waves
-            .entry(wave_of[&number])
-            .or_default()
-            .entry(number)
-            .or_default()
-            .push(stage);
-    }
-    waves
-        .into_values()
-        .map(|groups| Wave(groups.into_values().collect()))
-        .collect()
-}
-
 /// How many tasks the trials of a sweep are divided into.
 pub fn task_count(members: usize, options: &JobOptions, largest_array: usize) -> usize {
-    /// Without a word on it, a sweep keeps to so many tasks: a queue is shared with others.
+    /// By default a sweep has no more tasks than this: a queue is shared with others.
     const USUAL: usize = 200;
     let wanted = match options.trials_per_job {
         Some(per_job) => members.div_ceil(per_job.max(1)),

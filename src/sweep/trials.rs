@@ -1,8 +1,7 @@
-//! From members to a graph: the pipeline is read once for each member with the member's values, and the graphs are
-//! joined. Then the plan tells for each member whether it is done, and what it came to.
+//! From members to a graph: the pipeline is read once for each member with the member's values, and the graphs are joined.
+//! Then the plan says for each member whether it is done, and its objective.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use contract::Catalogue;
 use contract::artifact::{Artifact, ArtifactKind, Direction};
@@ -19,11 +18,11 @@ use crate::engine::Plan;
 use crate::graph::{Graph, StageId, build, join};
 use crate::pipeline::{LoadOptions, Spec, load};
 
-/// What comes of the members of a sweep.
+/// The members of a sweep as one graph.
 pub struct Assembly {
     pub graph: Graph,
-    pub roster: Trials,
-    /// What each member has the pipeline's parameters at, and its seed.
+    pub trials: Trials,
+    /// The pipeline's parameters and the seed of each member.
     pub values: Vec<(IndexMap<String, Value>, u64)>,
     /// The pipeline as the first member has it, for what all have in common.
     pub spec: Spec,
@@ -36,19 +35,19 @@ pub struct Trials {
     pub members: Vec<Member>,
     /// Where the stages of each member are.
     places: Vec<Vec<StageId>>,
-    /// Where the objective of each member is made.
+    /// Where the objective of each member is computed.
     objectives: Vec<StageId>,
 }
 
 /// What the store says of a member.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MemberState {
-    /// The figure and the way it points.
+    /// The objective, and the direction in which it improves.
     Done {
         value: Option<f64>,
         direction: Direction,
     },
-    /// The stage that makes the figure ran, and the figure is not among what it made.
+    /// The stage that should compute the objective ran, and its metrics are others.
     Without { found: Vec<String> },
     /// Stages that must still run, as far as is known.
     Missing { stages: usize },
@@ -57,19 +56,15 @@ pub enum MemberState {
 /// Values of a member as for `--set`, those of the sweep first.
 pub fn overrides(file: &SweepFile, point: &Point, member: &Member) -> Vec<(String, String)> {
     let mut values = file.fixed.clone();
-    values.extend(
-        point
-            .iter()
-            .map(|(name, value)| (name.clone(), as_text(value))),
-    );
+    for (name, value) in point {
+        values.push((name.clone(), as_text(value)));
+    }
     if let (Some(stopping), Some(level)) = (&file.stopping, member.level) {
         values.push((stopping.over.clone(), level.to_string()));
     }
-    values.extend(
-        member
-            .seed
-            .map(|seed| ("seed".to_owned(), seed.to_string())),
-    );
+    if let Some(seed) = member.seed {
+        values.push(("seed".to_owned(), seed.to_string()));
+    }
     values
 }
 
@@ -85,7 +80,7 @@ pub fn label(file: &SweepFile, member: &Member) -> String {
     label
 }
 
-/// Reads the pipeline for every member of the progress and joins what comes of it.
+/// Reads the pipeline for every member of the progress, and joins their graphs.
 ///
 /// # Errors
 /// The problems of the first member that has some, with the values that lead to them.
@@ -96,73 +91,79 @@ pub fn assemble(
     sources: &mut SourceMap,
 ) -> Result<Assembly, Diagnostics> {
     let empty = sources.alike();
-    let read = |member: &Member| {
-        let point = &progress.points[member.trial];
-        let overrides = overrides(file, point, member);
-        let mut sources = empty.alike();
-        let options = LoadOptions {
-            profile: file.profile.clone(),
-            overrides,
-            given_by: None,
-        };
-        let (spec, mut diagnostics) = load(&file.pipeline, &options, &mut sources);
-        let Some(spec) = spec else {
-            return Err(diagnostics);
-        };
-        let (graph, found) = build(&spec, &catalogue.kinds);
-        diagnostics.extend(found);
-        if diagnostics.has_errors() {
-            Err(diagnostics)
-        } else {
-            Ok((spec, graph, diagnostics))
-        }
+    let read: Vec<_> = progress
+        .members
+        .par_iter()
+        .map(|member| read(file, progress, member, None, catalogue, &mut empty.alike()))
+        .collect();
+    // Diagnostics point into the sources of their member; those that are reported are read again, for their text.
+    let is_wrong =
+        |(built, problems): &(Option<_>, Diagnostics)| built.is_none() || problems.has_errors();
+    let reported = read.iter().position(is_wrong).unwrap_or(0);
+    let Some(member) = progress.members.get(reported) else {
+        return Err(no_trials(file).into());
     };
-    let graphs: Vec<Result<(Spec, Graph, Diagnostics), Diagnostics>> =
-        progress.members.par_iter().map(read).collect();
-    // Diagnostics point into the sources of their member; those of the one that is told are read again for their text.
-    let told = graphs.iter().position(Result::is_err).unwrap_or(0);
-    let mut labelled = Vec::with_capacity(graphs.len());
-    let mut values = Vec::with_capacity(graphs.len());
+    let given_by = format!("trial {} of {}", label(file, member), file.path.display());
+    let (_, mut warnings) = self::read(file, progress, member, Some(given_by), catalogue, sources);
+    let mut labels = Vec::with_capacity(read.len());
+    let mut pruned = Vec::with_capacity(read.len());
+    let mut values = Vec::with_capacity(read.len());
     let mut first_spec = None;
-    for (member, result) in progress.members.iter().zip(graphs) {
-        match result {
-            Ok((spec, graph, _)) => {
-                let (pruned, objective) =
-                    prune(file, catalogue, &graph).map_err(Diagnostics::from)?;
-                values.push((spec.values(), spec.seed));
-                first_spec.get_or_insert(spec);
-                labelled.push((label(file, member), pruned, objective));
-            }
-            Err(_) => return Err(retold(file, progress, told, catalogue, sources)),
-        }
+    for (member, (built, problems)) in progress.members.iter().zip(read) {
+        let (Some((spec, graph)), false) = (built, problems.has_errors()) else {
+            return Err(warnings);
+        };
+        pruned.push(prune(file, catalogue, &graph)?);
+        labels.push(label(file, member));
+        values.push((spec.values(), spec.seed));
+        first_spec.get_or_insert(spec);
     }
     let Some(spec) = first_spec else {
         return Err(no_trials(file).into());
     };
-    let mut warnings = retold(file, progress, told, catalogue, sources);
-    let joined = join(
-        labelled
-            .iter()
-            .map(|(label, graph, _)| (label.as_str(), graph)),
-    );
-    let objectives: Vec<StageId> = labelled
-        .iter()
-        .zip(&joined.places)
-        .map(|((_, _, objective), places)| places[objective.index()])
-        .collect();
+    let graphs = pruned.iter().map(|(graph, _)| graph);
+    let joined = join(labels.iter().map(String::as_str).zip(graphs));
+    let mut objectives = Vec::with_capacity(pruned.len());
+    for ((_, objective), places) in pruned.iter().zip(&joined.places) {
+        objectives.push(places[objective.index()]);
+    }
     warnings.extend(seeds_without_effect(file, &progress.members, &objectives));
-    let roster = Trials {
+    let trials = Trials {
         members: progress.members.clone(),
         places: joined.places,
         objectives,
     };
     Ok(Assembly {
         graph: joined.graph,
-        roster,
+        trials,
         values,
         spec,
         warnings,
     })
+}
+
+/// The pipeline with a member's values, as far as it can be understood.
+fn read(
+    file: &SweepFile,
+    progress: &Progress,
+    member: &Member,
+    given_by: Option<String>,
+    catalogue: &Catalogue,
+    sources: &mut SourceMap,
+) -> (Option<(Spec, Graph)>, Diagnostics) {
+    let options = LoadOptions {
+        profile: file.profile.clone(),
+        overrides: overrides(file, &progress.points[member.trial], member),
+        given_by,
+    };
+    let (spec, mut diagnostics) = load(&file.pipeline, &options, sources);
+    let mut built = None;
+    if let Some(spec) = spec {
+        let (graph, found) = build(&spec, &catalogue.kinds);
+        diagnostics.extend(found);
+        built = Some((spec, graph));
+    }
+    (built, diagnostics)
 }
 
 /// Seeds are said to make repetitions of a trial. Where nothing draws random numbers, there is one execution of it.
@@ -173,10 +174,8 @@ fn seeds_without_effect(
 ) -> Option<Diagnostic> {
     let mut executions: BTreeMap<(usize, Option<u64>), BTreeSet<StageId>> = BTreeMap::new();
     for (member, objective) in members.iter().zip(objectives) {
-        executions
-            .entry((member.trial, member.level))
-            .or_default()
-            .insert(*objective);
+        let execution = executions.entry((member.trial, member.level)).or_default();
+        execution.insert(*objective);
     }
     let differs = executions.values().any(|places| places.len() > 1);
     if file.seeds.len() < 2 || executions.is_empty() || differs {
@@ -202,33 +201,21 @@ fn no_trials(file: &SweepFile) -> Diagnostic {
         .hint(hint)
 }
 
-/// The diagnostics of one member, with their places in `sources`.
-fn retold(
-    file: &SweepFile,
-    progress: &Progress,
-    index: usize,
-    catalogue: &Catalogue,
-    sources: &mut SourceMap,
-) -> Diagnostics {
-    let Some(member) = progress.members.get(index) else {
-        return Diagnostics::default();
-    };
-    let overrides = overrides(file, &progress.points[member.trial], member);
-    let given_by = Some(format!(
-        "trial {} of {}",
-        label(file, member),
-        file.path.display()
-    ));
-    let options = LoadOptions {
-        profile: file.profile.clone(),
-        overrides,
-        given_by,
-    };
-    let (spec, mut diagnostics) = load(&file.pipeline, &options, sources);
-    if let Some(spec) = spec {
-        diagnostics.extend(build(&spec, &catalogue.kinds).1);
+/// The stages that a name in the sweep file means.
+fn find(file: &SweepFile, graph: &Graph, name: &str) -> Result<Vec<StageId>, Diagnostic> {
+    let found = graph.find(name);
+    if !found.is_empty() {
+        return Ok(found);
     }
-    diagnostics
+    let names = graph.names();
+    let hint = match did_you_mean(name, names.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("its stages are {}", list(&names)),
+    };
+    let message = format!("the pipeline has no stage `{name}`");
+    Err(Diagnostic::error("unknown-stage", message)
+        .at(file.objective_at)
+        .hint(hint))
 }
 
 /// What a member needs of its graph, and the stage of the objective in it.
@@ -237,127 +224,109 @@ fn prune(
     catalogue: &Catalogue,
     graph: &Graph,
 ) -> Result<(Graph, StageId), Diagnostic> {
-    let find = |name: &str| {
-        let found = graph.find(name);
-        if found.is_empty() {
-            let names = graph.names();
-            let message = format!("the pipeline has no stage `{name}`");
-            let hint = match did_you_mean(name, names.iter().copied()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("its stages are {}", list(&names)),
-            };
-            return Err(Diagnostic::error("unknown-stage", message)
-                .at(file.objective_at)
-                .hint(hint));
-        }
-        Ok(found)
-    };
-    let objective = find(&file.objective.stage)?;
-    let [objective] = objective[..] else {
-        let names: Vec<&str> = objective
-            .iter()
-            .map(|id| graph.stage(*id).name.as_str())
-            .collect();
-        let message = format!(
-            "the objective's stage `{}` stands {} times in a trial",
-            file.objective.stage,
-            names.len()
-        );
-        let hint = format!(
-            "name one of {}, or gather them with `collect`",
-            list(&names[..names.len().min(6)])
-        );
-        return Err(Diagnostic::error("ambiguous-objective", message)
-            .at(file.objective_at)
-            .hint(hint));
-    };
-    let node = graph.stage(objective);
-    if !node
-        .outputs
+    let objective = objective_stage(file, graph)?;
+    check_metric(file, catalogue, graph, objective)?;
+    let mut targets = vec![objective];
+    for name in &file.targets {
+        targets.extend(find(file, graph, name)?);
+    }
+    let pruned = graph.prune(&targets);
+    let name = &graph.stage(objective).name;
+    let mut stages = pruned.order().iter().copied();
+    match stages.find(|id| pruned.stage(*id).name == *name) {
+        Some(place) => Ok((pruned, place)),
+        None => Err(no_trials(file)),
+    }
+}
+
+/// The one stage that computes the objective.
+fn objective_stage(file: &SweepFile, graph: &Graph) -> Result<StageId, Diagnostic> {
+    let stage = &file.objective.stage;
+    let found = find(file, graph, stage)?;
+    if let [only] = found[..] {
+        return Ok(only);
+    }
+    let names: Vec<&str> = found
         .iter()
-        .any(|port| port.accepts.accepts(ArtifactKind::Metrics))
-    {
-        let judges = |id: &&StageId| {
-            graph
-                .stage(**id)
-                .outputs
-                .iter()
-                .any(|port| port.accepts.accepts(ArtifactKind::Metrics))
-        };
-        let names: Vec<&str> = graph
-            .order()
-            .iter()
-            .filter(judges)
-            .map(|id| graph.stage(*id).name.as_str())
-            .collect();
-        let message = format!("the stage `{}` makes no metrics", node.name);
+        .map(|id| graph.stage(*id).name.as_str())
+        .collect();
+    let some = list(&names[..names.len().min(6)]);
+    let message = format!(
+        "the objective's stage `{stage}` stands {} times in a trial",
+        names.len()
+    );
+    Err(Diagnostic::error("ambiguous-objective", message)
+        .at(file.objective_at)
+        .hint(format!("name one of {some}, or gather them with `collect`")))
+}
+
+/// Whether a stage has an output of metrics.
+fn makes_metrics(graph: &Graph, stage: StageId) -> bool {
+    let mut outputs = graph.stage(stage).outputs.iter();
+    outputs.any(|port| port.accepts.accepts(ArtifactKind::Metrics))
+}
+
+/// Refuses an objective that the stage will not compute, or that has no direction.
+fn check_metric(
+    file: &SweepFile,
+    catalogue: &Catalogue,
+    graph: &Graph,
+    objective: StageId,
+) -> Result<(), Diagnostic> {
+    let (node, metric) = (graph.stage(objective), &file.objective.metric);
+    let wrong = |message: String, hint: String| {
         let diagnostic = Diagnostic::error("bad-objective", message).at(file.objective_at);
-        return Err(diagnostic.hint(format!("stages that do are {}", list(&names))));
+        Err(diagnostic.hint(hint))
+    };
+    if !makes_metrics(graph, objective) {
+        let mut names = Vec::new();
+        for id in graph.order() {
+            if makes_metrics(graph, *id) {
+                names.push(graph.stage(*id).name.as_str());
+            }
+        }
+        let message = format!("the stage `{}` makes no metrics", node.name);
+        return wrong(message, format!("stages that do are {}", list(&names)));
     }
     if let Some(names) = announced(node.parameters())
-        && !names.iter().any(|name| name == &file.objective.metric)
+        && !names.contains(&metric.as_str())
     {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let message = format!(
-            "the stage `{}` does not compute `{}`",
-            node.name, file.objective.metric
-        );
-        let hint = match did_you_mean(&file.objective.metric, names.iter().copied()) {
+        let message = format!("the stage `{}` does not compute `{metric}`", node.name);
+        let hint = match did_you_mean(metric, names.iter().copied()) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("it computes {}; add to its `metrics`", list(&names)),
         };
-        return Err(Diagnostic::error("bad-objective", message)
-            .at(file.objective_at)
-            .hint(hint));
+        return wrong(message, hint);
     }
-    let mut directions = (catalogue.directions)()
-        .into_iter()
-        .filter(|(name, _)| *name == file.objective.metric)
-        .map(|(_, direction)| direction)
-        .peekable();
-    let points_nowhere =
-        directions.peek().is_some() && directions.all(|direction| direction == Direction::Neither);
-    if file.objective.direction.is_none()
-        && (points_nowhere || file.objective.metric == "threshold")
-    {
-        let message = format!(
-            "nothing says whether a larger `{}` is better",
-            file.objective.metric
+    let mut directions = (catalogue.directions)();
+    directions.retain(|(name, _)| name == metric);
+    let points_nowhere = !directions.is_empty()
+        && directions
+            .iter()
+            .all(|(_, direction)| *direction == Direction::Neither);
+    if file.objective.direction.is_none() && (points_nowhere || metric == "threshold") {
+        let message = format!("nothing says whether a larger `{metric}` is better");
+        return wrong(
+            message,
+            "add `direction: maximize` or `minimize`".to_owned(),
         );
-        let diagnostic = Diagnostic::error("bad-objective", message).at(file.objective_at);
-        return Err(diagnostic.hint("add `direction: maximize` or `minimize`"));
     }
-    let mut targets = vec![objective];
-    for name in &file.targets {
-        targets.extend(find(name)?);
-    }
-    let pruned = graph.prune(&targets);
-    let place = pruned
-        .order()
-        .iter()
-        .copied()
-        .find(|id| pruned.stage(*id).name == node.name);
-    place
-        .map(|place| (pruned, place))
-        .ok_or_else(|| no_trials(file))
+    Ok(())
 }
 
-/// The names of figures that a stage's parameters list, where they do.
-fn announced(parameters: &Value) -> Option<Vec<String>> {
-    let listed = parameters.get("metrics")?.as_array()?;
-    let name = |choice: &Value| {
-        let plain = choice.as_str().or_else(|| {
-            choice
-                .as_object()?
-                .get("kind")?
-                .as_str()
-                .filter(|_| choice.as_object().is_some_and(|map| map.len() == 1))
+/// The names of the metrics that a stage's parameters list, where they do.
+fn announced(parameters: &Value) -> Option<Vec<&str>> {
+    let mut names = vec!["threshold"];
+    for choice in parameters.get("metrics")?.as_array()? {
+        names.push(match choice {
+            Value::String(name) => name,
+            // The name of a metric with parameters follows from them: then nothing is sure before it has run.
+            Value::Object(map) if map.len() == 1 => map.get("kind")?.as_str()?,
+            _ => return None,
         });
-        plain.map(str::to_owned)
-    };
-    // A choice with parameters of its own has a name that follows from them; then nothing is sure before it ran.
-    let names: Option<Vec<String>> = listed.iter().map(name).collect();
-    names.map(|names| names.into_iter().chain(["threshold".to_owned()]).collect())
+    }
+    names.rotate_left(1);
+    Some(names)
 }
 
 impl Trials {
@@ -366,12 +335,12 @@ impl Trials {
         &self.places[member]
     }
 
-    /// The stage that makes a member's figure.
+    /// The stage that computes a member's objective.
     pub fn objective(&self, member: usize) -> StageId {
         self.objectives[member]
     }
 
-    /// Stages that more than one member stands on.
+    /// Stages that more than one member needs.
     pub fn shared(&self, graph: &Graph) -> Vec<StageId> {
         let mut users = vec![0_usize; graph.len()];
         for places in &self.places {
@@ -379,12 +348,9 @@ impl Trials {
                 users[place.index()] += 1;
             }
         }
-        graph
-            .order()
-            .iter()
-            .copied()
-            .filter(|id| users[id.index()] > 1)
-            .collect()
+        let mut shared = graph.order().to_vec();
+        shared.retain(|id| users[id.index()] > 1);
+        shared
     }
 
     /// What the store says of every member.
@@ -396,44 +362,38 @@ impl Trials {
     }
 
     fn state(&self, member: usize, file: &SweepFile, plan: &Plan, store: &Store) -> MemberState {
-        let stages = self.places[member]
-            .iter()
-            .filter(|id| plan.stage(**id).hit().is_none())
-            .count();
-        let action = plan.stage(self.objectives[member]).hit();
-        let Some(action) = action.filter(|_| stages == 0) else {
-            return MemberState::Missing { stages };
-        };
-        figure(action, &file.objective.metric, store).unwrap_or(MemberState::Missing { stages: 1 })
+        let is_open = |id: &&StageId| plan.stage(**id).hit().is_none();
+        let stages = self.places[member].iter().filter(is_open).count();
+        match plan.stage(self.objectives[member]).hit() {
+            Some(action) if stages == 0 => objective(action, &file.objective.metric, store)
+                .unwrap_or(MemberState::Missing { stages: 1 }),
+            _ => MemberState::Missing { stages },
+        }
     }
 
-    /// Seconds of computing that a member stands on, shared stages included.
+    /// Seconds that computing a member took, shared stages included.
     pub fn seconds(&self, member: usize, plan: &Plan) -> f64 {
-        let known = self.places[member]
-            .iter()
-            .filter_map(|id| plan.stage(*id).hit());
-        // The sum of nothing would be -0.
-        known
-            .map(|action| action.seconds)
-            .fold(0.0, |sum, seconds| sum + seconds)
+        let mut seconds = 0.0;
+        for id in &self.places[member] {
+            seconds += plan.stage(*id).hit().map_or(0.0, |action| action.seconds);
+        }
+        seconds
     }
 
     /// When the last of a member's stages ended, in milliseconds since 1970.
     pub fn finished(&self, member: usize, plan: &Plan) -> Option<u64> {
-        plan.stage(self.objectives[member])
-            .hit()
-            .map(|action| action.finished)
+        let action = plan.stage(self.objectives[member]).hit();
+        action.map(|action| action.finished)
     }
 }
 
 /// The objective among what a stage made; `None` if it cannot be read.
-pub fn figure(action: &Arc<Action>, name: &str, store: &Store) -> Option<MemberState> {
+pub fn objective(action: &Action, name: &str, store: &Store) -> Option<MemberState> {
     let mut found = Vec::new();
-    for output in action
-        .outputs
-        .iter()
-        .filter(|output| output.record.kind == Some(ArtifactKind::Metrics))
-    {
+    for output in &action.outputs {
+        if output.record.kind != Some(ArtifactKind::Metrics) {
+            continue;
+        }
         let Ok(Artifact::Metrics(metrics)) = store.load(&output.record) else {
             return None;
         };
@@ -458,26 +418,27 @@ pub fn direction(file: &SweepFile, states: &[MemberState]) -> Option<Direction> 
     file.objective.direction.or(own)
 }
 
-/// What members came to, as the course of a sweep asks for it. `failed` are those that ran and did not come to an end.
+/// What members resulted in, as the course of a sweep asks for it. `failed` are those that ran and did not finish.
 pub fn outcomes(
     file: &SweepFile,
     members: &[Member],
     states: &[MemberState],
-    failed: &dyn Fn(&Member) -> bool,
+    failed: &BTreeSet<Member>,
 ) -> BTreeMap<Member, Outcome> {
     let sign = if direction(file, states) == Some(Direction::Lower) {
         1.0
     } else {
         -1.0
     };
-    let outcome = |(member, state): (&Member, &MemberState)| {
+    let mut outcomes = BTreeMap::new();
+    for (member, state) in members.iter().zip(states) {
         let outcome = match state {
             MemberState::Done { value, .. } => Outcome::Loss(value.map(|value| sign * value)),
             MemberState::Without { .. } => Outcome::Failed,
-            MemberState::Missing { .. } if failed(member) => Outcome::Failed,
+            MemberState::Missing { .. } if failed.contains(member) => Outcome::Failed,
             MemberState::Missing { .. } => Outcome::Unknown,
         };
-        (*member, outcome)
-    };
-    members.iter().zip(states).map(outcome).collect()
+        outcomes.insert(*member, outcome);
+    }
+    outcomes
 }

@@ -1,20 +1,21 @@
 //! What a task of a submission does. Backends start it.
 //!
 //! Whatever happens to a task (it is lost, runs twice, or beside another that does the same) costs time at most: results
-//! have their keys, and a lease keeps two from working on one.
+//! have their keys, and a lease keeps two tasks from working on one stage.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{JobNeeds, Part, Submission, UnitMember, plain_name};
-use crate::cache::{Key, Ledger, RunRecord, RunStatus, StageState, Store, SweepMember, SweepPart};
+use super::waves::plain_name;
+use super::{JobNeeds, Part, Submission, UnitMember};
+use crate::cache::{
+    Key, Ledger, RunRecord, RunStatus, StageRecord, StageState, Store, SweepMember, SweepPart,
+};
 use crate::diagnostic::bytes;
-use crate::engine::CancelToken;
 use crate::graph::StageId;
 use crate::project::{
     self, Carried, Choice, Error, Limits, Parts, Project, Read, Reporting, Session, carry_out,
-    size_pool,
 };
 
 /// How a task ended.
@@ -22,6 +23,15 @@ pub struct Ended {
     pub status: RunStatus,
     /// A stage that was interrupted, if all the work of the task is lost.
     pub in_vain: Option<String>,
+}
+
+impl Ended {
+    fn without_work(status: RunStatus) -> Self {
+        Self {
+            status,
+            in_vain: None,
+        }
+    }
 }
 
 /// A task of a submission, at work on this machine.
@@ -33,7 +43,6 @@ pub struct Work<'a> {
     pub part: Part,
     pub choice: Choice,
     pub store: Arc<Store>,
-    pub cancel: CancelToken,
 }
 
 impl Work<'_> {
@@ -45,34 +54,24 @@ impl Work<'_> {
         let Some(unit) = self.submission.units(self.part).get(task) else {
             return Err(Error::wrong(format!("the submission has no task {task}")));
         };
-        // Before anything is read in parallel: the pool is made on its first use.
-        let threads = size_pool(&self.choice);
         let members: Vec<SweepMember> = unit.members.iter().map(UnitMember::recorded).collect();
-        let mut kept = members
-            .iter()
-            .map(|member| self.read(member))
-            .collect::<Result<Vec<_>, _>>()?;
-        let Some(mut session) = self.session(&kept, threads)? else {
-            return Ok(Ended {
-                status: RunStatus::Done,
-                in_vain: None,
-            });
+        let mut kept = Vec::with_capacity(members.len());
+        for member in &members {
+            kept.push(self.read(member)?);
+        }
+        let Some(mut session) = self.session(&kept)? else {
+            return Ok(Ended::without_work(RunStatus::Done));
         };
         let lost = self.hopeless(&session, &kept);
         for (label, why) in &lost {
             let note = format!("trial {label} is left out: {why}");
-            self.project.listener.notes(&note);
+            self.project.listener.note(&note);
         }
         if !lost.is_empty() {
             kept.retain(|read| !lost.contains_key(&read.member.label));
-            match self.session(&kept, threads)? {
+            match self.session(&kept)? {
                 Some(without) => session = without,
-                None => {
-                    return Ok(Ended {
-                        status: RunStatus::Failed,
-                        in_vain: None,
-                    });
-                }
+                None => return Ok(Ended::without_work(RunStatus::Failed)),
             }
         }
         session.spec.name.value = self.sweep_name();
@@ -83,7 +82,7 @@ impl Work<'_> {
             memory,
             jobs: None,
         };
-        let carried = carry_out(&mut session, plan, limits, reporting)?;
+        let carried = carry_out(&mut session, plan, limits, reporting, &mut ())?;
         let Carried {
             record, outcome, ..
         } = &carried;
@@ -95,33 +94,25 @@ impl Work<'_> {
             RunStatus::Done if !lost.is_empty() => RunStatus::Failed,
             status => status,
         };
+        let has_run = |stage: &StageRecord| stage.state == StageState::Ran;
         let is_lost = outcome.interrupted.iter().all(|stage| stage.is_lost)
-            && !record
-                .stages
-                .iter()
-                .any(|stage| stage.state == StageState::Ran);
-        let in_vain = outcome
-            .interrupted
-            .first()
-            .filter(|_| is_lost)
-            .map(|stage| stage.stage.clone());
-        Ok(Ended { status, in_vain })
+            && !record.stages.iter().any(has_run);
+        let first = outcome.interrupted.first().filter(|_| is_lost);
+        Ok(Ended {
+            status,
+            in_vain: first.map(|stage| stage.stage.clone()),
+        })
     }
 
     /// What this task has of its machine.
     fn needs(&self) -> JobNeeds {
-        self.submission
-            .needs
-            .get(&self.part.name())
-            .copied()
-            .unwrap_or_default()
+        let needs = self.submission.needs.get(&self.part.name());
+        needs.copied().unwrap_or_default()
     }
 
     fn sweep_name(&self) -> String {
-        self.submission
-            .file
-            .file_stem()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+        let name = self.submission.file.file_stem().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
     fn read<'a>(&self, member: &'a SweepMember) -> Result<Read<'a>, Error> {
@@ -138,7 +129,7 @@ impl Work<'_> {
     }
 
     /// `None` without members.
-    fn session(&self, members: &[Read<'_>], threads: usize) -> Result<Option<Session>, Error> {
+    fn session(&self, members: &[Read<'_>]) -> Result<Option<Session>, Error> {
         let Some(first) = members.first() else {
             return Ok(None);
         };
@@ -155,62 +146,42 @@ impl Work<'_> {
             ledger: Ledger::default(),
             file: self.submission.record.clone(),
             sweep: Some(sweep),
-            threads,
         };
         let folder = self.submission.pipeline.parent().unwrap_or(Path::new("."));
-        Session::of(
-            self.project,
-            parts,
-            choice,
-            folder,
-            choice.offline,
-            &self.cancel,
-        )
-        .map(Some)
+        Session::of(self.project, parts, choice, folder, choice.offline).map(Some)
     }
 
-    /// Members that come to nothing here, and why: a stage that they need failed in the shared part and would fail again for
+    /// Members that cannot succeed here, and why: a stage that they need failed in the shared part and would fail again for
     /// each of them, or it asks for more than this task has.
     fn hopeless(&self, session: &Session, members: &[Read<'_>]) -> BTreeMap<String, String> {
-        let plan = session.planner().plan();
-        let open = session
-            .graph
-            .order()
-            .iter()
-            .filter(|stage| plan.stage(**stage).hit().is_none());
-        let lost: Vec<(&str, String)> = open
-            .filter_map(|stage| {
-                let why = self.trouble(
-                    plain_name(&session.graph, *stage),
-                    plan.stage(*stage).key.as_ref(),
-                )?;
-                Some((session.graph.stage(*stage).name.as_str(), why))
-            })
-            .collect();
-        let why = |read: &Read<'_>| {
-            let label = &read.member.label;
-            lost.iter().find_map(|(name, why)| {
-                let is_it = |stage: &StageId| {
-                    let own = &read.graph.stage(*stage).name;
-                    name == own || *name == format!("{own}#{label}")
-                };
-                read.graph
-                    .order()
-                    .iter()
-                    .any(is_it)
-                    .then(|| (label.clone(), why.clone()))
-            })
-        };
-        members.iter().filter_map(why).collect()
+        let (graph, plan) = (&session.graph, session.planner().plan());
+        let mut hopeless = BTreeMap::new();
+        for stage in graph.order() {
+            let planned = plan.stage(*stage);
+            if planned.hit().is_some() {
+                continue;
+            }
+            let Some(why) = self.trouble(plain_name(graph, *stage), planned.key.as_ref()) else {
+                continue;
+            };
+            for read in members {
+                if needs(read, &graph.stage(*stage).name) {
+                    let label = read.member.label.clone();
+                    hopeless.entry(label).or_insert_with(|| why.clone());
+                }
+            }
+        }
+        hopeless
     }
 
     /// Why a stage that is not there yet must not run in this task.
     fn trouble(&self, name: &str, key: Option<&Key>) -> Option<String> {
-        if key.is_some_and(|key| {
-            self.store
+        if let Some(key) = key
+            && self
+                .store
                 .layout()
                 .holds(&self.failures().join(key.to_string()))
-        }) {
+        {
             return Some(format!("`{name}`, which it shares with others, has failed"));
         }
         let (what, wanted, has) = self.needs().lack(self.submission.stage_needs.get(name)?)?;
@@ -231,20 +202,25 @@ impl Work<'_> {
 
     /// Leaves word of stages that failed, for the tasks that come after.
     fn note_failures(&self, record: &RunRecord) -> Result<(), Error> {
-        let failed = record
-            .stages
-            .iter()
-            .filter(|stage| stage.state == StageState::Failed);
-        for (key, reason) in failed.filter_map(|stage| Some((stage.key?, &stage.reason))) {
-            self.store
-                .layout()
-                .write(&self.failures().join(key.to_string()), reason.as_bytes())?;
+        for stage in &record.stages {
+            if let (StageState::Failed, Some(key)) = (stage.state, stage.key) {
+                let note = self.failures().join(key.to_string());
+                self.store.layout().write(&note, stage.reason.as_bytes())?;
+            }
         }
         if record.status == RunStatus::Interrupted {
-            self.project
-                .listener
-                .notes("interrupted; what was done is kept");
+            let note = "interrupted; what was done is kept";
+            self.project.listener.note(note);
         }
         Ok(())
     }
+}
+
+/// Whether a stage of the joined graph is one of the member's: in its own graph, a stage has no label behind its name.
+fn needs(read: &Read<'_>, name: &str) -> bool {
+    let is_it = |stage: &StageId| {
+        let own = &read.graph.stage(*stage).name;
+        name == own || name == format!("{own}#{}", read.member.label)
+    };
+    read.graph.order().iter().any(is_it)
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use super::lines::{doubt_text, 
-    failure_text, finished_text, note_text, progress_tail, retry_text, summary_text, whole_text,
+use super::lines::{
+    doubt_text, failure_text, finished_text, note_text, progress_tail, retry_text, summary_text, whole_text,
 };
 use super::screen::err;
 use super::style::styled;
@@ -67,12 +67,7 @@ impl Bars {
             let style = style
                 .unwrap_or_else(|_| ProgressStyle::default_bar())
                 .progress_chars("━╸─")
-                .with_key(
-                    "per_sec",
-                    |state: &indicatif::ProgressState, writer: &mut dyn std::fmt::Write| {
-                        let _ = writer.write_str(&super::number(state.per_sec()));
-                    },
-                );
+                .with_key("per_sec", write_pace);
             bar.set_style(style);
             bar.set_length(total);
             // What a resumed stage finds done says nothing about its pace.
@@ -104,6 +99,10 @@ impl Bars {
     }
 }
 
+fn write_pace(state: &ProgressState, writer: &mut dyn std::fmt::Write) {
+    let _ = writer.write_str(&super::number(state.per_sec()));
+}
+
 impl Reporter for Bars {
     fn on(&mut self, event: &Event) {
         match event {
@@ -125,18 +124,14 @@ impl Reporter for Bars {
             } => {
                 self.progress(stage, unit, *done, *total, progress_tail(phase, figures));
             }
-            Event::StageNote { stage, text } => self.line(&format!(
-                "{} {}",
-                Paint::Quiet.on("note"),
-                note_text(stage, text)
-            )),
+            Event::StageNote { stage, text } => {
+                let (note, text) = (Paint::Quiet.on("note"), note_text(stage, text));
+                self.line(&format!("{note} {text}"));
+            }
             Event::StageDoubt { stage, doubt } => self.line(&doubt_text(stage, doubt)),
             Event::StageWaiting { stage } => {
-                let stage = visible(stage);
-                self.line(&format!(
-                    "{} {stage}: another process is working on it",
-                    Paint::Warn.on("wait")
-                ));
+                let (wait, stage) = (Paint::Warn.on("wait"), visible(stage));
+                self.line(&format!("{wait} {stage}: another process is working on it"));
             }
             Event::StageRetried {
                 stage,

@@ -7,12 +7,6 @@ use crate::engine::{Event, Reporter};
 #[derive(Debug, Default)]
 pub struct JsonLines;
 
-impl JsonLines {
-    pub fn new() -> Self {
-        Self
-    }
-}
-
 impl Reporter for JsonLines {
     fn on(&mut self, event: &Event) {
         if let Ok(event) = serde_json::to_value(event) {

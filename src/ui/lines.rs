@@ -47,10 +47,8 @@ impl Lines {
     fn progress(&mut self, stage: &str, done: u64, total: u64, unit: &str, tail: &str) {
         let now = Instant::now();
         let (since, found) = *self.first.entry(stage.to_owned()).or_insert((now, done));
-        let last = self
-            .told
-            .entry(stage.to_owned())
-            .or_insert_with(|| self.started.get(stage).copied().unwrap_or(now));
+        let started = self.started.get(stage).copied().unwrap_or(now);
+        let last = self.told.entry(stage.to_owned()).or_insert(started);
         if now - *last < INTERVAL {
             return;
         }
@@ -134,32 +132,30 @@ impl Reporter for Lines {
 
 /// `epoch 3/10, loss 0.0123`.
 pub(super) fn progress_tail(phase: &str, figures: &[(&'static str, f64)]) -> String {
-    let figures = figures
-        .iter()
-        .map(|(name, value)| format!("{name} {}", number(*value)));
-    let phase = (!phase.is_empty()).then(|| phase.to_owned());
-    phase
-        .into_iter()
-        .chain(figures)
-        .collect::<Vec<_>>()
-        .join(", ")
+    let mut parts = Vec::new();
+    if !phase.is_empty() {
+        parts.push(phase.to_owned());
+    }
+    for (name, value) in figures {
+        parts.push(format!("{name} {}", number(*value)));
+    }
+    parts.join(", ")
 }
 
 /// `45 %, epoch 3/10, loss 0.0123, 5120 samples/s, 12 s left`.
 fn progress_text(done: u64, total: u64, unit: &str, pace: f64, tail: &str) -> String {
-    let share = if total == 0 {
-        0.0
-    } else {
-        done as f64 / total as f64
+    let share = match total {
+        0 => 0.0,
+        _ => done as f64 / total as f64,
     };
     let mut parts = vec![format!("{:.0} %", share * 100.0)];
-    parts.extend((!tail.is_empty()).then(|| tail.to_owned()));
+    if !tail.is_empty() {
+        parts.push(tail.to_owned());
+    }
     if pace.is_finite() && pace > 0.0 {
+        let left = total.saturating_sub(done) as f64 / pace;
         parts.push(format!("{} {unit}s/s", number(pace)));
-        parts.push(format!(
-            "{} left",
-            duration(total.saturating_sub(done) as f64 / pace)
-        ));
+        parts.push(format!("{} left", duration(left)));
     }
     parts.join(", ")
 }
@@ -177,12 +173,14 @@ pub(super) fn whole_text(event: &Event) -> String {
         return String::new();
     };
     let mut parts = vec![format!("{done} of {total} {unit}s")];
-    parts.extend((!phase.is_empty()).then(|| phase.clone()));
-    parts.extend(
-        seconds_left
-            .filter(|_| done < total)
-            .map(|left| format!("{} left", duration(left))),
-    );
+    if !phase.is_empty() {
+        parts.push(phase.clone());
+    }
+    if let Some(left) = seconds_left
+        && done < total
+    {
+        parts.push(format!("{} left", duration(*left)));
+    }
     parts.join(", ")
 }
 
@@ -229,10 +227,9 @@ pub(super) fn failure_text(stage: &str, failure: &Failure) -> String {
     if let Some(location) = &failure.location {
         line("at", location);
     }
-    failure
-        .causes
-        .iter()
-        .for_each(|cause| line("because", cause));
+    for cause in &failure.causes {
+        line("because", cause);
+    }
     if !failure.inputs.is_empty() {
         line("inputs", &failure.inputs.join(", "));
     }
@@ -256,19 +253,18 @@ pub(super) fn finished_text(event: &Event, verbose: bool) -> Option<String> {
     else {
         return None;
     };
-    let named = || visible(&format!("{stage} ({kind})")).into_owned();
+    let name = format!("{stage} ({kind})");
+    let name = visible(&name);
     match state {
         StageState::Ran => {
             let cost = format!("{}, {}", duration(*seconds), super::bytes(*bytes));
-            Some(format!("{}  {}: {cost}", Paint::Good.on("done"), named()))
+            Some(format!("{}  {name}: {cost}", Paint::Good.on("done")))
         }
-        StageState::Skipped => Some(format!(
-            "{}  {}: {}",
-            Paint::Warn.on("skip"),
-            named(),
-            visible(reason)
-        )),
-        StageState::Hit if verbose => Some(format!("{}   {}", Paint::Quiet.on("hit"), named())),
+        StageState::Skipped => {
+            let (skip, why) = (Paint::Warn.on("skip"), visible(reason));
+            Some(format!("{skip}  {name}: {why}"))
+        }
+        StageState::Hit if verbose => Some(format!("{}   {name}", Paint::Quiet.on("hit"))),
         StageState::Hit | StageState::Failed => None,
     }
 }
@@ -293,8 +289,12 @@ pub(super) fn summary_text(event: &Event) -> String {
         RunStatus::Interrupted | RunStatus::Running => Paint::Warn,
     };
     let mut parts = vec![format!("{ran} ran"), format!("{hits} up to date")];
-    parts.extend((*failed > 0).then(|| format!("{failed} failed")));
-    parts.extend((*skipped > 0).then(|| format!("{skipped} skipped")));
+    if *failed > 0 {
+        parts.push(format!("{failed} failed"));
+    }
+    if *skipped > 0 {
+        parts.push(format!("{skipped} skipped"));
+    }
     let status = colour.on(status.name());
     format!(
         "{status}: {} in {} (run {run})",

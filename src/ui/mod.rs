@@ -32,10 +32,10 @@ pub enum Mode {
 
 /// The reporter for a mode. Hits are told one by one only when asked for.
 pub fn reporter(mode: Mode, verbose: bool) -> Box<dyn Reporter> {
-    let terminal = std::io::stderr().is_terminal()
-        && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let terminal = std::io::stderr().is_terminal() && !dumb;
     match mode {
-        Mode::Json => Box::new(JsonLines::new()),
+        Mode::Json => Box::new(JsonLines),
         Mode::Quiet => Box::new(Lines::quiet()),
         Mode::Auto if terminal => Box::new(bars::Bars::new(verbose)),
         Mode::Auto => Box::new(Lines::new(verbose)),

@@ -64,15 +64,27 @@ pub fn report_line(text: &str) {
 
 /// Bytes for standard output that are a file's content rather than words: nothing in them is changed.
 pub fn raw(bytes: &[u8]) {
+    match write(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            std::process::exit(NOBODY_READS.into())
+        }
+        Err(error) => {
+            let _ = FAILURE.set(error);
+        }
+        Ok(()) => {}
+    }
+}
+
+fn write(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    note(stdout.write_all(bytes).and_then(|()| stdout.flush()));
+    stdout.write_all(bytes)?;
+    stdout.flush()
 }
 
 /// Text for standard error. Where that cannot be written, there is nobody left to tell.
 pub fn report(text: &str) {
-    let _ = io::stderr()
-        .lock()
-        .write_all(styled(text, Colours::of_stderr()).as_bytes());
+    let text = styled(text, Colours::of_stderr());
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// The result of a command as JSON. Warnings that were given by [`beside`] become part of it: it is the only document.
@@ -108,19 +120,18 @@ pub fn beside(diagnostics: Vec<Value>) {
 
 /// One document of a stream of JSON lines, such as an event.
 pub fn json_line(value: &Value) {
-    raw((visible_json(&value.to_string()).into_owned() + "\n").as_bytes());
+    raw(line_of(value).as_bytes());
 }
 
 /// An event for whoever still reads: one who went away is no reason to end a run.
 pub fn json_event(value: &Value) {
-    let line = visible_json(&value.to_string()).into_owned() + "\n";
-    let mut stdout = io::stdout().lock();
-    if let Err(error) = stdout
-        .write_all(line.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    if let Err(error) = write(line_of(value).as_bytes()) {
         let _ = FAILURE.set(error);
     }
+}
+
+fn line_of(value: &Value) -> String {
+    visible_json(&value.to_string()).into_owned() + "\n"
 }
 
 /// Draws a line of progress on a terminal's standard error over the one before.
@@ -131,18 +142,6 @@ pub fn redraw(text: &str) {
 /// Ends a line of progress: what comes next begins where it stood.
 pub fn clear_line() {
     redraw("");
-}
-
-fn note(written: io::Result<()>) {
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            std::process::exit(NOBODY_READS.into())
-        }
-        Err(error) => {
-            let _ = FAILURE.set(error);
-        }
-        Ok(()) => {}
-    }
 }
 
 /// Why standard output could not be written, if so.
@@ -156,10 +155,8 @@ pub struct Log;
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        io::stderr()
-            .lock()
-            .write_all(with_colours_of_others(&text).as_bytes())?;
+        let text = with_colours_of_others(&String::from_utf8_lossy(bytes));
+        io::stderr().lock().write_all(text.as_bytes())?;
         Ok(bytes.len())
     }
 
@@ -170,9 +167,8 @@ impl Write for Log {
 
 /// Text that another library has coloured, and in which it made everything else harmless: only `ESC [ … m` stays.
 pub fn report_coloured(text: &str) {
-    let _ = io::stderr()
-        .lock()
-        .write_all(with_colours_of_others(text).as_bytes());
+    let text = with_colours_of_others(text);
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 fn with_colours_of_others(text: &str) -> String {

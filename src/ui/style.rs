@@ -23,7 +23,7 @@ pub enum Paint {
     Strong,
 }
 
-/// All of them, in the order of their marks.
+/// All of them, in the order in which they are declared: that is the order of their marks.
 const PAINTS: [Paint; 6] = [
     Paint::Good,
     Paint::Bad,
@@ -55,7 +55,7 @@ enum Mark {
 fn meaning(character: char) -> Option<Mark> {
     match u32::from(character).checked_sub(*END)? {
         0 => Some(Mark::End),
-        number => PAINTS.get(number as usize - 1).copied().map(Mark::Begin),
+        number => Some(Mark::Begin(*PAINTS.get(number as usize - 1)?)),
     }
 }
 
@@ -73,11 +73,7 @@ impl Paint {
 
     /// The text in this colour, as part of one line; print it through [`screen`](super::screen).
     pub fn on<T: fmt::Display>(self, text: T) -> String {
-        let number = PAINTS
-            .iter()
-            .position(|paint| *paint == self)
-            .unwrap_or_default() as u32
-            + 1;
+        let number = self as u32 + 1;
         format!("{}{}{}", mark(number), visible(&text.to_string()), mark(0))
     }
 }
@@ -103,9 +99,8 @@ pub(super) fn styled(text: &str, colours: Colours) -> String {
 
 /// How many characters of a text are seen: all but marks.
 pub(super) fn width(text: &str) -> usize {
-    text.chars()
-        .filter(|character| meaning(*character).is_none())
-        .count()
+    let seen = text.chars().filter(|letter| meaning(*letter).is_none());
+    seen.count()
 }
 
 /// Whether to show colours.

@@ -20,23 +20,18 @@ pub struct Table {
 
 impl Table {
     pub fn new(columns: &[(&str, Align)]) -> Self {
+        let column = |(name, align): &(&str, Align)| ((*name).to_owned(), *align);
         Self {
-            columns: columns
-                .iter()
-                .map(|(name, align)| ((*name).to_owned(), *align))
-                .collect(),
+            columns: columns.iter().map(column).collect(),
             rows: Vec::new(),
         }
     }
 
     /// A line break in a cell would break the table: it is shown as its escape.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(
-            cells
-                .into_iter()
-                .map(|cell| visible(&cell).into_owned())
-                .collect(),
-        );
+        let cells = cells.into_iter();
+        self.rows
+            .push(cells.map(|cell| visible(&cell).into_owned()).collect());
     }
 
     pub fn is_empty(&self) -> bool {
@@ -45,39 +40,32 @@ impl Table {
 
     /// The table as text, every line indented by two spaces.
     pub fn render(&self) -> String {
-        let widths: Vec<usize> = (0..self.columns.len())
-            .map(|column| {
-                let cells = self
-                    .rows
-                    .iter()
-                    .filter_map(|row| row.get(column))
-                    .map(|cell| width(cell));
-                cells.max().unwrap_or(0).max(width(&self.columns[column].0))
-            })
-            .collect();
         let header: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
-        let mut text = String::new();
-        for (index, row) in std::iter::once(&header).chain(&self.rows).enumerate() {
-            let mut line = String::from(" ");
-            for (cell, ((_, align), wide)) in row.iter().zip(self.columns.iter().zip(&widths)) {
-                let padding = " ".repeat(wide - width(cell));
-                let padded = match align {
-                    Align::Left => format!("{cell}{padding}"),
-                    Align::Right => format!("{padding}{cell}"),
-                };
-                line.push(' ');
-                line.push_str(&padded);
-                line.push(' ');
+        let mut widths: Vec<usize> = header.iter().map(|name| width(name)).collect();
+        for row in &self.rows {
+            for (widest, cell) in widths.iter_mut().zip(row) {
+                *widest = width(cell).max(*widest);
             }
-            let line = line.trim_end();
-            text.push_str(&if index == 0 {
-                Paint::Quiet.on(line)
-            } else {
-                line.to_owned()
-            });
+        }
+        let mut text = Paint::Quiet.on(self.line(&header, &widths)) + "\n";
+        for row in &self.rows {
+            text += &self.line(row, &widths);
             text.push('\n');
         }
         text
+    }
+
+    fn line(&self, row: &[String], widths: &[usize]) -> String {
+        let mut line = String::from(" ");
+        for ((cell, (_, align)), wide) in row.iter().zip(&self.columns).zip(widths) {
+            let padding = " ".repeat(wide - width(cell));
+            line += &match align {
+                Align::Left => format!(" {cell}{padding} "),
+                Align::Right => format!(" {padding}{cell} "),
+            };
+        }
+        line.truncate(line.trim_end().len());
+        line
     }
 }
 

@@ -54,11 +54,9 @@ impl Trace {
     }
 
     fn write(&mut self) -> io::Result<()> {
+        let trace = json!({"displayTimeUnit": "ms", "traceEvents": self.events});
         let mut writer = BufWriter::new(&self.file);
-        serde_json::to_writer(
-            &mut writer,
-            &json!({"displayTimeUnit": "ms", "traceEvents": self.events}),
-        )?;
+        serde_json::to_writer(&mut writer, &trace)?;
         writer.flush()
     }
 }
@@ -72,13 +70,13 @@ impl Reporter for Trace {
             } => self.end(stage, kind, state.name()),
             Event::StageFailed { stage, kind, .. } => self.end(stage, kind, "failed"),
             Event::StageProgress { stage, figures, .. } if !figures.is_empty() => {
-                let values: serde_json::Map<String, Value> = figures
-                    .iter()
-                    .map(|(name, value)| ((*name).to_owned(), json!(value)))
-                    .collect();
-                self.events.push(
-                    json!({"name": stage, "ph": "C", "ts": self.now(), "pid": 1, "args": values}),
-                );
+                let mut values = serde_json::Map::new();
+                for (name, value) in figures {
+                    values.insert((*name).to_owned(), json!(value));
+                }
+                let now = self.now();
+                self.events
+                    .push(json!({"name": stage, "ph": "C", "ts": now, "pid": 1, "args": values}));
             }
             Event::RunFinished { .. } => {
                 if let Err(error) = self.write() {

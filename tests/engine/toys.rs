@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use contract::artifact::{Artifact, ArtifactKind, Direction, Metric, Metrics};
@@ -22,14 +23,21 @@ pub fn kinds() -> Vec<StageKind> {
         StageKind::of::<Slow>(),
         StageKind::of::<Forgetful>(),
         StageKind::of::<Reader>(),
+        StageKind::of::<Curve>(),
+        StageKind::of::<Draw>(),
+        StageKind::of::<Count>(),
     ]
 }
 
 fn value(value: f64) -> Metrics {
+    metrics("value", value, Direction::Neither)
+}
+
+fn metrics(name: &str, value: f64, direction: Direction) -> Metrics {
     let entry = Metric {
-        name: "value".into(),
+        name: name.into(),
         value: Some(value),
-        direction: Direction::Neither,
+        direction,
         oracle: false,
         inflating: false,
         caveat: String::new(),
@@ -160,6 +168,64 @@ toy!(Slow, "slow", SlowParams, |with, _inputs, context| {
 toy!(Forgetful, "forgetful", None, |_with, _inputs, _context| Ok(
     Outputs::default()
 ));
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CurveParams {
+    x: f64,
+    #[serde(default = "one")]
+    epochs: u64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+// A training: its loss is the smaller, the longer it takes and the nearer to 3 its parameter is; below 0 it fails.
+toy!(Curve, "curve", CurveParams, |with, _inputs, _context| {
+    if with.x < 0.0 {
+        return Err(Trouble::new("the loss became infinite"));
+    }
+    let loss = (with.x - 3.0).powi(2) + 1.0 / with.epochs as f64;
+    let loss = metrics("loss", loss, Direction::Lower);
+    Ok(Outputs::one("value", loss))
+});
+
+static COUNTED: AtomicU64 = AtomicU64::new(0);
+
+// Makes something else each time, against all rules.
+toy!(Count, "count", None, |_with, _inputs, _context| {
+    let count = COUNTED.fetch_add(1, Ordering::Relaxed);
+    Ok(Outputs::one("value", value(count as f64)))
+});
+
+/// Draws a number from `x` to `x + 1`.
+struct Draw;
+
+impl Stage for Draw {
+    type Params = CurveParams;
+
+    const NAME: &'static str = "draw";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "A toy.";
+    const NUMERICS: Numerics = Numerics::Exact;
+    const THREADS: Threads = Threads::One;
+    const SEEDED: bool = true;
+
+    fn inputs(_: &CurveParams) -> Vec<Port> {
+        anything()
+    }
+
+    fn outputs(_: &CurveParams) -> Vec<Port> {
+        output()
+    }
+
+    fn run(with: &CurveParams, _: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble> {
+        let drawn = context.random("draw").next_u64() as f64 / u64::MAX as f64;
+        let score = metrics("score", with.x + drawn, Direction::Higher);
+        Ok(Outputs::one("value", score))
+    }
+}
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -220,5 +220,5 @@ fn a_bundle_of_a_sweep_brings_its_members() {
     elsewhere
         .run(&["audit", "here/pipeline.lock"])
         .expect(2)
-        .says("is of several members of a sweep");
+        .says("is of several trials of a sweep");
 }

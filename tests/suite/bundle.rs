@@ -856,7 +856,7 @@ fn raw_files_come_along_and_are_found_by_their_digests() {
     environment
         .run(&["audit", "latest"])
         .expect(1)
-        .says("not the file any more that came in the bundle");
+        .says("no longer the file that came in the bundle");
 }
 
 #[test]
@@ -935,7 +935,7 @@ fn what_is_too_large_or_has_changed_stays_and_is_named() {
         .collect();
     assert_eq!(told["files"], 2, "{told}");
     assert!(
-        left.contains(&("../shared/words.txt", "not what it was any more")),
+        left.contains(&("../shared/words.txt", "no longer what it was")),
         "{told}"
     );
     assert!(left.contains(&("deep/program", "too large")), "{told}");

@@ -71,22 +71,6 @@ fn a_lock_says_what_the_run_came_to_and_nothing_that_changes_by_itself() {
 }
 
 #[test]
-fn what_has_not_run_cannot_be_locked() {
-    let environment = TestEnvironment::with_pipeline(SMALL);
-    environment
-        .run(&["lock", "pipeline.yaml"])
-        .expect(2)
-        .says("8 of 8 stages have no results yet")
-        .says("runner run");
-    assert!(!environment.path("pipeline.lock").exists());
-    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    environment
-        .run(&["lock", "pipeline.yaml", "--set", "epochs=3"])
-        .expect(2)
-        .says("model");
-}
-
-#[test]
 fn a_locked_run_runs_if_nothing_differs_even_with_an_empty_store() {
     let environment = locked();
     environment.succeed(&["run", "pipeline.yaml", "--locked"]);

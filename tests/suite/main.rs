@@ -21,6 +21,7 @@ mod determinism;
 mod early_cutoff;
 mod expansion;
 mod export;
+mod export_names;
 mod failures;
 mod faulty;
 mod folders;

@@ -147,15 +147,15 @@ fn pictures_and_series_get_a_class() {
         "cut.png",
         &file[..file.len() / 2],
         1,
-        "the picture cut.png cannot be used",
+        "the image cut.png cannot be used",
     );
     says(
         "text.png",
         b"no picture",
         1,
-        "the picture text.png cannot be used",
+        "the image text.png cannot be used",
     );
-    says("photo.jpg", b"", 2, "photo.jpg is none");
+    says("photo.jpg", b"", 2, "photo.jpg is not one");
     says("bad.csv", b"value\n1\nx\n", 1, "bad.csv:3");
 }
 
@@ -184,7 +184,7 @@ fn what_cannot_be_answered_says_why() {
     says(
         &["latest", "picture.png"],
         2,
-        "nothing that leads to scores takes pictures",
+        "nothing that leads to scores takes images",
     );
     says(
         &["latest", "picture.png", "new.csv"],
@@ -198,4 +198,23 @@ fn what_cannot_be_answered_says_why() {
         2,
         "no stage of this run applies a model",
     );
+}
+
+/// The latest run may be that of a sweep: each of its trials has a model.
+#[test]
+fn a_model_of_a_sweep_is_named_with_its_trial() {
+    let environment = TestEnvironment::with_pipeline(SMALL);
+    let sweep = "sweep: s\npipeline: pipeline.yaml\naxes: {epochs: [1, 2]}\nobjective: {stage: metrics, metric: f1}\n";
+    environment.write("sweep.yaml", sweep);
+    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    environment.write("new.csv", "a,b\n1,2\n");
+    let refused = environment.run(&["predict", "latest", "new.csv"]).expect(2);
+    refused
+        .says("`scores#1`, `scores#2`")
+        .says("`latest:scores#1`")
+        .says("`runner sweep best sweep.yaml` says which trial is best");
+    environment
+        .run(&["predict", "latest:scores#2", "new.csv"])
+        .expect(1)
+        .says("the columns of the file are a, b");
 }

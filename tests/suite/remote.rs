@@ -658,8 +658,8 @@ fn wrong_addresses_are_refused_before_anything_runs() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     for (url, said) in [
         ("s4://bucket/x", "did you mean `s3://`?"),
-        ("file://", "names no folder for a remote"),
-        ("file:some", "names no folder for a remote"),
+        ("file://", "does not name a folder for a remote"),
+        ("file:some", "does not name a folder for a remote"),
         (
             "https://host/path?sig=hidden",
             "ends with its path: https://host/path",

@@ -255,7 +255,7 @@ fn a_sweep_runs_as_jobs_and_is_issued_again_for_nothing() {
     assert_eq!(submitted["members"].as_array().unwrap().len(), 4);
     environment
         .succeed(&["sweep", "sweep.yaml", "--on", "slurm"])
-        .prints("nothing to submit: all 4 open members");
+        .prints("nothing to submit: all 4 open runs");
     wait_for_the_end(&environment, 4);
     assert_each_result_once(&environment);
     environment

@@ -1,5 +1,5 @@
-//! Sweeps: trials share what they have in common, a sweep that is issued again runs what is missing, and what comes
-//! next follows from results alone.
+//! Sweeps through the program: forms of the leaderboard, signals, submissions and their tasks. What the library shows without
+//! it is in `tests/engine`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,124 +47,30 @@ fn trials(board: &Value) -> &Vec<Value> {
     board["trials"].as_array().unwrap()
 }
 
-/// The stages that ran in the latest run, by their name in the pipeline.
-fn ran_stages(environment: &TestEnvironment) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for name in ran(&environment.latest()) {
-        *counts
-            .entry(name.split('#').next().unwrap().to_owned())
-            .or_default() += 1;
-    }
-    counts
-}
-
-fn counts<const N: usize>(pairs: [(&str, usize); N]) -> BTreeMap<String, usize> {
-    pairs
-        .into_iter()
-        .map(|(name, count)| (name.to_owned(), count))
-        .collect()
-}
-
 #[test]
-fn what_is_common_runs_once_and_again_nothing_runs() {
-    let environment = environment("axes: {lr: [0.001, 0.01], ratio: [1, 5]}");
+fn the_best_can_be_run_on_its_own() {
+    let environment = environment("axes: {lr: [0.0001, 0.01]}");
     let dry = environment.json(&["sweep", "sweep.yaml", "--dry-run"]);
-    assert_eq!(
-        (&dry["members"], &dry["stages"]),
-        (&Value::from(4), &Value::from(3 + 2 + 2 + 4))
-    );
+    assert_eq!((&dry["members"], &dry["stages"]), (&2.into(), &9.into()));
     assert!(
         environment.files("cache").is_empty(),
         "a dry run writes nothing"
     );
-
     environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
-    let expected = counts([
-        ("raw", 1),
-        ("scaled", 1),
-        ("windows", 1),
-        ("model", 2),
-        ("scores", 2),
-        ("metrics", 4),
-    ]);
-    assert_eq!(ran_stages(&environment), expected);
-    let recorded = runs(&environment).len();
-    environment
-        .succeed(&["sweep", "sweep.yaml"])
-        .says("4 trials: 4 done");
-    assert_eq!(runs(&environment).len(), recorded, "nothing was missing");
-
-    // One more value: only what is new runs.
-    let text = environment
-        .read("sweep.yaml")
-        .replace("ratio: [1, 5]", "ratio: [1, 5, 9]");
-    environment.write("sweep.yaml", text);
-    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
-    assert_eq!(ran_stages(&environment), counts([("metrics", 2)]));
-    // A trial is the pipeline with its values: by itself it is there already.
-    environment.succeed(&[
-        "run",
-        "pipeline.yaml",
-        "--set",
-        "lr=0.01",
-        "--set",
-        "ratio=9",
-        "--quiet",
-    ]);
-    assert_eq!(
-        ran(&environment.latest()),
-        Vec::<String>::new(),
+    let best = environment.json(&["sweep", "best", "sweep.yaml"]);
+    let command = best["command"].as_array().unwrap()[1..].iter();
+    let command: Vec<&str> = command.map(|word| word.as_str().unwrap()).collect();
+    let shown = environment.succeed(&[&command[..], &["--json"]].concat());
+    let shown = shown.json_lines().pop().unwrap();
+    assert_eq!(shown["metrics"]["metrics"]["roc_auc"], best["mean"]);
+    assert!(
+        ran(&environment.latest()).is_empty(),
         "every stage was a hit"
     );
 }
 
 #[test]
-fn seeds_are_averaged_and_the_best_can_be_run_by_itself() {
-    let environment = environment("axes: {lr: [0.0001, 0.01]}\nseeds: [1, 2, 3]");
-    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
-    let board = environment.json(&["sweep", "table", "sweep.yaml"]);
-    let rows = trials(&board);
-    assert_eq!(rows.len(), 2);
-    for row in rows {
-        let values: Vec<f64> = row["per_seed"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|value| value.as_f64().unwrap())
-            .collect();
-        let mean = values.iter().sum::<f64>() / 3.0;
-        let variance = values
-            .iter()
-            .map(|value| (value - mean).powi(2))
-            .sum::<f64>()
-            / 2.0;
-        assert!((row["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
-        assert!((row["deviation"].as_f64().unwrap() - variance.sqrt()).abs() < 1e-12);
-    }
-    assert!(
-        rows[0]["mean"].as_f64() >= rows[1]["mean"].as_f64(),
-        "ROC-AUC is better when it is higher"
-    );
-    let best = environment.json(&["sweep", "best", "sweep.yaml"]);
-    let command: Vec<&str> = best["command"].as_array().unwrap()[1..]
-        .iter()
-        .map(|word| word.as_str().unwrap())
-        .collect();
-    environment.succeed(&[&command[..], &["--target", "metrics", "--quiet"]].concat());
-    let first = best["per_seed"][0].as_f64().unwrap();
-    let shown = environment
-        .succeed(&[&command[..], &["--json"]].concat())
-        .json_lines()
-        .pop()
-        .unwrap();
-    assert_eq!(
-        shown["metrics"]["metrics"]["roc_auc"].as_f64().unwrap(),
-        first
-    );
-}
-
-#[test]
-fn the_leaderboard_comes_in_every_form_and_pictures_are_drawn() {
+fn the_leaderboard_comes_in_every_form_and_plots_are_drawn() {
     let environment = environment(
         "axes: {lr: {log_uniform: [1.0e-4, 1.0e-2]}, ratio: {int: [1, 9]}}\nsampler: {kind: random, trials: 5, seed: 1}",
     );
@@ -198,60 +104,13 @@ fn the_leaderboard_comes_in_every_form_and_pictures_are_drawn() {
         .says("--output FILE");
     let drawn = environment.json(&["sweep", "plot", "sweep.yaml"]);
     assert_eq!(drawn["files"].as_array().unwrap().len(), 3);
-    let picture = environment.read("test-plots/parallel.svg");
+    let plot = environment.read("test-plots/parallel.svg");
     for text in ["lr", "ratio", "roc_auc"] {
-        assert!(picture.contains(text), "{text}");
+        assert!(plot.contains(text), "{text}");
     }
     environment
         .succeed(&["sweep", "status", "sweep.yaml"])
         .prints("5 trials: 5 done");
-}
-
-#[test]
-fn a_failed_trial_leaves_the_others_and_runs_again_with_the_sweep() {
-    let environment = environment("axes: {lr: [0.001, 1.0e+30]}");
-    environment
-        .run(&["sweep", "sweep.yaml"])
-        .expect(1)
-        .says("1 done, 1 failed");
-    let status = environment.json(&["sweep", "status", "sweep.yaml"]);
-    assert_eq!(
-        (&status["done"], &status["failed"]),
-        (&Value::from(1), &Value::from(1))
-    );
-    assert!(
-        status["failures"][0]["reason"]
-            .as_str()
-            .unwrap()
-            .contains("loss became"),
-        "{status}"
-    );
-    environment
-        .run(&["sweep", "sweep.yaml", "--quiet"])
-        .expect(1);
-    assert_eq!(
-        ran(&environment.latest()),
-        Vec::<String>::new(),
-        "only the failed training was tried again"
-    );
-}
-
-#[test]
-fn trials_whose_data_are_missing_have_failed() {
-    let environment = environment("axes: {ratio: [1, 2]}");
-    let (before, after) = PIPELINE.split_once("    uses: generate\n").unwrap();
-    let (_, after) = after.split_once('\n').unwrap();
-    let text =
-        format!("{before}    uses: ingest\n    with: {{dataset: csv, path: table.csv}}\n{after}");
-    environment.write("pipeline.yaml", text);
-    environment
-        .run(&["sweep", "sweep.yaml"])
-        .expect(1)
-        .says("2 failed");
-    assert_eq!(
-        environment.json(&["sweep", "status", "sweep.yaml"])["failed"],
-        2
-    );
 }
 
 #[test]
@@ -335,52 +194,6 @@ fn halving_trains_further_from_the_level_before() {
 }
 
 #[test]
-fn an_estimator_comes_by_the_same_trials_whatever_the_order_of_their_end() {
-    let sweep = "axes: {lr: {log_uniform: [1.0e-5, 1.0e-1]}}\nsampler: {kind: tpe, trials: 8, startup: 3, batch: 2, seed: 5}";
-    let values = |jobs: &str| {
-        let environment = environment(sweep);
-        environment.succeed(&[
-            "sweep",
-            "sweep.yaml",
-            "--quiet",
-            "--jobs",
-            jobs,
-            "--threads",
-            jobs,
-        ]);
-        let board = environment.json(&["sweep", "table", "sweep.yaml"]);
-        trials(&board)
-            .iter()
-            .map(|row| (row["values"].clone(), row["mean"].clone()))
-            .collect::<Vec<_>>()
-    };
-    let one = values("1");
-    assert_eq!(one.len(), 8);
-    assert_eq!(one, values("4"));
-}
-
-#[test]
-fn a_failed_trial_ends_no_search() {
-    let environment = environment(
-        "axes: {lr: [0.001, 0.01, 1.0e+30], ratio: {int: [1, 9]}}\nsampler: {kind: tpe, trials: 8, startup: 4, batch: 2, seed: 1}",
-    );
-    environment
-        .run(&["sweep", "sweep.yaml", "--quiet"])
-        .expect(1);
-    let status = environment.json(&["sweep", "status", "sweep.yaml"]);
-    let count = |name: &str| status[name].as_u64().unwrap();
-    assert!(
-        count("failed") > 0 && count("done") + count("failed") == 8,
-        "{status}"
-    );
-    // Whoever asks sees what the sweep saw.
-    assert_eq!(
-        trials(&environment.json(&["sweep", "table", "sweep.yaml"])).len(),
-        8
-    );
-}
-
-#[test]
 fn an_interrupted_sweep_goes_on_with_what_is_missing() {
     let environment =
         environment("set: {epochs: 30}\naxes: {lr: [1.0e-4, 1.0e-3, 1.0e-2, 1.0e-5]}");
@@ -411,72 +224,6 @@ fn an_interrupted_sweep_goes_on_with_what_is_missing() {
     };
     assert_eq!(figures(&environment), figures(&straight));
     assert_eq!(digests(&straight.latest()).len(), 3 + 3 * 4);
-}
-
-/// Each is refused with exit code 2 and words that help; nothing is written.
-#[test]
-fn wrong_sweeps_are_told_at_their_place() {
-    let cases = [
-        (
-            "axes: {ratio: [1, 2], lr: {by: ratio, 1: [0.1]}}",
-            "axis `lr` has no case for `2`",
-        ),
-        ("axes: {learning: [1]}", "unknown parameter `learning`"),
-        ("axes: {lr: []}", "axis `lr` has no values"),
-        ("axes: {lr: [1, 1]}", "has the value 1 twice"),
-        (
-            "axes: {lr: {uniform: [2, 1]}}\nsampler: {kind: random, trials: 2}",
-            "the lower bound is above the upper one",
-        ),
-        (
-            "axes: {lr: {log_uniform: [0, 1]}}\nsampler: {kind: random, trials: 2}",
-            "must lie above 0",
-        ),
-        (
-            "axes: {lr: {uniform: [0, 1]}}",
-            "of which a grid cannot take every value",
-        ),
-        ("axes: {lr: {unifrom: [0, 1]}}", "did you mean `uniform`?"),
-        (
-            "axes: {ratio: {by: lr, default: [1]}}",
-            "must name an earlier axis",
-        ),
-        (
-            "axes: {lr: [1]}\nzip: {ratio: [1, 2], clip: [1]}",
-            "has 1 values, `ratio` has 2",
-        ),
-        (
-            "zip: {ratio: [1, 2, 1], clip: [1, 2, 1]}",
-            "items 1 and 3 below `zip` are the same",
-        ),
-        ("axes: {lr: [1]}\nset: {lr: 2}", "`lr` is given twice"),
-        (
-            "axes: {lr: [1]}\nsampler: {kind: tpe}",
-            "`sampler` lacks `trials`",
-        ),
-        (
-            "axes: {lr: [1]}\nstopping: {rule: median, over: epochs, levels: [3, 2]}",
-            "`levels` must rise",
-        ),
-        (
-            "axes: {lr: [1]}\nslurm: {time: soon}",
-            "`slurm.time` must be a duration, found `soon`",
-        ),
-        ("axis: {lr: [1]}", "did you mean `axes`?"),
-        ("axes: {lr: [x]}", "trial 1 of sweep.yaml:1:4"),
-        (
-            "axes: {lr: [0.1], ratio: {by: lr, 0.2: [1]}}",
-            "has no case for `0.1`",
-        ),
-    ];
-    for (text, words) in cases {
-        let environment = environment(text);
-        environment
-            .run(&["sweep", "sweep.yaml"])
-            .expect(2)
-            .says(words);
-        assert!(environment.files("cache").is_empty(), "{text}");
-    }
 }
 
 #[test]
@@ -544,7 +291,7 @@ fn a_sweep_of_a_million_trials_asks_first() {
     environment
         .run(&["sweep", "sweep.yaml"])
         .expect(2)
-        .says("1000000 members")
+        .says("1000000 runs")
         .says("--yes");
 }
 
@@ -642,7 +389,8 @@ fn what_some_trials_share_runs_in_waves() {
         ("scores", 2),
         ("metrics", 4),
     ];
-    assert_eq!(count, counts(once));
+    let once = once.map(|(name, times)| (name.to_owned(), times));
+    assert_eq!(count, BTreeMap::from(once));
 }
 
 /// What was submitted is what runs, and its log is found, whatever becomes of the files meanwhile.
@@ -847,70 +595,4 @@ fn wait_until(condition: impl Fn() -> bool) {
         assert!(started.elapsed().as_secs() < 120, "waited too long");
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
-}
-
-/// Figures of a lower level are drawn, and never compared with those of a higher one.
-#[test]
-fn pictures_tell_levels_apart() {
-    let stopping = "stopping: {rule: halving, over: epochs, levels: [1, 2], factor: 2}";
-    let environment = environment(&format!(
-        "axes: {{lr: [0.001, 0.01], ratio: [1, 5]}}\n{stopping}"
-    ));
-    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
-    let made = environment.json(&["sweep", "plot", "sweep.yaml"]);
-    assert_eq!(made["files"].as_array().unwrap().len(), 3, "{made}");
-    let picture = |name: &str| environment.read(&format!("test-plots/{name}.svg"));
-    assert!(picture("parallel").contains("2 ended at a lower level"));
-    assert!(picture("objective").contains("at a lower level: not to be compared"));
-    for mark in [">0<", ">0.2<", ">1.0<"] {
-        assert!(
-            picture("influence").contains(mark),
-            "a share lies between 0 and 1"
-        );
-    }
-    environment.succeed(&["sweep", "plot", "sweep.yaml", "--format", "png"]);
-}
-
-/// One execution is no sample of three, and seeds on which nothing depends are told.
-#[test]
-fn seeds_without_effect_give_no_deviation() {
-    let pipeline = |run: &str| {
-        format!(
-            "pipeline: p\nparams: {{x: 1, seed: 0}}\nstages:\n  it: {{uses: command, with: {{run: [sh, -c, \"{run}\"], outputs: {{m: {{path: m.json, kind: metrics}}}}}}}}\n"
-        )
-    };
-    let environment = TestEnvironment::with_pipeline(
-        &pipeline("echo '{\\\"acc\\\": ${x}}' > {out.m}").replace(", seed: 0", ""),
-    );
-    let sweep = "sweep: s\npipeline: pipeline.yaml\naxes: {x: [1, 2]}\nseeds: [1, 2, 3]\nobjective: {stage: it, metric: acc, direction: maximize}\n";
-    environment.write("s.yaml", sweep);
-    let finished = environment.succeed(&["sweep", "s.yaml"]);
-    finished.says("[unused-seeds]").says("s.yaml:4:1");
-    assert!(!finished.stdout.contains('±'), "{}", finished.describe());
-    // A program that is told the seed draws by it.
-    environment.write(
-        "pipeline.yaml",
-        pipeline("echo '{\\\"acc\\\": ${x}${seed}}' > {out.m}"),
-    );
-    let finished = environment.succeed(&["sweep", "s.yaml"]);
-    assert!(
-        !finished.stderr.contains("unused-seeds") && finished.stdout.contains('±'),
-        "{}",
-        finished.describe()
-    );
-}
-
-/// An axis that sets what nothing refers to makes the same trial again and again.
-#[test]
-fn an_axis_that_reaches_nothing_is_told() {
-    let environment = TestEnvironment::with_pipeline(
-        "pipeline: p\nparams: {lr: 1, rate: 1}\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"echo '{\\\"acc\\\": ${lr}}' > {out.m}\"], outputs: {m: {path: m.json, kind: metrics}}}}\n",
-    );
-    environment.write(
-        "s.yaml",
-        "sweep: s\npipeline: pipeline.yaml\naxes: {rate: [1, 2]}\nobjective: {stage: it, metric: acc, direction: maximize}\n",
-    );
-    environment
-        .succeed(&["sweep", "s.yaml"])
-        .says("nothing refers to the parameter `rate`");
 }

@@ -35,7 +35,8 @@ pub enum RemoteFault {
 #[error("{trouble}")]
 pub struct RemoteError {
     pub fault: RemoteFault,
-    trouble: Trouble,
+    /// Boxed, since results carry it through every request.
+    trouble: Box<Trouble>,
 }
 
 impl AsTrouble for RemoteError {
@@ -52,32 +53,32 @@ impl AsTrouble for RemoteError {
     }
 
     fn to_trouble(&self) -> Trouble {
-        self.trouble.clone().of_kind(self.kind())
+        Trouble::clone(&self.trouble).of_kind(self.kind())
     }
 }
 
 impl RemoteError {
     pub(super) fn new(fault: RemoteFault, message: impl Into<String>) -> Self {
-        let trouble = Trouble::new(message);
+        let trouble = Box::new(Trouble::new(message));
         Self { fault, trouble }
     }
 
     #[must_use]
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
-        let trouble = self.trouble.hint(hint);
+        let trouble = Box::new(self.trouble.hint(hint));
         Self { trouble, ..self }
     }
 
     #[must_use]
     pub(super) fn because(self, cause: impl Into<String>) -> Self {
-        let trouble = self.trouble.with_causes(vec![cause.into()]);
+        let trouble = Box::new(self.trouble.with_causes(vec![cause.into()]));
         Self { trouble, ..self }
     }
 
     /// What the caller knows better than the client that failed; the causes stay.
     pub(super) fn reworded(self, fault: RemoteFault, message: String) -> Self {
         let causes = self.trouble.causes().to_vec();
-        let trouble = Trouble::new(message).with_causes(causes);
+        let trouble = Box::new(Trouble::new(message).with_causes(causes));
         Self { fault, trouble }
     }
 
@@ -134,110 +135,110 @@ impl RemoteError {
 
     /// Sorts an error of `object_store`.
     pub(super) fn of(error: &object_store::Error, address: &Address) -> Self {
-        use object_store::Error as Source;
         let chain = chain(error);
         let text = chain.join(": ");
-        let said = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        // Without any credentials the clients ask the machine whether it is one of the provider's own.
-        if said(&[
-            "/latest/api/token",
-            "/latest/meta-data",
-            "169.254.169.254",
-            "metadata.google.internal",
-        ]) {
-            return Self::new(
-                RemoteFault::Unusable,
-                format!("there are no credentials for {address}"),
-            )
-            .because("the environment has none, and this machine has no role")
-            .with_hint(address.credentials_hint());
+        if says(&text, &ASKED_THE_MACHINE) {
+            let message = format!("there are no credentials for {address}");
+            return Self::new(RemoteFault::Unusable, message)
+                .because("the environment has none, and this machine has no role")
+                .with_hint(address.credentials_hint());
         }
-        if said(&[
-            "NoSuchBucket",
-            "BucketNotFound",
-            "ContainerNotFound",
-            "The specified bucket does not exist",
-        ]) {
-            return Self::new(
-                RemoteFault::Unusable,
-                format!("there is no bucket or container as {address} names it"),
-            )
-            .with_hint("make it first, or mend the address: `runner` makes objects, not buckets");
+        if says(&text, &NO_BUCKET) {
+            let message = format!("{address} names a bucket or container that does not exist");
+            let hint = "make it first, or mend the address: `runner` makes objects, not buckets";
+            return Self::new(RemoteFault::Unusable, message).with_hint(hint);
         }
-        let fault = match error {
-            Source::NotFound { .. } => RemoteFault::Absent,
-            _ if said(&NO_REST) => RemoteFault::Whole,
-            Source::PermissionDenied { .. } | Source::Unauthenticated { .. } => {
-                RemoteFault::Refused
-            }
-            Source::NotImplemented { .. }
-            | Source::NotSupported { .. }
-            | Source::UnknownConfigurationKey { .. } => RemoteFault::Refused,
-            _ if said(&[
-                "403 Forbidden",
-                "401 Unauthorized",
-                "405 Method Not Allowed",
-                "501 Not Implemented",
-            ]) =>
-            {
-                RemoteFault::Refused
-            }
-            _ if said(&FULL) => RemoteFault::Refused,
-            _ => RemoteFault::Trouble,
-        };
-        let (message, hint) = match fault {
-            RemoteFault::Absent => (format!("{address} has no such object"), None),
-            RemoteFault::Refused
-                if said(&[
-                    "405 Method",
-                    "501 Not",
-                    "not yet implemented",
-                    "not supported",
-                ]) =>
-            {
-                (
-                    format!("{address} cannot do what was asked"),
-                    Some("use it with `mode = \"read\"`".to_owned()),
-                )
-            }
-            RemoteFault::Refused if !said(&FULL) => (
-                format!("{address} refuses these credentials"),
-                Some(address.permissions_hint().to_owned()),
-            ),
-            _ if said(&[
-                "onnection refused",
-                "dns error",
-                "error trying to connect",
-                "tcp connect",
-                "failed to lookup",
-            ]) =>
-            {
-                (
-                    format!("{address} cannot be reached"),
-                    Some("is the server up, and is the address right?".to_owned()),
-                )
-            }
-            _ if said(&FULL) => (
-                format!("{address} is full"),
-                Some(
-                    "free space there: `runner cache gc --on-remote --older-than \"30 d\"`"
-                        .to_owned(),
-                ),
-            ),
-            _ => (format!("{address} fails"), None),
-        };
-        let unreachable = message.ends_with("cannot be reached");
-        // Nothing was answered: only the last cause says something.
-        let causes = if unreachable {
-            &chain[chain.len() - 1..]
+        let fault = fault_of(error, &text);
+        let (refused, full) = (fault == RemoteFault::Refused, says(&text, &FULL));
+        let mut causes = &chain[..];
+        let (message, hint) = if fault == RemoteFault::Absent {
+            ("has no such object", None)
+        } else if refused && says(&text, &NOT_OFFERED) {
+            let hint = "use it with `mode = \"read\"`";
+            ("cannot do what was asked", Some(hint))
+        } else if refused && !full {
+            (
+                "refuses these credentials",
+                Some(address.permissions_hint()),
+            )
+        } else if says(&text, &UNREACHABLE) {
+            // Nothing was answered: only the last cause says something.
+            causes = &chain[chain.len() - 1..];
+            let hint = "is the server up, and is the address right?";
+            ("cannot be reached", Some(hint))
+        } else if full {
+            let hint = "free space there: `runner cache gc --on-remote --older-than \"30 d\"`";
+            ("is full", Some(hint))
         } else {
-            &chain[..]
+            ("fails", None)
         };
         let causes = causes.iter().map(|cause| shortened(cause)).collect();
-        let trouble = Trouble::new(message).with_causes(causes).maybe_hint(hint);
-        Self { fault, trouble }
+        let trouble = Trouble::new(format!("{address} {message}"))
+            .with_causes(causes)
+            .maybe_hint(hint.map(str::to_owned));
+        Self {
+            fault,
+            trouble: Box::new(trouble),
+        }
     }
 }
+
+fn fault_of(error: &object_store::Error, text: &str) -> RemoteFault {
+    use object_store::Error as Source;
+    match error {
+        Source::NotFound { .. } => RemoteFault::Absent,
+        _ if says(text, &NO_REST) => RemoteFault::Whole,
+        Source::PermissionDenied { .. }
+        | Source::Unauthenticated { .. }
+        | Source::NotImplemented { .. }
+        | Source::NotSupported { .. }
+        | Source::UnknownConfigurationKey { .. } => RemoteFault::Refused,
+        _ if says(text, &FORBIDDEN) || says(text, &FULL) => RemoteFault::Refused,
+        _ => RemoteFault::Trouble,
+    }
+}
+
+fn says(text: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| text.contains(word))
+}
+
+/// Without any credentials the clients ask the machine whether it is one of the provider's own.
+const ASKED_THE_MACHINE: [&str; 4] = [
+    "/latest/api/token",
+    "/latest/meta-data",
+    "169.254.169.254",
+    "metadata.google.internal",
+];
+
+const NO_BUCKET: [&str; 4] = [
+    "NoSuchBucket",
+    "BucketNotFound",
+    "ContainerNotFound",
+    "The specified bucket does not exist",
+];
+
+const FORBIDDEN: [&str; 4] = [
+    "403 Forbidden",
+    "401 Unauthorized",
+    "405 Method Not Allowed",
+    "501 Not Implemented",
+];
+
+/// What a server says that takes nothing.
+const NOT_OFFERED: [&str; 4] = [
+    "405 Method",
+    "501 Not",
+    "not yet implemented",
+    "not supported",
+];
+
+const UNREACHABLE: [&str; 5] = [
+    "onnection refused",
+    "dns error",
+    "error trying to connect",
+    "tcp connect",
+    "failed to lookup",
+];
 
 /// What servers and disks say when nothing more fits.
 const FULL: [&str; 5] = [

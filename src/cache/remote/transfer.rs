@@ -415,15 +415,16 @@ impl Remote {
         if let Some(record) = self.run(&exact)? {
             return Ok(Some(record));
         }
-        let listed = self.shared.client.list(Names::RUNS)?;
-        let mut runs: Vec<RunId> = listed
-            .iter()
-            .filter_map(|file| Names::run_of(&file.name))
-            .collect();
-        runs.sort();
-        let is_meant = |run: &&RunId| !name.is_empty() && run.is_called(name);
-        match runs.iter().rev().find(is_meant) {
-            Some(run) => self.run(run),
+        let mut latest: Option<RunId> = None;
+        for file in self.shared.client.list(Names::RUNS)? {
+            if let Some(run) = Names::run_of(&file.name)
+                && run.is_called(name)
+            {
+                latest = latest.max(Some(run));
+            }
+        }
+        match latest {
+            Some(run) => self.run(&run),
             None => Ok(None),
         }
     }
@@ -434,10 +435,12 @@ impl Remote {
         /// Of more, the latest is hardly to be found among those that were sent before them.
         const LOOKED_AT: usize = 200;
         let listed = self.shared.client.list(Names::RUNS)?;
-        let mut sent: Vec<(i64, RunId)> = listed
-            .iter()
-            .filter_map(|file| Some((file.modified, Names::run_of(&file.name)?)))
-            .collect();
+        let mut sent: Vec<(i64, RunId)> = Vec::new();
+        for file in listed {
+            if let Some(run) = Names::run_of(&file.name) {
+                sent.push((file.modified, run));
+            }
+        }
         sent.sort_by(|left, right| right.cmp(left));
         sent.truncate(LOOKED_AT);
         let (mut records, mut damaged) = (Vec::new(), None);
@@ -459,8 +462,7 @@ impl Remote {
     /// The record of a run at the remote.
     pub(super) fn run(&self, run: &RunId) -> Result<Option<RunRecord>, RemoteError> {
         // Its name becomes part of an address.
-        let is_plain = |each: char| each.is_ascii_alphanumeric() || each == '-';
-        if run.0.is_empty() || !run.0.chars().all(is_plain) {
+        if !run.is_plain() {
             return Ok(None);
         }
         let Some(text) = self.shared.client.record(&Names::run(run))? else {
@@ -497,10 +499,7 @@ fn newest(mut records: Vec<RunRecord>) -> Option<RunRecord> {
 
 impl AsTrouble for TransferError {
     fn kind(&self) -> TroubleKind {
-        match self {
-            Self::Remote(error) => error.kind(),
-            Self::Local(error) => error.kind(),
-        }
+        self.to_trouble().kind()
     }
 
     fn hint(&self) -> Option<String> {

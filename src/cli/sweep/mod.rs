@@ -1,4 +1,4 @@
-//! `runner sweep`: a pipeline at many points. The verbs about a sweep all begin by finding out where it stands.
+//! `runner sweep`: a pipeline with many settings. The verbs about a sweep all begin by finding out how far it is.
 
 mod leaderboard;
 mod plot;
@@ -7,30 +7,26 @@ mod run;
 mod submit;
 mod work;
 
-use crate::project::Choice;
-use crate::sweep::{Queue, Sweep};
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::arguments::ChoiceArguments;
 use super::execution::Execution;
 use super::{Error, Exit, Global};
-use crate::cache::{Key, Store};
 
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "All trials form one graph, in which what they share appears once. The store is the only record of a \
-        sweep: run it again, and it runs exactly what is missing.\n\nExamples:\n  \
+        sweep: run it again, and exactly what is missing is computed.\n\nExamples:\n  \
         runner sweep sweeps/learning_rate.yaml                run it, or what is missing of it\n  \
         runner sweep sweeps/learning_rate.yaml --dry-run      the trials and how much there is to do\n  \
         runner sweep sweeps/learning_rate.yaml --on slurm     submit it to the cluster\n  \
         runner sweep status sweeps/learning_rate.yaml         how far it is\n  \
         runner sweep table sweeps/learning_rate.yaml --format csv > trials.csv\n  \
-        runner sweep plot sweeps/learning_rate.yaml           pictures beside the sweep file"
+        runner sweep plot sweeps/learning_rate.yaml           plots in a folder beside the sweep file"
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -54,7 +50,7 @@ enum Verb {
     /// Do a task of a submission
     #[command(hide = true)]
     Work(work::Arguments),
-    /// Draw parallel coordinates, the objective over the trials, and which parameters matter
+    /// Plot parallel coordinates, the objective over the trials, and which parameters matter
     Plot(PlotArguments),
 }
 
@@ -80,10 +76,10 @@ pub(super) struct RunArguments {
     /// Submit it to `slurm`, or to background processes on this machine (`local`), and return
     #[arg(long, value_name = "BACKEND")]
     on: Option<String>,
-    /// Say what there is to do, and run nothing; with `--on`, print the scripts
+    /// Say what there is to do, and run nothing; with `--on`, print the job scripts
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask before a sweep of very many trials
+    /// Do not ask before a sweep with more than 10,000 members
     #[arg(long, short)]
     yes: bool,
 }
@@ -116,12 +112,12 @@ enum Format {
 struct PlotArguments {
     #[command(flatten)]
     about: About,
-    /// The folder for the pictures; by default beside the sweep file
+    /// The folder for the plots; by default one beside the sweep file
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// The form of the pictures
+    /// The format of the plots
     #[arg(long, value_enum, default_value = "svg")]
-    format: plot::Form,
+    format: plot::FormatName,
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
@@ -135,20 +131,4 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         Some(Verb::Work(arguments)) => work::run(global, arguments),
         Some(Verb::Plot(arguments)) => plot::plot(global, arguments),
     }
-}
-
-/// The keys of all results of a sweep that this store has, or finds at its remote.
-pub(super) fn keys_of(
-    store: Store,
-    global: &Global,
-    file: &Path,
-    choice: &Choice,
-) -> Result<BTreeSet<Key>, Error> {
-    let mut sweep = Sweep::open_on(store, &global.project, file, choice, true)?;
-    let queue = Queue::of(&sweep);
-    let view = sweep.stand(&global.project, &queue)?;
-    let stages = view.session.graph.order().iter();
-    Ok(stages
-        .filter_map(|id| view.plan.stage(*id).hit().map(|action| action.key))
-        .collect())
 }

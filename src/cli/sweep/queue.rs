@@ -1,4 +1,4 @@
-//! `runner sweep cancel` and `logs`: about what was handed to a cluster, from any host that sees the store.
+//! `runner sweep cancel` and `logs`: about what was submitted to a cluster, from any host that sees the store.
 
 use std::io::Read;
 
@@ -41,13 +41,13 @@ pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, E
     // By its values: the file may have changed since, and with it the number.
     let point = match arguments.trial {
         None => None,
-        Some(trial) => Some(sweep.values_of_trial(&global.project, &queue, trial)?),
+        Some(trial) => Some(sweep.values_of_trial(&queue, trial)?),
     };
     let found = queue.logs(&sweep, point.as_deref());
     if let Some(trial) = arguments.trial.filter(|_| found.is_empty()) {
         let message = format!("there is no log of trial {trial}");
         return Err(Error::failed(message).hint(
-            "only trials that were handed to a cluster have logs; `runner sweep status` tells more",
+            "only trials that were submitted to a cluster have logs; `runner sweep status` says more",
         ));
     }
     if global.json {
@@ -73,7 +73,7 @@ pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, E
         out!("{}", String::from_utf8_lossy(&text));
     }
     if found.is_empty() {
-        outln!("nothing of this sweep was handed to a cluster");
+        outln!("nothing of this sweep was submitted to a cluster");
     }
     Ok(Exit::Done)
 }

@@ -1,8 +1,10 @@
-//! `runner sweep FILE`: runs what is missing of a sweep, batch by batch, in this process.
+//! `runner sweep FILE`: runs what is missing of a sweep, in this process or on a backend.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal};
 use std::mem::ManuallyDrop;
+
+use serde_json::json;
 
 use super::super::{Error, Exit, Global, remote, signals};
 use super::RunArguments;
@@ -10,8 +12,7 @@ use super::leaderboard::{print_board, summary};
 use super::submit::submit;
 use crate::cache::RunStatus;
 use crate::diagnostic::counted;
-use crate::project::{Carried, Limits, carry_out_counting};
-use crate::sweep::{LiveProgress, Member, MemberState, Queue, Sweep, View, find_backend, label};
+use crate::sweep::{Finished, Member, Sweep, View, find_backend, label, shown};
 use crate::ui::{Paint, err, errln, outln, print_json};
 
 /// Trials that are listed by name before a run; more are counted.
@@ -21,16 +22,12 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Err
     let Some(path) = &arguments.file else {
         return Err(Error::wrong("no sweep file is named"));
     };
-    let mut sweep = Sweep::open(
-        &global.project,
-        path,
-        &arguments.choice.choice(),
-        arguments.dry_run,
-    )?;
+    let choice = arguments.choice.choice();
+    let mut sweep = Sweep::open(&global.project, path, &choice, arguments.dry_run)?;
     confirm_size(&sweep, arguments.yes)?;
     if let Some(name) = &arguments.on {
         let backend = find_backend(name)?;
-        if !arguments.choice.force.is_empty() {
+        if !choice.force.is_empty() {
             let message = "--force does not go with --on: jobs run what is missing";
             return Err(Error::wrong(message).hint("force it here, without --on"));
         }
@@ -42,43 +39,27 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Err
     if arguments.dry_run {
         return dry_run(global, &mut sweep);
     }
-    sweep.store.prepare()?;
-    signals::install(&sweep.cancel);
-    let mut failed: BTreeSet<Member> = BTreeSet::new();
-    let mut status = RunStatus::Done;
-    let mut before: Vec<Member> = Vec::new();
-    loop {
-        let view = sweep.view(&global.project, &failed)?;
-        if view.progress.open.is_empty() {
-            return conclude(global, &sweep, &view, status);
-        }
-        if view.progress.open == before {
-            let hint = "look at them with `runner cache verify`";
-            return Err(
-                Error::failed("results of the sweep are gone right after they were made")
-                    .hint(hint),
-            );
-        }
-        before.clone_from(&view.progress.open);
-        announce(global, &sweep, &view);
-        // What failed before is not tried again in every round.
-        let view = if failed.is_empty() {
-            view
-        } else {
-            sweep.without(&global.project, view, &failed)?
-        };
-        let (ended, losses) = round(global, &sweep, view, arguments)?;
-        if ended == RunStatus::Interrupted {
-            let view = ManuallyDrop::new(sweep.view(&global.project, &failed)?);
-            conclude(global, &sweep, &view, ended)?;
-            return Ok(Exit::Interrupted);
-        }
-        if ended != RunStatus::Done {
-            status = ended;
-        }
-        failed.extend(losses);
-        sweep.stop_forcing();
+    signals::install(&global.project.cancel);
+    // The process ends right after; taking a wide graph apart piece by piece would take as long as planning it.
+    let finished = ManuallyDrop::new(sweep.run(
+        arguments.execution.limits(),
+        &|| arguments.execution.reporter(global),
+        &|sweep, view| announce(global, sweep, view),
+    )?);
+    let Finished {
+        view,
+        board,
+        status,
+    } = &*finished;
+    let interrupted = remote::settle(&sweep.store, global);
+    print_board(global, &sweep, board, Some(TRIALS_LISTED))?;
+    if !global.json && !global.quiet {
+        errln!("{}", summary(&sweep, board, view));
     }
+    Ok(match status {
+        RunStatus::Done if interrupted => Exit::Interrupted,
+        status => Exit::from(*status),
+    })
 }
 
 /// A sweep of more members than this asks first.
@@ -91,68 +72,18 @@ fn confirm_size(sweep: &Sweep, yes: bool) -> Result<(), Error> {
     if count <= ASK_ABOVE || yes {
         return Ok(());
     }
-    let told = format!("the sweep has up to {count} members (trials times seeds)");
+    let size = format!("the sweep has up to {count} runs (trials times seeds)");
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        err!("{told}; continue? [y/N] ");
+        err!("{size}; continue? [y/N] ");
         let mut answer = String::new();
         let _ = std::io::stdin().lock().read_line(&mut answer);
         if matches!(answer.trim(), "y" | "Y" | "yes") {
             return Ok(());
         }
     }
-    Err(Error::wrong(told).hint(
+    Err(Error::wrong(size).hint(
         "if you mean it, say `--yes`; to try part of it, use `sampler: {kind: random, trials: N}`",
     ))
-}
-
-/// Runs what is open. Gives how it ended, and the members that did not come to an end.
-fn round(
-    global: &Global,
-    sweep: &Sweep,
-    view: View,
-    arguments: &RunArguments,
-) -> Result<(RunStatus, Vec<Member>), Error> {
-    let mut progress_so_far = LiveProgress::new(sweep, &view);
-    let View {
-        progress,
-        mut session,
-        roster,
-        plan,
-        ..
-    } = view;
-    // One trial that fails is no reason to leave the others.
-    let limits = Limits {
-        keep_going: true,
-        ..arguments.execution.limits()
-    };
-    let carried = ManuallyDrop::new(carry_out_counting(
-        &mut session,
-        plan,
-        limits,
-        &|| arguments.execution.reporter(global),
-        &mut progress_so_far,
-    )?);
-    let Carried {
-        record, outcome, ..
-    } = &*carried;
-    session.store.save_run(record)?;
-    let settled = |member: usize| {
-        roster
-            .stages(member)
-            .iter()
-            .all(|id| outcome.actions.contains_key(id))
-    };
-    let is_open = |member: &Member| progress.open.contains(member);
-    let numbered = roster
-        .members
-        .iter()
-        .enumerate()
-        .filter(|(_, member)| is_open(member));
-    let losses = numbered
-        .filter(|(number, _)| !settled(*number))
-        .map(|(_, member)| *member)
-        .collect();
-    Ok((outcome.status, losses))
 }
 
 fn announce(global: &Global, sweep: &Sweep, view: &View) {
@@ -170,72 +101,50 @@ fn announce(global: &Global, sweep: &Sweep, view: &View) {
 
 /// `24 trials, 12 done; 60 of 91 stages to run, 4 of them for more than one trial`.
 fn headline(sweep: &Sweep, view: &View) -> String {
-    let members = view.roster.members.len();
-    let done = view
-        .states
-        .iter()
-        .filter(|state| !matches!(state, MemberState::Missing { .. }))
-        .count();
     let graph = &view.session.graph;
-    let open = graph
-        .order()
-        .iter()
-        .filter(|id| view.plan.stage(**id).hit().is_none())
-        .count();
-    let shared = view
-        .roster
-        .shared(graph)
-        .into_iter()
-        .filter(|id| view.plan.stage(*id).hit().is_none())
-        .count();
-    let unit = if sweep.file.seeds.is_empty() && sweep.file.stopping.is_none() {
-        "trial"
-    } else {
-        "member"
-    };
-    let later = view.progress.total - view.progress.points.len();
-    let later = if later > 0 {
-        format!(", {} to be chosen later", counted(later, "trial"))
-    } else {
-        String::new()
+    let later = match view.count_later() {
+        0 => String::new(),
+        later => format!(", {} to be chosen later", counted(later, "trial")),
     };
     format!(
-        "{}, {done} done{later}; {open} of {} to run, {shared} of them for more than one",
-        counted(members, unit),
-        counted(graph.len(), "stage")
+        "{}, {} done{later}; {} of {} to run, {} of them for more than one",
+        counted(view.trials.members.len(), sweep.unit()),
+        view.count_ended(),
+        view.count_open(graph.order()),
+        counted(graph.len(), "stage"),
+        view.count_open(&view.trials.shared(graph)),
     )
 }
 
+/// What a member sets: `lr=0.1, size=4`.
 fn point(view: &View, member: &Member) -> String {
-    let values = view.progress.points[member.trial].iter();
-    values
-        .map(|(name, value)| format!("{name}={}", crate::sweep::shown(value)))
-        .collect::<Vec<_>>()
-        .join(", ")
+    let mut values = Vec::new();
+    for (name, value) in &view.progress.points[member.trial] {
+        values.push(format!("{name}={}", shown(value)));
+    }
+    values.join(", ")
 }
 
 fn dry_run(global: &Global, sweep: &mut Sweep) -> Result<Exit, Error> {
-    let view = ManuallyDrop::new(sweep.view(&global.project, &BTreeSet::new())?);
+    let view = ManuallyDrop::new(sweep.view(&BTreeSet::new())?);
     if global.json {
-        let open = view.progress.open.iter().map(|member| {
-            serde_json::json!({
+        let mut open = Vec::new();
+        for member in &view.progress.open {
+            open.push(json!({
                 "trial": member.trial + 1,
                 "seed": member.seed,
                 "level": member.level,
                 "values": view.progress.points[member.trial],
-            })
-        });
-        let stages = view.session.graph.order().iter();
-        let open_stages = stages
-            .filter(|id| view.plan.stage(**id).hit().is_none())
-            .count();
-        print_json(&serde_json::json!({
+            }));
+        }
+        let graph = &view.session.graph;
+        print_json(&json!({
             "sweep": sweep.file.name,
-            "members": view.roster.members.len(),
+            "members": view.trials.members.len(),
             "trials": view.progress.total,
-            "stages": view.session.graph.len(),
-            "stages_to_run": open_stages,
-            "open": open.collect::<Vec<_>>(),
+            "stages": graph.len(),
+            "stages_to_run": view.count_open(graph.order()),
+            "open": open,
         }));
         return Ok(Exit::Done);
     }
@@ -248,20 +157,4 @@ fn dry_run(global: &Global, sweep: &mut Sweep) -> Result<Exit, Error> {
         outln!("  … and {more} more");
     }
     Ok(Exit::Done)
-}
-
-fn conclude(global: &Global, sweep: &Sweep, view: &View, status: RunStatus) -> Result<Exit, Error> {
-    let board = sweep.board(view, &Queue::of(sweep))?;
-    let interrupted = remote::settle(&sweep.store, global, &sweep.cancel);
-    print_board(global, sweep, &board, Some(TRIALS_LISTED))?;
-    if !global.json && !global.quiet {
-        errln!("{}", summary(sweep, &board, view));
-    }
-    // A trial without a figure is a failure, whatever its stages say.
-    let failed = status == RunStatus::Done && board.count("failed") > 0;
-    Ok(match status {
-        RunStatus::Done if interrupted => Exit::Interrupted,
-        _ if failed => Exit::Failed,
-        _ => Exit::from(status),
-    })
 }

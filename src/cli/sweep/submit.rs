@@ -1,11 +1,11 @@
-//! `runner sweep FILE --on BACKEND`: hands what is missing of a sweep to a cluster, and leaves.
+//! `runner sweep FILE --on BACKEND`: submits what is missing of a sweep to a cluster, and returns.
 
 use clap::ValueEnum;
+use serde_json::{Map, json};
 
 use super::super::{Error, Exit, Global, shown};
 use super::RunArguments;
 use crate::diagnostic::counted;
-use crate::project::Choice;
 use crate::sweep::{
     ChosenBackend, Handed, Job, JobId, Order, Part, Submission, Submitted, Sweep, submit as hand_in,
 };
@@ -18,19 +18,14 @@ pub(super) fn submit(
     arguments: &RunArguments,
     backend: &ChosenBackend,
 ) -> Result<Exit, Error> {
-    let order = order(global, sweep, &arguments.choice.choice(), arguments.dry_run)?;
+    let order = order(global, sweep, arguments.dry_run)?;
     submit_as(global, sweep, &order, backend, &[])
 }
 
 /// How tasks of this program are started.
-pub(super) fn order(
-    global: &Global,
-    sweep: &Sweep,
-    choice: &Choice,
-    rehearse: bool,
-) -> Result<Order, Error> {
-    let program =
-        std::env::current_exe().map_err(|error| Error::failed(format!("where am I? {error}")))?;
+pub(super) fn order(global: &Global, sweep: &Sweep, rehearse: bool) -> Result<Order, Error> {
+    let program = std::env::current_exe()
+        .map_err(|error| Error::failed(format!("cannot find the path of this program: {error}")))?;
     let store = sweep.store.layout().root().parent();
     let store = store.map_or_else(String::new, |store| store.display().to_string());
     let mut command = vec![program.display().to_string(), "--store".to_owned(), store];
@@ -42,7 +37,7 @@ pub(super) fn order(
     }
     command.extend(["sweep", "work"].map(str::to_owned));
     Ok(Order {
-        choice: choice.clone(),
+        choice: sweep.choice.clone(),
         rehearse,
         command,
     })
@@ -56,26 +51,26 @@ pub(super) fn submit_as(
     backend: &ChosenBackend,
     before: &[Submission],
 ) -> Result<Exit, Error> {
-    let nothing = |under_way: usize| {
-        print_json(&serde_json::json!({
-            "submission": null, "jobs": {}, "members": [], "under_way": under_way
-        }));
-    };
-    match hand_in(&global.project, sweep, order, backend, before)? {
-        Submitted::Complete(_) if global.json => nothing(0),
+    match hand_in(sweep, order, backend, before)? {
+        Submitted::Complete(_) if global.json => print_nothing(0),
         Submitted::Complete(complete) => {
             let (board, view) = &*complete;
             let summary = super::leaderboard::summary(sweep, board, view);
             outln!("nothing to submit: {summary}");
         }
-        Submitted::UnderWay(count) if global.json => nothing(count),
+        Submitted::UnderWay(count) if global.json => print_nothing(count),
         Submitted::UnderWay(count) => {
-            outln!("nothing to submit: all {count} open members are queued or running");
+            outln!("nothing to submit: all {count} open runs are queued or running");
         }
         Submitted::Rehearsed(jobs) => print_scripts(backend, jobs),
-        Submitted::Handed(handed) => tell(global, sweep, &handed, backend),
+        Submitted::Handed(handed) => print_jobs(global, sweep, &handed, backend),
     }
     Ok(Exit::Done)
+}
+
+/// That nothing was submitted, as JSON.
+fn print_nothing(under_way: usize) {
+    print_json(&json!({"submission": null, "jobs": {}, "members": [], "under_way": under_way}));
 }
 
 /// The scripts that would be submitted.
@@ -90,40 +85,40 @@ fn print_scripts(backend: &ChosenBackend, jobs: Vec<(Part, Job)>) {
     }
 }
 
-fn tell(global: &Global, sweep: &Sweep, handed: &Handed, backend: &ChosenBackend) {
+/// What was submitted, and what to do with it.
+fn print_jobs(global: &Global, sweep: &Sweep, handed: &Handed, backend: &ChosenBackend) {
     let Handed {
         submission,
         jobs,
         labels,
     } = handed;
     if global.json {
-        let jobs: serde_json::Map<String, serde_json::Value> = jobs
-            .iter()
-            .map(|(part, JobId(id))| (part.name(), id.clone().into()))
-            .collect();
-        print_json(&serde_json::json!({
-            "submission": submission.id, "backend": backend.name(), "jobs": jobs, "members": labels
+        let mut names = Map::new();
+        for (part, JobId(id)) in jobs {
+            names.insert(part.name(), json!(id));
+        }
+        print_json(&json!({
+            "submission": submission.id, "backend": backend.name(), "jobs": names, "members": labels
         }));
         return;
     }
     let mut names = Vec::new();
     for (part, JobId(id)) in jobs {
-        let name = part.name();
+        let (name, tasks) = (part.name(), submission.units(*part).len());
         names.push(match part {
             Part::Next => format!("{id} ({name})"),
-            _ => format!(
-                "{id} ({name}, {})",
-                counted(submission.units(*part).len(), "task")
-            ),
+            _ => format!("{id} ({name}, {})", counted(tasks, "task")),
         });
     }
     outln!(
-        "{} {} members to {} as jobs {}",
+        "{} {} runs to {} as jobs {}",
         Paint::Good.on("submitted"),
         labels.len(),
         backend.name(),
         names.join(", ")
     );
     let file = shown(&sweep.file.path);
-    outln!("see how it goes: `runner sweep status {file}`; end it: `runner sweep cancel {file}`");
+    outln!(
+        "see how far it is: `runner sweep status {file}`; cancel it: `runner sweep cancel {file}`"
+    );
 }

@@ -1,4 +1,4 @@
-//! `runner sweep work`: does a task of a submission. Backends call it; people need not.
+//! `runner sweep work`: does a task of a submission. Backends call it; people do not need to.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +11,7 @@ use super::super::execution::Execution;
 use super::super::{Error, Exit, Global, remote, signals};
 use super::submit::{order, submit_as};
 use crate::cache::Layout;
-use crate::engine::CancelToken;
-use crate::project::Choice;
-use crate::sweep::{Ended, Part, Submission, Sweep, Work, find_backend};
+use crate::sweep::{Ended, Part, Submission, Work, find_backend, open_next};
 use crate::ui::errln;
 
 #[derive(Debug, Args)]
@@ -44,9 +42,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     let folder = submission.pipeline.parent().unwrap_or(Path::new("."));
     let store = Arc::new(global.project.open_store(folder)?);
     store.prepare()?;
-    let cancel = CancelToken::default();
-    signals::install(&cancel);
-    let warnings = signals::install_warnings(&cancel);
+    signals::install(&global.project.cancel);
+    let warnings = signals::install_warnings(&global.project.cancel);
     let task = Work {
         project: &global.project,
         submission: &submission,
@@ -54,12 +51,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         part: arguments.part,
         choice: arguments.choice.choice(),
         store,
-        cancel,
     };
     let execution = Execution::default();
     let Ended { status, in_vain } = task.run(arguments.task, &|| execution.reporter(global))?;
     let exit = Exit::from(status);
-    let interrupted = remote::settle(&task.store, global, &task.cancel);
+    let interrupted = remote::settle(&task.store, global);
     let backend = || find_backend(&submission.backend);
     if warnings.time_is_up.load(Ordering::Relaxed) {
         if let Some(stage) = in_vain {
@@ -87,35 +83,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
 
 /// Submits what comes after a submission whose tasks are over.
 fn next(global: &Global, arguments: &Arguments, submission: &Submission) -> Result<Exit, Error> {
-    let choice = Choice {
-        profile: submission.profile.clone(),
-        overrides: submission
-            .overrides
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect(),
-        targets: submission.targets.clone(),
-        ..arguments.choice.choice()
-    };
-    let store = global
-        .project
-        .open_store(submission.file.parent().unwrap_or(Path::new(".")))?;
-    let mut opened = Sweep::open_with(
-        store,
-        &global.project,
-        &submission.file,
-        &choice,
-        false,
-        submission.sources(),
-    )?;
-    let sweep = arguments.folder.parent().unwrap_or(Path::new("."));
-    let mut before: Vec<Submission> = submission
-        .before
-        .iter()
-        .filter_map(|id| Submission::load(opened.store.layout(), &sweep.join(id)).ok())
-        .collect();
-    before.push(submission.clone());
+    let choice = arguments.choice.choice();
+    let (mut sweep, before) = open_next(&global.project, submission, &arguments.folder, choice)?;
     let backend = find_backend(&submission.backend)?;
-    let order = order(global, &opened, &choice, false)?;
-    submit_as(global, &mut opened, &order, &backend, &before)
+    let order = order(global, &sweep, false)?;
+    submit_as(global, &mut sweep, &order, &backend, &before)
 }

@@ -13,7 +13,7 @@ use super::secrets::without_credentials;
 const LIMIT: Duration = Duration::from_millis(1000);
 
 /// What is recorded of a repository.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct State {
     pub commit: String,
     /// Absent where no branch is checked out.
@@ -36,10 +36,9 @@ pub(super) struct State {
 /// The state of the current folder's repository, and that of the pipeline's where it is another one.
 pub(super) fn states(folder: &Path) -> (Option<State>, Option<State>) {
     let here = Path::new(".");
-    let folder = if folder.as_os_str().is_empty() {
-        here
-    } else {
-        folder
+    let folder = match folder.as_os_str().is_empty() {
+        true => here,
+        false => folder,
     };
     std::thread::scope(|scope| {
         let other = scope.spawn(|| root(folder));
@@ -59,74 +58,64 @@ fn root(folder: &Path) -> Option<String> {
 }
 
 fn state(root: &str) -> Option<State> {
+    const SETTINGS: [&str; 3] = [
+        "config",
+        "--get-regexp",
+        r"^(user\.name|remote\.origin\.url)$",
+    ];
+    const STATUS: [&str; 5] = [
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "--untracked-files=no",
+        "--ignore-submodules",
+    ];
     let root = Path::new(root);
     let (status, settings) = std::thread::scope(|scope| {
-        let settings = scope.spawn(|| {
-            ask(
-                git(root).args([
-                    "config",
-                    "--get-regexp",
-                    r"^(user\.name|remote\.origin\.url)$",
-                ]),
-                LIMIT,
-            )
-        });
-        let status = [
-            "status",
-            "--porcelain=v2",
-            "--branch",
-            "--untracked-files=no",
-            "--ignore-submodules",
-        ];
-        (
-            ask(git(root).args(status), LIMIT),
-            settings.join().unwrap_or_default().unwrap_or_default(),
-        )
+        let settings = scope.spawn(|| ask(git(root).args(SETTINGS), LIMIT));
+        let status = ask(git(root).args(STATUS), LIMIT);
+        (status, settings.join().unwrap_or_default())
     });
     let mut state = match status {
         Some(text) => parse(&text)?,
         None => {
-            let commit = ask(git(root).args(["rev-parse", "HEAD"]), LIMIT)?
-                .trim()
-                .to_owned();
+            let commit = ask(git(root).args(["rev-parse", "HEAD"]), LIMIT)?;
             State {
-                commit,
-                branch: None,
-                dirty: None,
-                changed_files: None,
-                origin: None,
-                user: None,
+                commit: commit.trim().to_owned(),
+                ..State::default()
             }
         }
     };
     // The last one of a name counts, as in git.
-    let setting = |name: &str| {
-        settings
-            .lines()
-            .rev()
-            .find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
-    };
-    state.origin = setting("remote.origin.url ").map(|url| without_credentials(&url));
-    state.user = setting("user.name ");
+    for line in settings.unwrap_or_default().lines() {
+        if let Some(url) = line.strip_prefix("remote.origin.url ") {
+            state.origin = Some(without_credentials(url.trim()));
+        } else if let Some(name) = line.strip_prefix("user.name ") {
+            state.user = Some(name.trim().to_owned());
+        }
+    }
     Some(state)
 }
 
 /// Reads what `git status --porcelain=v2 --branch` says; `None` before the first commit.
 fn parse(text: &str) -> Option<State> {
-    let header = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix("# branch.")?.strip_prefix(name))
-    };
-    let commit = header("oid ").filter(|commit| !commit.starts_with('('))?;
-    let branch = header("head ").filter(|branch| !branch.starts_with('('));
-    let changed = text.lines().filter(|line| !line.starts_with('#')).count();
+    let (mut commit, mut branch, mut changed) = (None, None, 0);
+    for line in text.lines() {
+        // In brackets stands that there is none.
+        if let Some(id) = line.strip_prefix("# branch.oid ") {
+            commit = (!id.starts_with('(')).then(|| id.to_owned());
+        } else if let Some(name) = line.strip_prefix("# branch.head ") {
+            branch = (!name.starts_with('(')).then(|| name.to_owned());
+        } else if !line.starts_with('#') {
+            changed += 1;
+        }
+    }
     Some(State {
-        commit: commit.to_owned(),
-        branch: branch.map(str::to_owned),
+        commit: commit?,
+        branch,
         dirty: Some(changed > 0),
         changed_files: Some(changed),
-        origin: None,
-        user: None,
+        ..State::default()
     })
 }
 

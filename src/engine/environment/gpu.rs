@@ -38,33 +38,32 @@ fn cuda_version(numeric_class: &str) -> Option<&str> {
 
 /// Reads lines such as `NVIDIA H100 80GB HBM3, 580.82.07, 81559`.
 fn of_table(text: &str) -> Map<String, Value> {
-    let rows: Vec<Vec<&str>> = text
-        .lines()
-        .map(|line| line.split(',').map(str::trim).collect())
-        .collect();
-    let column = |index: usize| {
-        let mut values: Vec<&str> = rows
-            .iter()
-            .filter_map(|row| row.get(index).copied())
-            .collect();
-        values.dedup();
-        values
-    };
-    let mut found = Map::new();
-    // How CUDA numbers the devices is its own affair; where they differ, all are named.
-    match column(0)[..] {
-        [] => {}
-        [name] => drop(found.insert("name".to_owned(), name.into())),
-        ref names => drop(found.insert("name".to_owned(), json!(names))),
+    let (mut found, mut names) = (Map::new(), Vec::new());
+    for line in text.lines() {
+        let mut cells = line.split(',').map(str::trim);
+        names.extend(cells.next().map(str::to_owned));
+        // Of the driver and the memory, the first device's count.
+        if let Some(driver) = cells.next() {
+            found.entry("driver").or_insert(driver.into());
+        }
+        if let Some(Ok(mebibytes)) = cells.next().map(str::parse::<u64>) {
+            found.entry("memory").or_insert((mebibytes << 20).into());
+        }
     }
-    found.insert("count".to_owned(), rows.len().into());
-    if let Some(driver) = column(1).first() {
-        found.insert("driver".to_owned(), (*driver).into());
-    }
-    if let Some(mebibytes) = column(2).first().and_then(|text| text.parse::<u64>().ok()) {
-        found.insert("memory".to_owned(), (mebibytes << 20).into());
-    }
+    found.insert("count".to_owned(), names.len().into());
+    add_names(&mut found, names);
     found
+}
+
+/// How CUDA numbers the devices is its own affair; where they differ, all are named.
+fn add_names(found: &mut Map<String, Value>, mut names: Vec<String>) {
+    names.dedup();
+    let name = match &names[..] {
+        [] => return,
+        [name] => json!(name),
+        names => json!(names),
+    };
+    found.insert("name".to_owned(), name);
 }
 
 /// What the driver itself tells, without a program beside it.
@@ -74,31 +73,21 @@ fn of_driver() -> Map<String, Value> {
     if let Some(driver) = driver_version(&version) {
         found.insert("driver".to_owned(), driver.into());
     }
-    let folders = fs::read_dir("/proc/driver/nvidia/gpus")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut names: Vec<String> = folders
-        .filter_map(|folder| fs::read_to_string(folder.path().join("information")).ok())
-        .filter_map(|text| {
-            Some(
-                text.lines()
-                    .find_map(|line| line.strip_prefix("Model:"))?
-                    .trim()
-                    .to_owned(),
-            )
-        })
-        .collect();
+    let mut names = Vec::new();
+    let folders = fs::read_dir("/proc/driver/nvidia/gpus").into_iter();
+    for folder in folders.flatten().flatten() {
+        let information = fs::read_to_string(folder.path().join("information"));
+        let information = information.unwrap_or_default();
+        let mut lines = information.lines();
+        if let Some(name) = lines.find_map(|line| line.strip_prefix("Model:")) {
+            names.push(name.trim().to_owned());
+        }
+    }
     if !names.is_empty() {
         found.insert("count".to_owned(), names.len().into());
     }
     names.sort();
-    names.dedup();
-    match &names[..] {
-        [] => {}
-        [name] => drop(found.insert("name".to_owned(), name.as_str().into())),
-        names => drop(found.insert("name".to_owned(), json!(names))),
-    }
+    add_names(&mut found, names);
     found
 }
 

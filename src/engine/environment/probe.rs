@@ -12,12 +12,8 @@ const POLL: Duration = Duration::from_micros(500);
 
 /// What a program prints on standard output; `None` if it cannot say within the limit. It is ended then.
 pub(super) fn ask(command: &mut Command, limit: Duration) -> Option<String> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
+    let command = command.stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).spawn().ok()?;
     let output = child.stdout.take()?;
     let reader = std::thread::spawn(move || {
         let mut text = Vec::new();
@@ -38,9 +34,8 @@ pub(super) fn ask(command: &mut Command, limit: Duration) -> Option<String> {
     // A program that was ended may have left one of its own behind, which keeps the pipe open: no waiting for that.
     let status = status?;
     let text = reader.join().ok()?.ok()?;
-    status
-        .success()
-        .then(|| String::from_utf8_lossy(&text).into_owned())
+    let said = || String::from_utf8_lossy(&text).into_owned();
+    status.success().then(said)
 }
 
 #[cfg(test)]

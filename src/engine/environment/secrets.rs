@@ -35,10 +35,8 @@ const WORDS: [&str; 9] = [
 /// Whether a name says that its value is a secret.
 pub(super) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    ANYWHERE.iter().any(|part| name.contains(part))
-        || name
-            .split(|character: char| !character.is_ascii_alphanumeric())
-            .any(|word| WORDS.contains(&word))
+    let mut words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+    ANYWHERE.iter().any(|part| name.contains(part)) || words.any(|word| WORDS.contains(&word))
 }
 
 /// What is written down of a variable that a result depends on: a digest, which tells whether it is the same one. A name
@@ -66,9 +64,8 @@ pub fn without_credentials(text: &str) -> String {
     while let Some(position) = rest.find("://") {
         let (before, after) = rest.split_at(position + "://".len());
         clean.push_str(before);
-        let end = after
-            .find(|c: char| c.is_whitespace() || "\"'<>,".contains(c))
-            .unwrap_or(after.len());
+        let ends = |letter: char| letter.is_whitespace() || "\"'<>,".contains(letter);
+        let end = after.find(ends).unwrap_or(after.len());
         clean.push_str(&address(&after[..end]));
         rest = &after[end..];
     }
@@ -80,10 +77,10 @@ fn address(text: &str) -> String {
     let end = text.find(['/', '?', '#']).unwrap_or(text.len());
     let (authority, path) = text.split_at(end);
     // A password may hold an `@` that should have been encoded: the last one counts.
-    let host = authority.rsplit_once('@').map_or_else(
-        || authority.to_owned(),
-        |(_, host)| format!("{LEFT_OUT}@{host}"),
-    );
+    let host = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{LEFT_OUT}@{host}"),
+        None => authority.to_owned(),
+    };
     let Some((path, query)) = path.split_once('?') else {
         return host + path;
     };

@@ -59,16 +59,17 @@ const LONGEST: usize = 1000;
 pub(super) fn that_matter(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Map<String, Value> {
-    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
-    let mut found: Vec<(String, OsString)> = variables
-        .filter_map(text)
-        .filter(|(name, _)| matters(name))
-        .collect();
-    found.sort();
+    let mut found = Map::new();
+    for (name, value) in variables {
+        if let Ok(name) = name.into_string()
+            && matters(&name)
+        {
+            let kept = kept(&name, &value.to_string_lossy());
+            found.insert(name, kept);
+        }
+    }
+    found.sort_keys();
     found
-        .into_iter()
-        .map(|(name, value)| (name.clone(), kept(&name, &value.to_string_lossy())))
-        .collect()
 }
 
 /// Whether a variable is known as a setting of the machine and its libraries. What users call `RUNNER_…` is theirs.
@@ -85,11 +86,8 @@ fn kept(name: &str, value: &str) -> Value {
         return Value::Bool(true);
     }
     // Cut first, an address could lose the sign by which its password is known.
-    without_credentials(value)
-        .chars()
-        .take(LONGEST)
-        .collect::<String>()
-        .into()
+    let kept: String = without_credentials(value).chars().take(LONGEST).collect();
+    kept.into()
 }
 
 #[cfg(test)]

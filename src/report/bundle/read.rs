@@ -73,29 +73,9 @@ pub fn import(
         store.prepare()?;
         Intake::new(store)
     };
-    let mut small: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
-    let mut new_objects = 0;
-    let total = manifest.entries.iter().map(|entry| entry.bytes).sum();
-    for (entry, place) in manifest.entries.iter().zip(&places) {
-        bundle.header(&entry.name, entry.bytes)?;
-        if let Place::Raw(digest, executable) = place {
-            let folder = raw_folder(store, &manifest.run);
-            let mut content = (&mut bundle.file).take(entry.bytes);
-            let taken = intake.raw(&folder, digest, *executable, entry.bytes, &mut content);
-            taken.map_err(|error| bundle.blame(error))?;
-        } else if let Place::Object(digest, extension) = place {
-            let mut content = (&mut bundle.file).take(entry.bytes);
-            let is_new = intake.object(digest, extension, entry.bytes, &mut content);
-            new_objects += usize::from(is_new.map_err(|error| bundle.blame(error))?);
-        } else {
-            let bytes = bundle.small(entry)?;
-            small.insert(&entry.name, bytes);
-        }
-        bundle.zeros(format::padding(entry.bytes))?;
-        bundle.passed += entry.bytes;
-        progress(bundle.passed, total);
-    }
-    bundle.zeros(2 * BLOCK)?;
+    let raw = raw_folder(store, &manifest.run);
+    let (mut small, new_objects) =
+        bundle.entries(&manifest, &places, &raw, &mut intake, progress)?;
     let record = bundle.record(&manifest, small.get(format::RECORD))?;
     bundle.check_pipeline(&manifest, &small, &record)?;
     let lock = bundle.lock(&small, &record)?;
@@ -112,11 +92,9 @@ pub fn import(
         .map_err(|error| bundle.blame(error))?;
     let mut pipeline_files = Vec::with_capacity(manifest.pipeline_files.len());
     for (entry, path) in &manifest.pipeline_files {
-        pipeline_files.extend(
-            small
-                .get(entry.as_str())
-                .map(|text| (path.clone(), text.clone())),
-        );
+        if let Some(text) = small.get(entry.as_str()) {
+            pipeline_files.push((path.clone(), text.clone()));
+        }
     }
     let (mut objects, mut actions, mut files) = (0, 0, 0);
     for place in &places {
@@ -129,33 +107,19 @@ pub fn import(
     }
     let brought = raw_digests(&manifest, &places);
     let (laid_out, absent_files) = placed_files(&lock, manifest.main(), kinds, &brought);
-    let lock = small[format::LOCK].clone();
-    let taken = if rehearse {
-        Taken {
+    let (taken, raw_files) = if rehearse {
+        let taken = Taken {
             objects: new_objects,
             actions: intake.new_actions(),
             run: !same,
-        }
+        };
+        (taken, Vec::new())
     } else {
-        let mut beside = Vec::new();
-        for entry in [
-            format::EVENTS,
-            format::LOCK,
-            format::LOCK_SIGNATURE,
-            format::RECORD_SIGNATURE,
-        ] {
-            if let (Some(name), Some(bytes)) = (file_name(entry), small.get(entry)) {
-                beside.push((name, bytes.as_slice()));
-            }
-        }
-        intake.commit(&record.run, &small[format::RECORD], &beside)?
+        let taken = intake.commit(&record.run, &small[format::RECORD], &beside(&small))?;
+        (taken, raw_files(store, &manifest, &brought, laid_out)?)
     };
+    let lock = small[format::LOCK].clone();
     let lock_signature = small.get(format::LOCK_SIGNATURE).cloned();
-    let raw_files = if rehearse {
-        Vec::new()
-    } else {
-        raw_files(store, &manifest, &brought, laid_out)?
-    };
     Ok(Arrival {
         record,
         taken,
@@ -172,6 +136,22 @@ pub fn import(
         signed,
         manifest,
     })
+}
+
+/// What stands beside a run's record, by the names of the files.
+fn beside<'s>(small: &'s BTreeMap<&str, Vec<u8>>) -> Vec<(&'static str, &'s [u8])> {
+    let mut beside = Vec::new();
+    for entry in [
+        format::EVENTS,
+        format::LOCK,
+        format::LOCK_SIGNATURE,
+        format::RECORD_SIGNATURE,
+    ] {
+        if let (Some(name), Some(bytes)) = (file_name(entry), small.get(entry)) {
+            beside.push((name, bytes.as_slice()));
+        }
+    }
+    beside
 }
 
 fn raw_folder(store: &Store, run: &str) -> PathBuf {
@@ -331,6 +311,39 @@ impl Bundle {
             "the bytes of {} are not those that were written",
             entry.name
         )))
+    }
+
+    /// Reads all entries. Objects and raw files, which may be large, go to the intake at once; returns what the others hold, and
+    /// how many objects are new.
+    fn entries<'m>(
+        &mut self,
+        manifest: &'m Manifest,
+        places: &[Place],
+        raw: &Path,
+        intake: &mut Intake<'_>,
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<(BTreeMap<&'m str, Vec<u8>>, usize), ReportError> {
+        let (mut small, mut new_objects) = (BTreeMap::new(), 0);
+        let total = manifest.entries.iter().map(|entry| entry.bytes).sum();
+        for (entry, place) in manifest.entries.iter().zip(places) {
+            self.header(&entry.name, entry.bytes)?;
+            if let Place::Raw(digest, executable) = place {
+                let mut content = (&mut self.file).take(entry.bytes);
+                let taken = intake.raw(raw, digest, *executable, entry.bytes, &mut content);
+                taken.map_err(|error| self.blame(error))?;
+            } else if let Place::Object(digest, extension) = place {
+                let mut content = (&mut self.file).take(entry.bytes);
+                let is_new = intake.object(digest, extension, entry.bytes, &mut content);
+                new_objects += usize::from(is_new.map_err(|error| self.blame(error))?);
+            } else {
+                small.insert(entry.name.as_str(), self.small(entry)?);
+            }
+            self.zeros(format::padding(entry.bytes))?;
+            self.passed += entry.bytes;
+            progress(self.passed, total);
+        }
+        self.zeros(2 * BLOCK)?;
+        Ok((small, new_objects))
     }
 
     fn manifest(&mut self) -> Result<Manifest, ReportError> {

@@ -27,6 +27,20 @@ pub enum Credentials {
     User(String, String),
 }
 
+impl Credentials {
+    /// What the header `Authorization` says.
+    fn header(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Token(token) => Some(format!("Bearer {token}")),
+            Self::User(user, password) => {
+                let both = format!("{user}:{password}");
+                Some(format!("Basic {}", base64(both.as_bytes())))
+            }
+        }
+    }
+}
+
 /// Shows of which sort they are and nothing else.
 impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -223,14 +237,10 @@ impl<'a> Client<'a> {
     }
 
     fn authorized<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
-        let authorization = match &self.tracking.credentials {
-            Credentials::None => return request,
-            Credentials::Token(token) => format!("Bearer {token}"),
-            Credentials::User(user, password) => {
-                format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))
-            }
-        };
-        request.header("Authorization", authorization)
+        match self.tracking.credentials.header() {
+            Some(header) => request.header("Authorization", header),
+            None => request,
+        }
     }
 
     /// Sends a request, again after a fault that passes where that does no harm, and reads the answer.
@@ -358,8 +368,7 @@ mod tests {
                     .map(|(_, value)| (*value).to_owned())
             };
             let tracking = Tracking::new(address, variable).unwrap();
-            let client = Client::new(&tracking);
-            (tracking.address().to_owned(), client.authorization())
+            (tracking.address().to_owned(), tracking.credentials.header())
         };
         let token = ("MLFLOW_TRACKING_TOKEN", "t0");
         let user = [

@@ -1,6 +1,6 @@
 //! Processes of this machine that outlive the command which started them: a job is a shell that waits for the jobs before
-//! it and runs its tasks, so many at a time. Its state lies beside its script: the number of its process group, and the exit code
-//! of each task that ended.
+//! it and runs its tasks, a limited number at a time. Its state lies beside its script: the number of its process group, and the
+//! exit code of each task that ended.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -11,7 +11,7 @@ use contract::{Named, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Job, JobId, TASK, Task, TaskState, command_line, keep_script, quoted};
+use super::{Backend, Job, JobId, Task, TaskState, command_line, keep_script, quoted, task_word};
 use crate::cache::{Layout, append_plain, is_gone, process_start, read_plain};
 use crate::diagnostic::AsTrouble;
 
@@ -84,32 +84,18 @@ impl Backend for Local {
             ));
         }
         lines.extend(job.setup.iter().cloned());
-        let log = job.log.split_once(TASK).map_or_else(
-            || quoted(&job.log),
-            |(before, after)| {
-                format!(
-                    "{}\"$1\"{}",
-                    quoted(before),
-                    if after.is_empty() {
-                        String::new()
-                    } else {
-                        quoted(after)
-                    }
-                )
-            },
-        );
+        let log = task_word(&job.log, "$1");
+        let tasks = job.tasks.max(1);
         lines.extend([
             "task() {".to_owned(),
             format!("    : > {base}.\"$1\".started"),
             format!("    {} >> {log} 2>&1", command_line(&job.command, "$1")),
             format!("    echo $? > {base}.\"$1\".rc"),
             "}".to_owned(),
-            "for ((number = 0; number < ".to_owned()
-                + &job.tasks.max(1).to_string()
-                + "; number++)); do",
+            format!("for ((number = 0; number < {tasks}; number++)); do"),
             format!(
                 "    while (($(jobs -rp | wc -l) >= {})); do wait -n; done",
-                job.cap.unwrap_or(job.tasks.max(1))
+                job.cap.unwrap_or(tasks)
             ),
             "    task \"$number\" &".to_owned(),
             "done".to_owned(),
@@ -142,16 +128,16 @@ impl Backend for Local {
         layout
             .write(&traces.job(), note.as_bytes())
             .map_err(|error| error.to_trouble())?;
-        // Whoever waits for it is the system, once this process is gone; until then nobody minds a zombie.
+        // Nobody waits for it until this process is gone; then the system does.
         Ok(JobId(child.id().to_string()))
     }
 
     fn tasks(&self, name: &str, scripts: &[PathBuf]) -> Result<Vec<Task>, Trouble> {
         let mut tasks = Vec::new();
-        for (traces, noted) in noted(scripts)
-            .into_iter()
-            .filter(|(_, noted)| noted.name == name)
-        {
+        for (traces, noted) in noted(scripts) {
+            if noted.name != name {
+                continue;
+            }
             let (alive, cancelled) = (noted.is_alive(), traces.cancelled().exists());
             for number in 0..noted.tasks {
                 let code = read(&traces.exit_code(number));
@@ -184,24 +170,20 @@ impl Backend for Local {
 
     fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Trouble> {
         let mut ended = 0;
-        let jobs = noted(scripts).into_iter();
-        for (traces, noted) in jobs.filter(|(_, noted)| noted.name == name && noted.is_alive()) {
-            let _ = append_plain(&traces.cancelled());
-            let group = rustix::process::Pid::from_raw(noted.process as i32);
-            if let Some(group) = group {
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
-                ended += 1;
+        for (traces, noted) in noted(scripts) {
+            if noted.name == name && noted.is_alive() {
+                let _ = append_plain(&traces.cancelled());
+                ended += usize::from(terminate(noted.process));
             }
         }
         Ok(ended)
     }
 
     fn withdraw(&self, jobs: &[JobId]) -> Result<(), Trouble> {
-        let groups = jobs
-            .iter()
-            .filter_map(|JobId(job)| rustix::process::Pid::from_raw(job.parse().ok()?));
-        for group in groups {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
+        for JobId(job) in jobs {
+            if let Ok(process) = job.parse() {
+                terminate(process);
+            }
         }
         Ok(())
     }
@@ -221,6 +203,15 @@ impl Backend for Local {
     }
 }
 
+/// Asks a process and all that it started to end. Says whether there can be such a process.
+fn terminate(process: u32) -> bool {
+    let Some(group) = rustix::process::Pid::from_raw(process as i32) else {
+        return false;
+    };
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
+    true
+}
+
 /// What was noted of a job when it was started.
 struct Noted {
     process: u32,
@@ -231,32 +222,43 @@ struct Noted {
 }
 
 impl Noted {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.trim_end().splitn(5, ' ');
+        Some(Self {
+            process: words.next()?.parse().ok()?,
+            started: words.next()?.parse().ok()?,
+            tasks: words.next()?.parse().ok()?,
+            name: words.next()?.to_owned(),
+            comment: words.next()?.to_owned(),
+        })
+    }
+
     fn is_alive(&self) -> bool {
         !is_gone(self.process, self.started)
     }
 }
 
 fn noted(scripts: &[PathBuf]) -> Vec<(Traces, Noted)> {
-    let mut files: Vec<PathBuf> = scripts
-        .iter()
-        .filter_map(|folder| fs::read_dir(folder).ok())
-        .flat_map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())))
-        .filter(|path| path.extension().is_some_and(|ending| ending == "job"))
-        .collect();
+    let mut files = Vec::new();
+    for entries in scripts.iter().flat_map(fs::read_dir) {
+        for entry in entries.flatten() {
+            if entry
+                .path()
+                .extension()
+                .is_some_and(|ending| ending == "job")
+            {
+                files.push(entry.path());
+            }
+        }
+    }
     files.sort();
-    let noted = |path: PathBuf| {
-        let text = read(&path)?;
-        let mut words = text.trim_end().splitn(5, ' ');
-        let noted = Noted {
-            process: words.next()?.parse().ok()?,
-            started: words.next()?.parse().ok()?,
-            tasks: words.next()?.parse().ok()?,
-            name: words.next()?.to_owned(),
-            comment: words.next()?.to_owned(),
-        };
-        Some((Traces::of(&path), noted))
-    };
-    files.into_iter().filter_map(noted).collect()
+    let mut all = Vec::new();
+    for path in files {
+        if let Some(noted) = read(&path).and_then(|text| Noted::parse(&text)) {
+            all.push((Traces::of(&path), noted));
+        }
+    }
+    all
 }
 
 /// The text of a trace.

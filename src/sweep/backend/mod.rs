@@ -1,7 +1,7 @@
-//! Where the jobs of a sweep run. A backend submits a job (a script, once or as an array of tasks), says what has become
-//! of its tasks, and cancels them. It knows nothing of trials: what a task does is in its command.
+//! Where the jobs of a sweep run. A backend submits a job (a script, once or as an array of tasks), says how far its tasks
+//! are, and cancels them. It knows nothing of trials: what a task does is in its command.
 //!
-//! Another engine is one file and one line in [`BACKENDS`]; [`conformance`] says what it must keep.
+//! Another backend is one file and one line in [`BACKENDS`]; [`conformance`] says what it must keep.
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -43,7 +43,7 @@ pub struct JobId(pub String);
 pub struct Job {
     /// Shared by all jobs of a sweep.
     pub name: String,
-    /// Told again with every task: it says to which submission and which part of it the job belongs.
+    /// Reported again with every task: it says to which submission and which part of it the job belongs.
     pub comment: String,
     /// Tasks of the array; they are numbered from 0.
     pub tasks: usize,
@@ -62,7 +62,7 @@ pub struct Job {
     pub needs: JobNeeds,
     /// Lines of shell before the command, such as `module load cuda`.
     pub setup: Vec<String>,
-    /// Options of the backend's own, such as `partition`.
+    /// Options that only this backend has, such as `partition`.
     pub options: IndexMap<String, String>,
     /// Flags for the backend's command that are passed on as they are.
     pub extra: Vec<String>,
@@ -95,7 +95,7 @@ impl JobNeeds {
     }
 }
 
-/// What has become of a task.
+/// How far a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
     /// It has not begun.
@@ -120,7 +120,7 @@ pub struct Task {
 
 /// A place where jobs run.
 pub trait Backend: Send + Sync {
-    /// Whether it is there, and would take this job.
+    /// Whether it can be used here, and would take this job.
     ///
     /// # Errors
     /// What is missing, and what to do.
@@ -154,8 +154,8 @@ pub trait Backend: Send + Sync {
     /// If the backend cannot be asked.
     fn withdraw(&self, jobs: &[JobId]) -> Result<(), Trouble>;
 
-    /// Whether the task that this process belongs to is still wanted. One that was cancelled is not; one that was told to
-    /// make room for others, or whose node goes down, is.
+    /// Whether the task that this process belongs to is still wanted. One that was cancelled is not; one that must make room
+    /// for others, or whose node goes down, is.
     fn wants_own_task(&self) -> bool;
 
     /// Puts the task that this process belongs to back into the queue: its time is up, or it must make room.
@@ -180,48 +180,45 @@ fn quoted(word: &str) -> String {
 
 /// Words as a line that the shell takes apart into them again.
 pub fn shell_line(words: &[String]) -> String {
-    words
-        .iter()
-        .map(|word| quoted(word))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    quoted.join(" ")
 }
 
 /// The command as a line of shell, with a variable for the number of the task.
 fn command_line(command: &[String], task: &str) -> String {
-    let word = |word: &String| match word.split_once(TASK) {
-        Some((before, after)) => {
-            format!("{}\"{task}\"{}", maybe_quoted(before), maybe_quoted(after))
-        }
-        None => quoted(word),
+    let words: Vec<String> = command.iter().map(|word| task_word(word, task)).collect();
+    words.join(" ")
+}
+
+/// A word in which the number of the task may stand; `task` is a variable of the shell that has it.
+fn task_word(word: &str, task: &str) -> String {
+    let Some((before, after)) = word.split_once(TASK) else {
+        return quoted(word);
     };
-    command.iter().map(word).collect::<Vec<_>>().join(" ")
+    let [before, after] = [before, after].map(|part| match part {
+        "" => String::new(),
+        part => quoted(part),
+    });
+    format!("{before}\"{task}\"{after}")
 }
 
-fn maybe_quoted(part: &str) -> String {
-    if part.is_empty() {
-        String::new()
-    } else {
-        quoted(part)
-    }
-}
-
-/// Refuses what would become a line of its own in a script, such as the name of a folder with a line break: what
-/// stands on that line would be obeyed.
-pub(super) fn check_lines(job: &Job) -> Result<(), Trouble> {
+/// Refuses what would become another line of a script, such as the name of a folder with a line break: that line would be
+/// obeyed.
+fn check_lines(job: &Job) -> Result<(), Trouble> {
     let directory = job.directory.to_string_lossy();
-    let told = [
-        ("folder", directory.as_ref()),
-        ("log", job.log.as_str()),
-        ("name", job.name.as_str()),
-        ("comment", job.comment.as_str()),
+    let mut texts: Vec<(&str, &str)> = vec![
+        ("folder", &directory),
+        ("log", &job.log),
+        ("name", &job.name),
+        ("comment", &job.comment),
     ];
-    let options = job
-        .options
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()));
-    let extra = job.extra.iter().map(|flag| ("extra", flag.as_str()));
-    for (what, text) in told.into_iter().chain(options).chain(extra) {
+    for (name, value) in &job.options {
+        texts.push((name, value));
+    }
+    for flag in &job.extra {
+        texts.push(("extra", flag));
+    }
+    for (what, text) in texts {
         if text.chars().any(char::is_control) {
             let message = format!(
                 "the {what} `{}` of the job has a control character",

@@ -1,5 +1,6 @@
 //! Slurm, by its commands alone: sbatch, squeue, scancel, scontrol. No accounting database is asked.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -14,7 +15,7 @@ use crate::cache::Layout;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Slurm {
-    /// The cluster's configuration file; `None` for the one that Slurm finds by itself.
+    /// The cluster's configuration file; `None` for the one that Slurm finds on its own.
     pub config: Option<PathBuf>,
 }
 
@@ -50,14 +51,9 @@ impl Backend for Slurm {
         }
         let known = answer(self.command("sinfo").args(["--noheader", "--format", "%R"]))?;
         let names: Vec<&str> = known.lines().map(str::trim).collect();
-        for partition in job
-            .options
-            .get("partition")
-            .map_or("", String::as_str)
-            .split(',')
-            .filter(|name| !name.is_empty())
-        {
-            if !names.contains(&partition) {
+        let partitions = job.options.get("partition").map_or("", String::as_str);
+        for partition in partitions.split(',') {
+            if !partition.is_empty() && !names.contains(&partition) {
                 let message = format!("Slurm has no partition `{partition}`");
                 return Err(Trouble::new(message).hint(format!("there are {}", names.join(", "))));
             }
@@ -94,7 +90,7 @@ impl Backend for Slurm {
             option("dependency", format!("afterany:{}", jobs.join(":")));
             option("kill-on-invalid-dep", "yes".to_owned());
         }
-        // A percent sign of a folder is none of Slurm's.
+        // A percent sign in the name of a folder means nothing to Slurm if it is doubled.
         option(
             "output",
             job.log.replace('%', "%%").replace(super::TASK, "%a"),
@@ -148,12 +144,13 @@ impl Backend for Slurm {
 
     fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Trouble> {
         let tasks = self.tasks(name, scripts)?;
-        let open = tasks
-            .iter()
-            .filter(|task| matches!(task.state, TaskState::Waiting | TaskState::Running));
-        let mut jobs: Vec<JobId> = open.map(|task| task.job.clone()).collect();
-        jobs.sort();
-        jobs.dedup();
+        let mut jobs = BTreeSet::new();
+        for task in tasks {
+            if let TaskState::Waiting | TaskState::Running = task.state {
+                jobs.insert(task.job);
+            }
+        }
+        let jobs: Vec<JobId> = jobs.into_iter().collect();
         self.withdraw(&jobs)?;
         Ok(jobs.len())
     }
@@ -162,11 +159,8 @@ impl Backend for Slurm {
         if jobs.is_empty() {
             return Ok(());
         }
-        answer(
-            self.command("scancel")
-                .args(jobs.iter().map(|JobId(job)| job)),
-        )
-        .map(drop)
+        let ids = jobs.iter().map(|JobId(job)| job);
+        answer(self.command("scancel").args(ids)).map(drop)
     }
 
     fn wants_own_task(&self) -> bool {
@@ -174,11 +168,8 @@ impl Backend for Slurm {
         let Ok(job) = std::env::var("SLURM_JOB_ID") else {
             return false;
         };
-        let state =
-            answer(
-                self.command("squeue")
-                    .args(["--noheader", "--jobs", &job, "--format", "%T"]),
-            );
+        let words = ["--noheader", "--jobs", &job, "--format", "%T"];
+        let state = answer(self.command("squeue").args(words));
         state.is_ok_and(|state| state.trim() == "RUNNING")
     }
 
@@ -191,12 +182,16 @@ impl Backend for Slurm {
     fn largest_array(&self) -> usize {
         const USUAL: usize = 1001;
         let config = answer(self.command("scontrol").args(["show", "config"])).unwrap_or_default();
-        let line = config
-            .lines()
-            .find(|line| line.trim_start().starts_with("MaxArraySize"));
-        let size = line.and_then(|line| line.split('=').nth(1)?.trim().parse().ok());
+        let mut size = USUAL;
+        for line in config.lines() {
+            if let Some((name, value)) = line.split_once('=')
+                && name.trim() == "MaxArraySize"
+            {
+                size = value.trim().parse().unwrap_or(USUAL);
+            }
+        }
         // Numbers go up to one less than the size.
-        size.unwrap_or(USUAL).max(2) - 1
+        size.max(2) - 1
     }
 }
 
@@ -232,11 +227,8 @@ fn task(line: &str) -> Option<Task> {
     let detail = match (state, detail) {
         (TaskState::Failed, "" | "None" | "(None)") => ending.to_lowercase(),
         (TaskState::Failed, reason) => {
-            format!(
-                "{} ({})",
-                ending.to_lowercase(),
-                reason.trim_start_matches('(').trim_end_matches(')')
-            )
+            let reason = reason.trim_start_matches('(').trim_end_matches(')');
+            format!("{} ({reason})", ending.to_lowercase())
         }
         _ => detail.to_owned(),
     };
@@ -275,7 +267,7 @@ fn answer(command: &mut Command) -> Result<String, Trouble> {
     let said = String::from_utf8_lossy(&stderr);
     Err(Trouble::new(format!("`{name}` refused"))
         .with_causes(said.lines().map(str::to_owned).collect())
-        .hint("is the cluster up, and may you use it? `sinfo` and `squeue` tell"))
+        .hint("is the cluster up, and may you use it? `sinfo` and `squeue` say so"))
 }
 
 #[cfg(test)]

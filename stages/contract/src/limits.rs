@@ -15,7 +15,7 @@ use crate::Fault;
 
 /// The keywords that a schema of parameters may use: those by which values are held against it, here and where a pipeline is
 /// read, and those that only describe. A limit under any other keyword would be shown to editors and never checked.
-pub const KEYWORDS: [&str; 25] = [
+pub const KEYWORDS: [&str; 26] = [
     "type",
     "const",
     "enum",
@@ -29,6 +29,7 @@ pub const KEYWORDS: [&str; 25] = [
     "prefixItems",
     "minItems",
     "maxItems",
+    "uniqueItems",
     "minLength",
     "maxLength",
     "minimum",
@@ -96,6 +97,7 @@ pub(crate) fn check(value: &Value, schema: &Value) -> Result<(), Fault> {
         }
         Value::Array(items) => {
             lengths(items.len(), schema, ["minItems", "maxItems"], "item")?;
+            unique(items, schema)?;
             items_of(items, schema)
         }
         Value::Object(properties) => properties_of(properties, schema),
@@ -219,6 +221,19 @@ fn lengths(
     Ok(())
 }
 
+/// Where items may not repeat, the first that does.
+fn unique(items: &[Value], schema: &Map<String, Value>) -> Result<(), Fault> {
+    if schema.get("uniqueItems") != Some(&Value::Bool(true)) {
+        return Ok(());
+    }
+    for (index, item) in items.iter().enumerate() {
+        if items[..index].contains(item) {
+            return Err(Fault::whole(format!("holds {item} twice")));
+        }
+    }
+    Ok(())
+}
+
 fn items_of(items: &[Value], schema: &Map<String, Value>) -> Result<(), Fault> {
     let first = list(schema, "prefixItems").unwrap_or_default();
     for (index, item) in items.iter().enumerate() {
@@ -291,6 +306,8 @@ mod tests {
         list: Option<Vec<Inner>>,
         #[schemars(length(min = 1))]
         name: Option<String>,
+        #[schemars(extend("uniqueItems" = true))]
+        once: Option<Vec<u32>>,
         sizes: Option<Sizes>,
         order: Option<Order>,
         by_name: Option<BTreeMap<String, Inner>>,
@@ -310,7 +327,7 @@ mod tests {
             json!({"count": null, "inner": null, "sizes": null}),
             json!({"count": 1, "rate": 1e-9, "inner": {"share": 0}, "name": "a"}),
             json!({"list": [{"share": 0.99}, {"share": 0.5}], "by_name": {"a": {"share": 0.1}}}),
-            json!({"sizes": 1, "order": "auto"}),
+            json!({"sizes": 1, "order": "auto", "once": [1, 2]}),
             json!({"sizes": [1, 2], "order": {"fixed": 9}}),
         ] {
             assert_eq!(fault(&good), None, "{good}");
@@ -320,6 +337,7 @@ mod tests {
     #[test]
     fn faults_name_the_parameter_and_the_limit() {
         for (bad, expected) in [
+            (json!({"once": [1, 2, 1]}), "`once` holds 1 twice"),
             (
                 json!({"count": 0}),
                 "`count` must be at least 1 and at most 8, not 0",

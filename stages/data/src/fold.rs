@@ -1,4 +1,4 @@
-//! `fold`: divides the rows of training and validation anew for cross-validation, one fold at a time.
+//! `fold`: divides the rows of training and validation again for cross-validation, one fold at a time.
 //! A pipeline repeats what follows with an axis over `index` and gathers the folds with `collect`.
 
 use std::collections::BTreeMap;
@@ -36,27 +36,19 @@ impl Stage for Fold {
     const EXAMPLE: &'static str = r#"{"folds": 5, "index": 0}"#;
 
     fn inputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "series",
-            ArtifactKind::Series,
-            "the series to divide",
-        )]
+        let doc = "the series to divide";
+        vec![Port::new("series", ArtifactKind::Series, doc)]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "series",
-            ArtifactKind::Series,
-            "the same rows, divided for one fold",
-        )]
+        let doc = "the same rows, divided for one fold";
+        vec![Port::new("series", ArtifactKind::Series, doc)]
     }
 
     fn check(params: &Params) -> Result<(), Fault> {
-        if params.index >= params.folds {
-            let reason = format!(
-                "must be below the number of folds, {}, not {}",
-                params.folds, params.index
-            );
+        let Params { folds, index } = params;
+        if index >= folds {
+            let reason = format!("must be below the number of folds, {folds}, not {index}");
             return Err(Fault::new("index", reason));
         }
         Ok(())
@@ -64,38 +56,30 @@ impl Stage for Fold {
 
     fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
         let series = inputs.get::<Series>("series")?;
-        let segments = divide(params, &series)?;
-        Ok(Outputs::one(
-            "series",
-            Series {
-                segments,
-                ..Series::clone(&series)
-            },
-        ))
+        let divided = Series {
+            segments: divide(params, &series)?,
+            ..Series::clone(&series)
+        };
+        Ok(Outputs::one("series", divided))
     }
 }
 
-/// Whether the rows of a split are divided anew.
+/// Whether the rows of a split are divided again.
 fn takes_part(segment: &Segment) -> bool {
     matches!(segment.split, Split::Train | Split::Validation)
 }
 
 fn divide(params: &Params, series: &Series) -> Result<Vec<Segment>, Trouble> {
-    let samples = series
-        .segments
-        .iter()
-        .filter(|segment| takes_part(segment) && segment.class.is_some())
-        .count();
-    let rows: usize = series
-        .segments
-        .iter()
-        .filter(|segment| takes_part(segment))
-        .map(|segment| segment.rows.len())
-        .sum();
-    let (count, what) = if samples > 0 {
-        (samples, "samples")
-    } else {
-        (rows, "rows")
+    let (mut samples, mut rows) = (0, 0);
+    for segment in &series.segments {
+        if takes_part(segment) {
+            samples += usize::from(segment.class.is_some());
+            rows += segment.rows.len();
+        }
+    }
+    let (count, what) = match samples {
+        0 => (rows, "rows"),
+        _ => (samples, "samples"),
     };
     if count < params.folds {
         let message = format!(
@@ -114,61 +98,56 @@ fn divide(params: &Params, series: &Series) -> Result<Vec<Segment>, Trouble> {
 /// The samples of each class in turn to the folds, so that every fold has its share of every class.
 fn by_sample(params: &Params, series: &Series) -> Vec<Segment> {
     let mut seen: BTreeMap<Option<String>, usize> = BTreeMap::new();
-    let place = |segment: &Segment| {
+    let mut divided = series.segments.clone();
+    for segment in &mut divided {
         if !takes_part(segment) {
-            return segment.clone();
+            continue;
         }
         let number = seen.entry(segment.class.clone()).or_default();
-        let split = if *number % params.folds == params.index {
+        segment.split = if *number % params.folds == params.index {
             Split::Validation
         } else {
             Split::Train
         };
         *number += 1;
-        Segment {
-            split,
-            ..segment.clone()
-        }
-    };
-    series.segments.iter().map(place).collect()
+    }
+    divided
 }
 
 /// The rows of each entity cut into consecutive blocks, of which one validates.
 fn by_block(params: &Params, series: &Series) -> Vec<Segment> {
     let mut totals: BTreeMap<&str, usize> = BTreeMap::new();
-    for segment in series.segments.iter().filter(|segment| takes_part(segment)) {
-        *totals.entry(&segment.entity).or_default() += segment.rows.len();
+    for segment in &series.segments {
+        if takes_part(segment) {
+            *totals.entry(&segment.entity).or_default() += segment.rows.len();
+        }
     }
     let mut passed: BTreeMap<&str, usize> = BTreeMap::new();
     let mut divided: Vec<Segment> = Vec::new();
     for segment in &series.segments {
-        let Some(total) = totals
-            .get(segment.entity.as_str())
-            .filter(|_| takes_part(segment))
-        else {
+        if !takes_part(segment) {
             divided.push(segment.clone());
             continue;
-        };
+        }
+        let total = totals[segment.entity.as_str()];
         let before = passed.entry(&segment.entity).or_default();
-        let cut = |fold: usize| {
-            (fold * total / params.folds).clamp(*before, *before + segment.rows.len()) - *before
-        };
-        let (first, last, length) = (cut(params.index), cut(params.index + 1), segment.rows.len());
+        let length = segment.rows.len();
+        // The blocks are cut from all rows of the entity; here is what of them lies in this segment.
+        let cut =
+            |fold: usize| (fold * total / params.folds).clamp(*before, *before + length) - *before;
+        let (first, last) = (cut(params.index), cut(params.index + 1));
         let parts = [
             (0, first, Split::Train),
             (first, last, Split::Validation),
             (last, length, Split::Train),
         ];
-        for (start, end, split) in parts.into_iter().filter(|(start, end, _)| start < end) {
-            let rows = segment.rows.start + start..segment.rows.start + end;
-            push_or_extend(
-                &mut divided,
-                Segment {
-                    split,
-                    rows,
-                    ..segment.clone()
-                },
-            );
+        for (start, end, split) in parts {
+            if start < end {
+                let mut part = segment.clone();
+                part.split = split;
+                part.rows = segment.rows.start + start..segment.rows.start + end;
+                push_or_extend(&mut divided, part);
+            }
         }
         *before += length;
     }
@@ -177,18 +156,20 @@ fn by_block(params: &Params, series: &Series) -> Vec<Segment> {
 
 /// Joins a segment to the one before it where only the old division parted them.
 fn push_or_extend(segments: &mut Vec<Segment>, next: Segment) {
-    let same = |last: &Segment| {
-        Segment {
-            rows: next.rows.clone(),
-            ..last.clone()
-        } == next
-    };
-    match segments.last_mut() {
-        Some(last) if last.rows.end == next.rows.start && takes_part(last) && same(last) => {
-            last.rows.end = next.rows.end
+    if let Some(last) = segments.last_mut()
+        && last.rows.end == next.rows.start
+        && takes_part(last)
+    {
+        let mut joined = next.clone();
+        joined.rows.start = last.rows.start;
+        let mut longer = last.clone();
+        longer.rows.end = next.rows.end;
+        if joined == longer {
+            *last = longer;
+            return;
         }
-        _ => segments.push(next),
     }
+    segments.push(next);
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `generate`: a simulated server with known faults, for a first run without any data. Daily and weekly rhythm,
 //! correlated channels, counters, a constant channel; the test part has labelled anomalies of several kinds.
-//! It is no benchmark: how well a detector does on it says little about real machines.
+//! It is not a benchmark: how well a detector does on it says little about real machines.
 
 mod anomaly;
 mod numeric;
@@ -95,7 +95,7 @@ impl Rows {
     }
 }
 
-/// The most values that are simulated: 8 GB of memory in the making.
+/// The most values that are simulated: they take 8 GB while the series is made.
 const MOST_VALUES: usize = 500_000_000;
 
 /// Monday, 1 January 2024, 00:00 UTC, in milliseconds.
@@ -117,24 +117,21 @@ impl Stage for Generate {
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "series",
-            ArtifactKind::Series,
-            "train, validation, calibration and a labelled test part",
-        )]
+        let doc = "train, validation, calibration and a labelled test part";
+        vec![Port::new("series", ArtifactKind::Series, doc)]
     }
 
     fn check(params: &Params) -> Result<(), Fault> {
-        let total = Split::ALL.iter().try_fold(0_usize, |sum, split| {
-            sum.checked_add(params.rows.of(*split))
-        });
-        match total.and_then(|total| total.checked_mul(params.channels)) {
-            Some(0) => return Err(Fault::new("rows", "all splits are empty")),
-            Some(values) if values <= MOST_VALUES => {}
-            _ => {
-                let reason = format!("more than {MOST_VALUES} values in all");
-                return Err(Fault::new("rows", reason));
-            }
+        let mut rows = 0_usize;
+        for split in Split::ALL {
+            rows = rows.saturating_add(params.rows.of(split));
+        }
+        if rows == 0 {
+            return Err(Fault::new("rows", "all splits are empty"));
+        }
+        if rows.saturating_mul(params.channels) > MOST_VALUES {
+            let reason = format!("more than {MOST_VALUES} values in all");
+            return Err(Fault::new("rows", reason));
         }
         if params.kinds.is_empty() && params.anomaly_ratio > 0.0 {
             let reason = "an empty list: name a kind, or set `anomaly_ratio: 0`";
@@ -163,28 +160,24 @@ fn generate(params: &Params, seed: u64) -> Result<Series, Trouble> {
         let clean = signal.columns.clone();
         let mut random = Random::new(seed, "anomalies");
         let budget = (params.anomaly_ratio * test.rows.len() as f64).round() as usize;
-        for fault in anomaly::plan(
-            &params.kinds,
-            &test.rows,
-            budget,
-            &signal.variable,
-            &mut random,
-        ) {
+        let kinds = &params.kinds;
+        for fault in anomaly::plan(kinds, &test.rows, budget, &signal.variable, &mut random) {
             anomaly::disturb(&fault, &mut signal, &clean, params.day, &mut random);
             labels[fault.rows].fill(1);
         }
     }
     let step = 86_400_000.0 / params.day as f64;
-    let columns = &signal.columns;
+    let mut values = Vec::with_capacity(rows * params.channels);
+    let mut times = Vec::with_capacity(rows);
+    for row in 0..rows {
+        values.extend(signal.columns.iter().map(|column| column[row] as f32));
+        times.push(START + (row as f64 * step).round() as i64);
+    }
     let series = Series {
-        values: (0..rows)
-            .flat_map(|row| columns.iter().map(move |column| column[row] as f32))
-            .collect(),
+        values,
         channels: signal.names,
         labels,
-        times: (0..rows)
-            .map(|row| START + (row as f64 * step).round() as i64)
-            .collect(),
+        times,
         segments,
     };
     series
@@ -194,18 +187,17 @@ fn generate(params: &Params, seed: u64) -> Result<Series, Trouble> {
 }
 
 fn segments(rows: &Rows) -> Vec<Segment> {
+    let mut segments = Vec::new();
     let mut start = 0;
-    let segment = |split: Split| {
+    for split in Split::ALL {
         let end = start + rows.of(split);
-        let segment = Segment::new(split, "server", start..end).labelled(split == Split::Test);
+        if end > start {
+            let segment = Segment::new(split, "server", start..end);
+            segments.push(segment.labelled(split == Split::Test));
+        }
         start = end;
-        segment
-    };
-    Split::ALL
-        .into_iter()
-        .filter(|split| rows.of(*split) > 0)
-        .map(segment)
-        .collect()
+    }
+    segments
 }
 
 #[cfg(test)]

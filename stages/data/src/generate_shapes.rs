@@ -1,5 +1,5 @@
 //! `generate-shapes`: short series of nine kinds, each with its class, for classifiers of series or of their plots.
-//! What a kind looks like is told in a file of its own; here they are balanced, scaled and split.
+//! What a kind looks like stands in its file; here they are balanced, scaled and split.
 
 mod breaks;
 mod collective_anomaly;
@@ -13,14 +13,12 @@ mod trend_shift;
 mod variance_shift;
 mod volatility;
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::readers::SplitPlan;
-use contract::artifact::{ArtifactKind, Segment, Series, Split};
+use contract::artifact::{ArtifactKind, Segment, Series};
 use contract::{
     Fault, Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, Threads, Trouble,
 };
@@ -149,7 +147,7 @@ impl Default for Params {
 
 /// Fewer rows have no room for shape.
 const LEAST_ROWS: usize = 40;
-/// 8 GB of values in the making.
+/// The most values that are drawn: they take 8 GB while the series is made.
 const MOST_VALUES: usize = 1_000_000_000;
 
 impl Stage for GenerateShapes {
@@ -167,11 +165,8 @@ impl Stage for GenerateShapes {
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "series",
-            ArtifactKind::Series,
-            "one segment per sample, with its class; splits are balanced",
-        )]
+        let doc = "one segment per sample, with its class; splits are balanced";
+        vec![Port::new("series", ArtifactKind::Series, doc)]
     }
 
     fn check(params: &Params) -> Result<(), Fault> {
@@ -186,16 +181,10 @@ impl Stage for GenerateShapes {
             let reason = format!("from {from} to {to} rows is not a range that rises");
             return Err(Fault::new("length", reason));
         }
-        let values = params
-            .kinds
-            .len()
-            .checked_mul(params.samples)
-            .and_then(|series| series.checked_mul(to));
-        if values.is_none_or(|values| values > MOST_VALUES) {
-            let reason = format!(
-                "{} series of each kind: more than memory holds",
-                params.samples
-            );
+        let series = params.kinds.len().saturating_mul(params.samples);
+        if series.saturating_mul(to) > MOST_VALUES {
+            let samples = params.samples;
+            let reason = format!("{samples} series of each kind: more than memory holds");
             return Err(Fault::new("samples", reason));
         }
         params.split.check(false)?;
@@ -211,34 +200,32 @@ impl Stage for GenerateShapes {
 }
 
 fn entry(kind: Kind) -> &'static (Kind, &'static str, Draw) {
+    let found = KINDS.iter().find(|(known, ..)| *known == kind);
     // The table holds every kind; a test counts them.
-    KINDS
-        .iter()
-        .find(|(known, ..)| *known == kind)
-        .unwrap_or(&KINDS[0])
+    found.unwrap_or(&KINDS[0])
 }
 
 /// Splits one after the other, in each the kinds in turn: every part of the series is balanced.
 fn generate(params: &Params, seed: u64) -> Result<Series, Trouble> {
-    let mut samples: Vec<(Split, Kind, usize)> =
-        Vec::with_capacity(params.kinds.len() * params.samples);
+    let mut samples = Vec::with_capacity(params.kinds.len() * params.samples);
     for (split, numbers) in params.split.cut(params.samples)? {
-        samples.extend(
-            numbers.flat_map(|number| params.kinds.iter().map(move |kind| (split, *kind, number))),
-        );
+        for number in numbers {
+            samples.extend(params.kinds.iter().map(|kind| (split, *kind, number)));
+        }
     }
     let drawn: Vec<Vec<f32>> = samples
         .par_iter()
         .map(|(_, kind, number)| sample(*kind, *number, params.length, seed))
         .collect();
     let mut start = 0;
-    let segment = |((split, kind, number), values): (&(Split, Kind, usize), &Vec<f32>)| {
-        let rows: Range<usize> = start..start + values.len();
-        start = rows.end;
-        let class = entry(*kind).1;
-        Segment::new(*split, format!("{class}/{number:05}"), rows).of_class(Some(class.to_owned()))
-    };
-    let segments = samples.iter().zip(&drawn).map(segment).collect();
+    let mut segments = Vec::with_capacity(samples.len());
+    for ((split, kind, number), values) in samples.into_iter().zip(&drawn) {
+        let end = start + values.len();
+        let class = entry(kind).1;
+        let segment = Segment::new(split, format!("{class}/{number:05}"), start..end);
+        segments.push(segment.of_class(Some(class.to_owned())));
+        start = end;
+    }
     let series = Series {
         channels: vec!["value".to_owned()],
         values: drawn.concat(),
@@ -260,10 +247,8 @@ fn sample(kind: Kind, number: usize, length: Length, seed: u64) -> Vec<f32> {
     let rows = from + random.below((to - from) as u64 + 1) as usize;
     let scale = libm::exp10(random.range(-0.5, 1.5));
     let level = scale * random.range(-20.0, 20.0);
-    draw(rows, &mut random)
-        .into_iter()
-        .map(|value| (level + scale * value) as f32)
-        .collect()
+    let values = draw(rows, &mut random).into_iter();
+    values.map(|value| (level + scale * value) as f32).collect()
 }
 
 #[cfg(test)]

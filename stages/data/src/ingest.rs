@@ -1,4 +1,4 @@
-//! `ingest`: raw files become a series. What a format looks like is told in `readers`; this stage only asks and hands on.
+//! `ingest`: raw files become a series. What a format looks like stands in `readers`; this stage asks and passes on.
 
 use crate::inspect;
 use crate::readers::DatasetChoice;
@@ -27,11 +27,8 @@ impl Stage for Ingest {
     }
 
     fn outputs(_: &Self::Params) -> Vec<Port> {
-        vec![Port::new(
-            "series",
-            ArtifactKind::Series,
-            "the rows of all files, in segments by entity and split",
-        )]
+        let doc = "the rows of all files, in segments by entity and split";
+        vec![Port::new("series", ArtifactKind::Series, doc)]
     }
 
     fn check(params: &Self::Params) -> Result<(), Fault> {

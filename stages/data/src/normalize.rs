@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use contract::artifact::{ArtifactKind, Column, Series, Split, Table};
+use contract::artifact::{ArtifactKind, Series, Split, Table};
 use contract::{
     Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, Threads,
     Trouble,
@@ -113,14 +113,10 @@ impl Stage for Normalize {
     const SEEDED: bool = false;
 
     fn inputs(_: &Params) -> Vec<Port> {
+        let statistics = "statistics to apply instead of fitting";
         vec![
             Port::new("series", ArtifactKind::Series, "the series to scale"),
-            Port::new(
-                "statistics",
-                ArtifactKind::Table,
-                "statistics to apply instead of fitting",
-            )
-            .optional(),
+            Port::new("statistics", ArtifactKind::Table, statistics).optional(),
         ]
     }
 
@@ -170,6 +166,7 @@ impl Stage for Normalize {
             restore(&series, splits, &mut values);
         }
         let table = statistics.to_table(&series.channels)?;
+        // Without the raw values: a copy of all of them would be thrown away.
         let scaled = Series {
             values,
             channels: series.channels.clone(),
@@ -214,25 +211,31 @@ impl Statistics {
             Method::Zscore => Self::moments(series, &blocks),
             Method::Minmax | Method::None => Self::range(series, &blocks),
         };
-        statistics
-            .scales
-            .iter_mut()
-            .filter(|scale| **scale == 0.0)
-            .for_each(|scale| *scale = 1.0);
+        for scale in &mut statistics.scales {
+            if *scale == 0.0 {
+                *scale = 1.0;
+            }
+        }
         Ok(statistics)
     }
 
     /// Minimum and range. The difference of two 32-bit floats is exact enough in 64.
     fn range(series: &Series, blocks: &[Range<usize>]) -> Self {
-        let (low, high) = extremes(series, blocks);
-        let scales = low
-            .iter()
-            .zip(&high)
-            .map(|(low, high)| high - low)
-            .collect();
+        let (mut low, mut high) = (
+            vec![f32::INFINITY; series.width()],
+            vec![f32::NEG_INFINITY; series.width()],
+        );
+        for row in blocks.iter().cloned().flatten() {
+            for (channel, value) in series.row(row).iter().enumerate() {
+                low[channel] = low[channel].min(*value);
+                high[channel] = high[channel].max(*value);
+            }
+        }
+        let offsets = wide(&low);
+        let ranges = wide(&high).into_iter().zip(&offsets);
         Self {
-            offsets: low,
-            scales,
+            scales: ranges.map(|(high, low)| high - low).collect(),
+            offsets,
         }
     }
 
@@ -240,40 +243,33 @@ impl Statistics {
     fn moments(series: &Series, blocks: &[Range<usize>]) -> Self {
         let count = blocks.iter().map(ExactSizeIterator::len).sum::<usize>() as f64;
         // Sums of differences from a first guess stay small, and are exactly 0 for a constant channel.
-        let guess: Vec<f64> = series
-            .row(blocks[0].start)
-            .iter()
-            .map(|value| f64::from(*value))
-            .collect();
-        let sums = sum(series, blocks, &guess, |difference| difference);
-        let means: Vec<f64> = guess
-            .iter()
-            .zip(sums)
-            .map(|(guess, sum)| guess + sum / count)
-            .collect();
-        let squares = sum(series, blocks, &means, |difference| difference * difference);
-        Self {
-            offsets: means,
-            scales: squares
-                .iter()
-                .map(|square| (square / count).sqrt())
-                .collect(),
+        let mut offsets = wide(series.row(blocks[0].start));
+        let sums = sum(series, blocks, &offsets, |difference| difference);
+        for (offset, sum) in offsets.iter_mut().zip(sums) {
+            *offset += sum / count;
         }
+        let mut scales = sum(series, blocks, &offsets, |difference| {
+            difference * difference
+        });
+        for scale in &mut scales {
+            *scale = (*scale / count).sqrt();
+        }
+        Self { offsets, scales }
     }
 
     /// Median and interquartile range.
     fn quartiles(series: &Series, blocks: &[Range<usize>]) -> Self {
         let width = series.width();
-        let channel = |channel: usize| {
-            let rows = blocks.iter().cloned().flatten();
-            let mut sorted: Vec<f32> = rows
-                .map(|row| series.values[row * width + channel])
-                .collect();
+        let channels = (0..width).into_par_iter().map(|channel| {
+            let mut sorted = Vec::new();
+            for row in blocks.iter().cloned().flatten() {
+                sorted.push(series.values[row * width + channel]);
+            }
             sorted.sort_unstable_by(f32::total_cmp);
             let [low, middle, high] = [0.25, 0.5, 0.75].map(|fraction| quantile(&sorted, fraction));
             (middle, high - low)
-        };
-        let (offsets, scales) = (0..width).into_par_iter().map(channel).unzip();
+        });
+        let (offsets, scales) = channels.unzip();
         Self { offsets, scales }
     }
 
@@ -301,11 +297,8 @@ impl Statistics {
         if finite.reduce(|| true, |left, right| left && right) {
             return Ok(values);
         }
-        let channel = values
-            .iter()
-            .position(|value| !value.is_finite())
-            .unwrap_or(0)
-            % width;
+        let first = values.iter().position(|value| !value.is_finite());
+        let channel = first.unwrap_or(0) % width;
         let message = format!(
             "channel `{}` does not fit into 32 bits after division by {:e}",
             series.channels[channel], self.scales[channel]
@@ -315,21 +308,17 @@ impl Statistics {
     }
 
     fn to_table(&self, channels: &[String]) -> Result<Table, Trouble> {
-        let columns: Vec<(&str, Column)> = vec![
+        Ok(Table::new(vec![
             ("channel", channels.to_vec().into()),
             ("offset", self.offsets.clone().into()),
             ("scale", self.scales.clone().into()),
-        ];
-        Ok(Table::new(columns)?)
+        ])?)
     }
 
     fn from_table(table: &Table, channels: &[String]) -> Result<Self, Trouble> {
-        let hint =
-            "connect the `statistics` that another normalize stage made for the same channels";
-        let bad = |message: String| Trouble::new(message).hint(hint);
-        let names = table
-            .texts("channel")
-            .ok_or_else(|| bad("the statistics have no column `channel`".to_owned()))?;
+        let Some(names) = table.texts("channel") else {
+            return Err(bad("the statistics have no column `channel`"));
+        };
         let names: Vec<String> = names.into_iter().map(Option::unwrap_or_default).collect();
         if names != channels {
             let (found, expected) = (names.join(", "), channels.join(", "));
@@ -337,63 +326,63 @@ impl Statistics {
                 "the statistics are of the channels {found}, but the series has {expected}"
             )));
         }
-        let numbers = |name: &str| {
-            let column = table
-                .reals(name)
-                .and_then(|column| column.into_iter().collect::<Option<Vec<f64>>>());
-            column
-                .filter(|column| column.iter().all(|value| value.is_finite()))
-                .ok_or_else(|| {
-                    bad(format!(
-                        "the statistics have no column `{name}` of finite numbers"
-                    ))
-                })
-        };
         let statistics = Self {
-            offsets: numbers("offset")?,
-            scales: numbers("scale")?,
+            offsets: finite_numbers(table, "offset")?,
+            scales: finite_numbers(table, "scale")?,
         };
-        match statistics
-            .scales
-            .iter()
-            .zip(channels)
-            .find(|(scale, _)| **scale <= 0.0)
-        {
-            Some((scale, channel)) => Err(bad(format!(
-                "the scale of `{channel}` is {scale}, but must be above 0"
-            ))),
-            None => Ok(statistics),
+        for (scale, channel) in statistics.scales.iter().zip(channels) {
+            if *scale <= 0.0 {
+                return Err(bad(format!(
+                    "the scale of `{channel}` is {scale}, but must be above 0"
+                )));
+            }
         }
+        Ok(statistics)
     }
+}
+
+/// What is wrong with statistics that come in.
+fn bad(message: impl Into<String>) -> Trouble {
+    Trouble::new(message)
+        .hint("connect the `statistics` that another normalize stage made for the same channels")
+}
+
+fn finite_numbers(table: &Table, name: &str) -> Result<Vec<f64>, Trouble> {
+    if let Some(column) = table.reals(name)
+        && column.iter().all(|value| value.is_some_and(f64::is_finite))
+    {
+        return Ok(column.into_iter().flatten().collect());
+    }
+    let message = format!("the statistics have no column `{name}` of finite numbers");
+    Err(bad(message))
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
 }
 
 /// Gives the rows outside these splits their raw values back.
 fn restore(series: &Series, splits: &[Split], values: &mut [f32]) {
     let width = series.width();
-    for segment in series
-        .segments
-        .iter()
-        .filter(|segment| !splits.contains(&segment.split))
-    {
-        let range = segment.rows.start * width..segment.rows.end * width;
-        values[range.clone()].copy_from_slice(&series.values[range]);
+    for segment in &series.segments {
+        if !splits.contains(&segment.split) {
+            let range = segment.rows.start * width..segment.rows.end * width;
+            values[range.clone()].copy_from_slice(&series.values[range]);
+        }
     }
 }
 
 /// The rows of these splits in blocks of fixed size.
 fn blocks(series: &Series, splits: &[Split]) -> Vec<Range<usize>> {
-    let segments = series
-        .segments
-        .iter()
-        .filter(|segment| splits.contains(&segment.split));
-    let cut = |rows: Range<usize>| {
-        let end = rows.end;
-        rows.step_by(BLOCK)
-            .map(move |start| start..end.min(start + BLOCK))
-    };
-    segments
-        .flat_map(|segment| cut(segment.rows.clone()))
-        .collect()
+    let mut blocks = Vec::new();
+    for segment in &series.segments {
+        if splits.contains(&segment.split) {
+            for start in segment.rows.clone().step_by(BLOCK) {
+                blocks.push(start..segment.rows.end.min(start + BLOCK));
+            }
+        }
+    }
+    blocks
 }
 
 /// Sums `term(value - offset)` per channel: within each block row by row, then block by block.
@@ -404,7 +393,7 @@ fn sum(
     term: impl Fn(f64) -> f64 + Sync,
 ) -> Vec<f64> {
     let width = series.width().max(1);
-    let of_block = |rows: &Range<usize>| {
+    let of_blocks = blocks.par_iter().map(|rows| {
         let mut sums = vec![0.0; offsets.len()];
         for row in series.values[rows.start * width..rows.end * width].chunks_exact(width) {
             for ((sum, value), offset) in sums.iter_mut().zip(row).zip(offsets) {
@@ -412,44 +401,22 @@ fn sum(
             }
         }
         sums
-    };
-    let partial: Vec<Vec<f64>> = blocks.par_iter().map(of_block).collect();
+    });
+    let partial: Vec<Vec<f64>> = of_blocks.collect();
     let mut total = vec![0.0; offsets.len()];
     for sums in partial {
-        total
-            .iter_mut()
-            .zip(sums)
-            .for_each(|(total, sum)| *total += sum);
+        for (total, sum) in total.iter_mut().zip(sums) {
+            *total += sum;
+        }
     }
     total
-}
-
-/// The smallest and the largest value of each channel.
-fn extremes(series: &Series, blocks: &[Range<usize>]) -> (Vec<f64>, Vec<f64>) {
-    let width = series.width();
-    let fold = |(mut low, mut high): (Vec<f32>, Vec<f32>), row: &[f32]| {
-        for ((low, high), value) in low.iter_mut().zip(&mut high).zip(row) {
-            *low = low.min(*value);
-            *high = high.max(*value);
-        }
-        (low, high)
-    };
-    let start = || (vec![f32::INFINITY; width], vec![f32::NEG_INFINITY; width]);
-    let rows = blocks.iter().cloned().flatten();
-    let (low, high) = rows.fold(start(), |extremes, row| fold(extremes, series.row(row)));
-    (
-        low.into_iter().map(f64::from).collect(),
-        high.into_iter().map(f64::from).collect(),
-    )
 }
 
 /// The quantile between the two nearest order statistics, weighted by distance.
 fn quantile(sorted: &[f32], fraction: f64) -> f64 {
     let place = fraction * (sorted.len() - 1) as f64;
-    let (low, high) = (
-        f64::from(sorted[place as usize]),
-        f64::from(sorted[place.ceil() as usize]),
-    );
+    let low = f64::from(sorted[place as usize]);
+    let high = f64::from(sorted[place.ceil() as usize]);
     low + (high - low) * place.fract()
 }
 

@@ -75,19 +75,13 @@ impl Stage for Window {
     const EXAMPLE: &'static str = r#"{"length": 100}"#;
 
     fn inputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "series",
-            ArtifactKind::Series,
-            "the series to cut windows from",
-        )]
+        let doc = "the series to cut windows from";
+        vec![Port::new("series", ArtifactKind::Series, doc)]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "windows",
-            ArtifactKind::Windows,
-            "the index of the windows, over the series",
-        )]
+        let doc = "the index of the windows, over the series";
+        vec![Port::new("windows", ArtifactKind::Windows, doc)]
     }
 
     fn check(params: &Params) -> Result<(), Fault> {
@@ -130,10 +124,8 @@ impl Stage for Window {
 
 /// The windows of all segments, in the order of the rows.
 fn index(params: &Params, series: &Series, note: &dyn Fn(&str)) -> Result<Vec<WindowRun>, Trouble> {
-    let present: Vec<Split> = Split::ALL
-        .into_iter()
-        .filter(|split| series.of_split(*split).next().is_some())
-        .collect();
+    let mut present = Split::ALL.to_vec();
+    present.retain(|split| series.of_split(*split).next().is_some());
     let wanted = params.splits.as_ref().unwrap_or(&present);
     if let Some(absent) = wanted.iter().find(|split| !present.contains(split)) {
         let names: Vec<&str> = present.iter().map(|split| split.name()).collect();
@@ -145,22 +137,18 @@ fn index(params: &Params, series: &Series, note: &dyn Fn(&str)) -> Result<Vec<Wi
     }
     let mut runs = Vec::new();
     let mut short = Vec::new();
-    for (position, segment) in series
-        .segments
-        .iter()
-        .enumerate()
-        .filter(|(_, segment)| wanted.contains(&segment.split))
-    {
+    for (position, segment) in series.segments.iter().enumerate() {
+        if !wanted.contains(&segment.split) {
+            continue;
+        }
         match run_of(params, &series.segments, position) {
             Some(run) => runs.push(run),
             None => short.push(segment),
         }
     }
     for split in wanted {
-        let shortest: Vec<&&Segment> = short
-            .iter()
-            .filter(|segment| segment.split == *split)
-            .collect();
+        let mut shortest = short.clone();
+        shortest.retain(|segment| segment.split == *split);
         if !runs.iter().any(|run| run.split == *split) {
             return Err(no_window(params, *split, &shortest));
         }
@@ -185,12 +173,11 @@ fn run_of(params: &Params, segments: &[Segment], position: usize) -> Option<Wind
     if params.cross_boundaries {
         // The rows that must lie in the segment itself: what is forecast, or the last row of what is seen.
         let own = params.horizon.max(1);
-        first = (segment.rows.start + own)
-            .saturating_sub(extent)
-            .max(reachable(segments, position));
+        let earliest = (segment.rows.start + own).saturating_sub(extent);
+        first = earliest.max(reachable(segments, position));
     }
     let rows = (first, segment.rows.end);
-    let room = (rows.1 - rows.0).checked_sub(extent)?;
+    let room = (segment.rows.end - first).checked_sub(extent)?;
     Some(WindowRun {
         split: segment.split,
         first,
@@ -212,12 +199,12 @@ fn reachable(segments: &[Segment], position: usize) -> usize {
     segments[first].rows.start
 }
 
-fn no_window(params: &Params, split: Split, short: &[&&Segment]) -> Trouble {
+fn no_window(params: &Params, split: Split, short: &[&Segment]) -> Trouble {
     let extent = params.length + params.horizon;
-    let longest = short.iter().max_by_key(|segment| segment.rows.len());
-    let (name, rows) = longest.map_or(("", 0), |segment| {
-        (segment.entity.as_str(), segment.rows.len())
-    });
+    let (name, rows) = match short.iter().max_by_key(|segment| segment.rows.len()) {
+        Some(longest) => (longest.entity.as_str(), longest.rows.len()),
+        None => ("", 0),
+    };
     let message = format!(
         "the split `{split}` gives no window: its longest segment, {name}, has {rows} rows, and a window needs {extent}"
     );

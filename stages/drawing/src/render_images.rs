@@ -59,19 +59,13 @@ impl Stage for RenderImages {
     const SEEDED: bool = false;
 
     fn inputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "series",
-            ArtifactKind::Series,
-            "each segment is a sample; each channel becomes a line",
-        )]
+        let doc = "each segment is a sample; each channel becomes a line";
+        vec![Port::new("series", ArtifactKind::Series, doc)]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "images",
-            ArtifactKind::Images,
-            "an image per segment, with its split and class",
-        )]
+        let doc = "an image per segment, with its split and class";
+        vec![Port::new("images", ArtifactKind::Images, doc)]
     }
 
     fn run(

@@ -128,49 +128,21 @@ impl Stage for RenderPlots {
     const SEEDED: bool = false;
 
     fn inputs(_: &Params) -> Vec<Port> {
+        let series = "the channels to draw, or with forecasts the scaled rows before them";
+        let scores = "the scores to draw, with labels";
+        let metrics = "threshold and metrics for the titles";
+        let forecasts = "the windows to draw, forecast or filled in";
+        let predictions = "the classes whose confusion is drawn";
+        let table = "a table to draw, a bar per row";
+        let graph = "a graph to draw: from, to, weight";
         vec![
-            Port::new(
-                "series",
-                ArtifactKind::Series,
-                "the channels to draw, or with forecasts the scaled rows before them",
-            )
-            .optional(),
-            Port::new(
-                "scores",
-                ArtifactKind::Scores,
-                "the scores to draw, with labels",
-            )
-            .optional(),
-            Port::new(
-                "metrics",
-                ArtifactKind::Metrics,
-                "threshold and metrics for the titles",
-            )
-            .optional(),
-            Port::new(
-                "forecasts",
-                ArtifactKind::Forecasts,
-                "the windows to draw, forecast or filled in",
-            )
-            .optional(),
-            Port::new(
-                "predictions",
-                ArtifactKind::Predictions,
-                "the classes whose confusion is drawn",
-            )
-            .optional(),
-            Port::new(
-                "table",
-                ArtifactKind::Table,
-                "a table to draw, a bar per row",
-            )
-            .optional(),
-            Port::new(
-                "graph",
-                ArtifactKind::Table,
-                "a graph to draw: from, to, weight",
-            )
-            .optional(),
+            Port::new("series", ArtifactKind::Series, series).optional(),
+            Port::new("scores", ArtifactKind::Scores, scores).optional(),
+            Port::new("metrics", ArtifactKind::Metrics, metrics).optional(),
+            Port::new("forecasts", ArtifactKind::Forecasts, forecasts).optional(),
+            Port::new("predictions", ArtifactKind::Predictions, predictions).optional(),
+            Port::new("table", ArtifactKind::Table, table).optional(),
+            Port::new("graph", ArtifactKind::Table, graph).optional(),
         ]
     }
 

@@ -23,7 +23,8 @@ pub struct Params {
     /// Axes whose values get a row each, with means and standard deviations over all others. If left out, every instance
     /// has its row.
     pub by: Vec<String>,
-    /// The metric by which rows are ordered, the best first; adds the column `rank`.
+    /// The metric by which rows are ordered, the best first; adds the column `rank`. Where nothing says which way is better,
+    /// the highest comes first.
     pub rank: Option<String>,
     /// The metrics that the table shows, in this order; all if left out.
     pub figures: Option<Vec<String>>,
@@ -45,17 +46,11 @@ impl Stage for Collect {
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
+        let table = "the axes and the metrics, a row per instance (or per row of its table)";
+        let summary = "mean and sample standard deviation of each metric over the rows";
         vec![
-            Port::new(
-                "table",
-                ArtifactKind::Table,
-                "the axes and the metrics, a row per instance (or per row of its table)",
-            ),
-            Port::new(
-                "summary",
-                ArtifactKind::Metrics,
-                "mean and sample standard deviation of each metric over the rows",
-            ),
+            Port::new("table", ArtifactKind::Table, table),
+            Port::new("summary", ArtifactKind::Metrics, summary),
         ]
     }
 
@@ -103,16 +98,23 @@ impl Stage for Collect {
         if let Some(metric) = &params.rank {
             let direction = known.get(metric).map(|metric| metric.direction);
             table = groups::rank(&table, metric, direction == Some(Direction::Lower))?;
-            if matches!(direction, None | Some(Direction::Neither)) {
-                // A threshold or a column of a table: no metric says which way is better.
-                context.host.note(&format!(
-                    "nothing says whether a high or a low `{metric}` is better: the highest is ranked first"
-                ));
+            if let Some(remark) = rank_without_direction(metric, direction) {
+                context.host.note(&remark);
             }
         }
         Ok(Outputs::default()
             .with("table", table.table()?)
             .with("summary", summary))
+    }
+}
+
+/// What to say of a rank by a threshold, a count or a column of a table: no metric says which way is better.
+fn rank_without_direction(metric: &str, direction: Option<Direction>) -> Option<String> {
+    match direction {
+        Some(Direction::Higher | Direction::Lower) => None,
+        Some(Direction::Neither) | None => Some(format!(
+            "nothing says whether a high or a low `{metric}` is better: the highest is ranked first"
+        )),
     }
 }
 
@@ -287,10 +289,10 @@ fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
 
 /// Integers if all are, numbers if all are, else text.
 fn column_of(cells: &Cells) -> Column {
-    let known = || cells.iter().flatten();
-    if known().all(|cell| cell.integer().is_some()) {
+    let known: Vec<&Cell> = cells.iter().flatten().collect();
+    if known.iter().all(|cell| cell.integer().is_some()) {
         Column::Integers(values_of(cells, Cell::integer))
-    } else if known().all(|cell| cell.real().is_some()) {
+    } else if known.iter().all(|cell| cell.real().is_some()) {
         Column::Reals(values_of(cells, Cell::real))
     } else {
         Column::Texts(values_of(cells, |cell| Some(cell.text())))
@@ -526,6 +528,19 @@ mod tests {
             ),
         ] {
             assert!(items(&params).unwrap_err().message().contains(word));
+        }
+    }
+
+    #[test]
+    fn a_rank_without_a_direction_is_remarked_on() {
+        for (direction, is_odd) in [
+            (Some(Direction::Higher), false),
+            (Some(Direction::Lower), false),
+            (Some(Direction::Neither), true),
+            (None, true),
+        ] {
+            let remark = rank_without_direction("threshold", direction);
+            assert_eq!(remark.is_some(), is_odd, "{direction:?}");
         }
     }
 

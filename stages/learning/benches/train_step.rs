@@ -1,5 +1,5 @@
-//! Time of one training step per model at its source's sizes: loss, gradients and the optimiser's update of a batch that
-//! is at hand, the way training takes it; for some, beside it, as a graph that is differentiated automatically.
+//! Time of one training step per model at its source's sizes: loss, gradients and the optimiser's update of a batch in
+//! memory, the way training takes it; for some, beside it, as a graph that is differentiated automatically.
 //! `benches/peers/train_step.sh` runs it beside PyTorch; the thread count is RAYON_NUM_THREADS, the device RUNNER_DEVICE
 //! (`cpu` or `cuda`).
 
@@ -19,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A model at its source's sizes. `benches/peers/models/NAME.py` has the same in PyTorch.
 struct Case {
-    /// The name of the file beside it, and of the group of figures.
+    /// The name of the file beside it, and of the group of measurements.
     name: &'static str,
     model: &'static str,
     parameters: fn() -> Value,

@@ -88,6 +88,7 @@ fn naive_error(series: &Series, season: usize) -> Vec<f64> {
     let mut sums = vec![0.0; series.width()];
     let mut count = 0_usize;
     for segment in series.of_split(Split::Train) {
+        // No difference reaches over the end of a segment.
         for row in segment.rows.clone().skip(season) {
             let (now, before) = (series.row(row), series.row(row - season));
             for (channel, sum) in sums.iter_mut().enumerate() {

@@ -87,6 +87,7 @@ impl Stage for Impute {
             ..Forecasts::default()
         };
         let ratio = params.ratio;
+        // One generator for all batches: their size decides nothing.
         let mut random = context.random("mask");
         let hide = |batch| Masking { ratio }.hide(batch, &mut random);
         let selection = (params.splits.as_slice(), params.batch);

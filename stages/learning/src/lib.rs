@@ -1,8 +1,8 @@
 //! Models, their training, and the stages that see models.
 
 pub mod models;
-pub mod schedules;
-pub mod training;
+mod schedules;
+mod training;
 
 contract::stage_kinds! {
     pub mod train: Train;

@@ -180,6 +180,7 @@ impl Rows {
                     *own += (error - *own) * share;
                 }
             }
+            // The sums rank the windows as their means do, which are the scores.
             Overlap::Max if errors.iter().sum::<f32>() <= own.iter().sum::<f32>() => {}
             Overlap::Max | Overlap::Last | Overlap::Window => own.copy_from_slice(errors),
             // The last window of a run may reach into the one before it, which keeps its rows.
@@ -391,7 +392,7 @@ mod tests {
         .model
     }
 
-    /// Every window's errors by itself, `[length][channel]`, by first row.
+    /// Every window's errors when scored alone, `[length][channel]`, by first row.
     fn errors(
         model: &Model,
         windows: &Windows,

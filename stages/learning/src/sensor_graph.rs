@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::models;
+use crate::models::{self, DataShape};
 use contract::artifact::{ArtifactKind, Model, Table, Windows};
 use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
@@ -28,69 +28,56 @@ impl Stage for SensorGraph {
     const SEEDED: bool = false;
 
     fn inputs(_: &Params) -> Vec<Port> {
+        let windows = "windows of the series that it was trained on, for the names";
         vec![
             Port::new("model", ArtifactKind::Model, "a trained model"),
-            Port::new(
-                "windows",
-                ArtifactKind::Windows,
-                "windows of the series that it was trained on, for the names",
-            ),
+            Port::new("windows", ArtifactKind::Windows, windows),
         ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new(
-            "graph",
-            ArtifactKind::Table,
-            "a row per edge: from, to, weight",
-        )]
+        let graph = "a row per edge: from, to, weight";
+        vec![Port::new("graph", ArtifactKind::Table, graph)]
     }
 
     fn run(_: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
-        let (model, windows) = (
-            inputs.get::<Model>("model")?,
-            inputs.get::<Windows>("windows")?,
-        );
+        let model = inputs.get::<Model>("model")?;
+        let windows = inputs.get::<Windows>("windows")?;
         let channels = &windows.series.channels;
-        let fits = |shape: models::DataShape| {
-            let (length, rows) = (
-                shape.length.saturating_add(shape.horizon),
-                windows.series.rows(),
-            );
-            if shape.channels == channels.len() && length <= rows {
-                return Ok(());
-            }
-            let message = format!(
-                "the model was trained on windows of {length} rows and {} channels, these are of {rows} rows and {}",
-                shape.channels,
-                channels.len()
-            );
-            Err(Trouble::new(message).hint("connect the windows of the training"))
+        let device = numerics::device(contract::Device::Cpu)?;
+        let loaded = models::load(&model, &device, |shape| check_shape(shape, &windows))?;
+        let Some(edges) = loaded.network.graph()? else {
+            let kind = model.config["kind"].as_str().unwrap_or("this model");
+            return Err(Trouble::new(format!("{kind} learns no graph of channels"))
+                .hint("train a model that does, such as gdn"));
         };
-        let loaded = models::load(&model, &numerics::device(contract::Device::Cpu)?, fits)?;
-        let edges = loaded.network.graph()?.ok_or_else(|| {
-            let kind = model
-                .config
-                .get("kind")
-                .and_then(serde_json::Value::as_str)
-                .unwrap_or("this model");
-            Trouble::new(format!("{kind} learns no graph of channels"))
-                .hint("train a model that does, such as gdn")
-        })?;
-        let names = |end: fn(&models::Edge) -> usize| -> Vec<String> {
-            edges
-                .iter()
-                .map(|edge| channels[end(edge)].clone())
-                .collect()
-        };
-        let weights: Vec<f64> = edges.iter().map(|edge| edge.weight).collect();
+        let (mut from, mut to, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        for edge in edges {
+            from.push(channels[edge.from].clone());
+            to.push(channels[edge.to].clone());
+            weights.push(edge.weight);
+        }
         let columns = vec![
-            ("from", names(|edge| edge.from).into()),
-            ("to", names(|edge| edge.to).into()),
+            ("from", from.into()),
+            ("to", to.into()),
             ("weight", weights.into()),
         ];
         Ok(Outputs::one("graph", Table::new(columns)?))
     }
+}
+
+/// Nothing is computed here, so the windows need not be those of the training; a graph as large as theirs can be made.
+fn check_shape(shape: DataShape, windows: &Windows) -> Result<(), Trouble> {
+    let length = shape.length.saturating_add(shape.horizon);
+    let (rows, channels) = (windows.series.rows(), windows.series.width());
+    if shape.channels == channels && length <= rows {
+        return Ok(());
+    }
+    let message = format!(
+        "the model was trained on windows of {length} rows and {} channels, these are of {rows} rows and {channels}",
+        shape.channels
+    );
+    Err(Trouble::new(message).hint("connect the windows of the training"))
 }
 
 #[cfg(test)]

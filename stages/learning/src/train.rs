@@ -1,7 +1,9 @@
 //! The stage kind `train`: a model fitted to the training windows or images, chosen by the validation ones.
 //! The work is done in `training`; scoring new data is another stage's.
 
-use crate::training::{Recipe, train};
+use std::sync::Arc;
+
+use crate::training::{Recipe, Samples, train};
 use contract::artifact::{ArtifactKind, Images, Split, Windows};
 use contract::{
     Fault, FileRequest, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext,
@@ -24,33 +26,31 @@ impl Stage for Train {
     const EXAMPLE: &'static str = r#"{"model": {"kind": "tvnet-recon"}}"#;
 
     fn inputs(params: &Recipe) -> Vec<Port> {
-        vec![if params.reads_images() {
-            Port::new(
+        let (name, kind, doc) = if params.reads_images() {
+            (
                 "images",
                 ArtifactKind::Images,
                 "images with the split `train`, and `validation` if watched",
             )
         } else {
-            Port::new(
+            (
                 "windows",
                 ArtifactKind::Windows,
                 "windows with the split `train`, and `validation` if watched",
             )
-        }]
+        };
+        vec![Port::new(name, kind, doc)]
     }
 
     fn outputs(_: &Recipe) -> Vec<Port> {
+        let log = "losses and learning rate of every epoch";
         vec![
             Port::new(
                 "model",
                 ArtifactKind::Model,
                 "the weights of the chosen epoch",
             ),
-            Port::new(
-                "log",
-                ArtifactKind::Table,
-                "losses and learning rate of every epoch",
-            ),
+            Port::new("log", ArtifactKind::Table, log),
         ]
     }
 
@@ -63,30 +63,13 @@ impl Stage for Train {
     }
 
     fn learns(params: &Recipe) -> Vec<Learning> {
-        let learning = |what, purpose, from, parameter| Learning {
-            what,
-            purpose,
-            from: vec![from],
-            labels: false,
-            oracle: false,
-            parameter,
-        };
         let mut learned = vec![learning("weights", Purpose::Fit, Split::Train, "model")];
         // The upper level of two tunes how the lower one learns: a choice, as that of hyperparameters is.
-        let upper = params.is_bi_level();
-        learned.extend(upper.then(|| {
-            learning(
-                "controller",
-                Purpose::Select,
-                params.monitor.on,
-                "monitor.on",
-            )
-        }));
-        learned.extend(
-            params
-                .chooses()
-                .map(|what| learning(what, Purpose::Select, params.monitor.on, "monitor.on")),
-        );
+        let upper = params.is_bi_level().then_some("controller");
+        for what in upper.into_iter().chain(params.chooses()) {
+            let on = params.monitor.on;
+            learned.push(learning(what, Purpose::Select, on, "monitor.on"));
+        }
         learned
     }
 
@@ -95,12 +78,29 @@ impl Stage for Train {
         inputs: &Inputs,
         context: &StageContext<'_>,
     ) -> Result<Outputs, Trouble> {
-        let trained = if params.reads_images() {
-            train(params, &*inputs.get::<Images>("images")?, context)?
+        let samples: Arc<dyn Samples> = if params.reads_images() {
+            inputs.get::<Images>("images")?
         } else {
-            train(params, &*inputs.get::<Windows>("windows")?, context)?
+            inputs.get::<Windows>("windows")?
         };
+        let trained = train(params, &*samples, context)?;
         Ok(Outputs::one("model", trained.model).with("log", trained.log))
+    }
+}
+
+fn learning(
+    what: &'static str,
+    purpose: Purpose,
+    from: Split,
+    parameter: &'static str,
+) -> Learning {
+    Learning {
+        what,
+        purpose,
+        from: vec![from],
+        labels: false,
+        oracle: false,
+        parameter,
     }
 }
 

@@ -16,11 +16,11 @@ use op::AttentionOp;
 /// Projections of the input to queries, keys and values, and of what the heads found to the output.
 #[derive(Clone, Debug)]
 pub struct MultiHeadAttention {
-    pub query: Linear,
-    pub key: Linear,
-    pub value: Linear,
+    pub(crate) query: Linear,
+    pub(crate) key: Linear,
+    pub(crate) value: Linear,
     pub output: Linear,
-    pub heads: usize,
+    pub(crate) heads: usize,
 }
 
 impl MultiHeadAttention {

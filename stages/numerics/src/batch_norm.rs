@@ -36,7 +36,7 @@ pub struct BatchNorm {
     pub bias: Var,
     pub running_mean: Var,
     pub running_variance: Var,
-    pub batches: Var,
+    pub(crate) batches: Var,
 }
 
 impl BatchNorm {
@@ -116,6 +116,7 @@ impl BatchNorm {
             running,
             statistics: Arc::clone(&statistics),
         };
+        // Operations take three tensors at most, so weight and bias are one.
         let affine = Tensor::stack(&[self.weight.as_tensor(), self.bias.as_tensor()], 0)?;
         let y = match residual {
             Some(residual) => apply(op, [x, &affine, residual])?,
@@ -168,7 +169,7 @@ impl BatchNorm {
     }
 
     /// Takes the statistics of a batch into the running ones.
-    pub fn update(&self, mean: &Tensor, unbiased_variance: &Tensor) -> Result<()> {
+    pub(crate) fn update(&self, mean: &Tensor, unbiased_variance: &Tensor) -> Result<()> {
         for (running, new) in [
             (&self.running_mean, mean),
             (&self.running_variance, unbiased_variance),
@@ -196,11 +197,11 @@ impl BatchNorm {
 /// A normalisation with its statistics settled: `(x - mean) * inverse * weight + bias = x * scale + shift`.
 #[derive(Clone, Debug, Default)]
 pub struct Normaliser {
-    pub mean: Vec<f32>,
+    pub(crate) mean: Vec<f32>,
     /// One over the standard deviation.
-    pub inverse: Vec<f32>,
-    pub scale: Vec<f32>,
-    pub shift: Vec<f32>,
+    pub(crate) inverse: Vec<f32>,
+    pub(crate) scale: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
 }
 
 impl Normaliser {

@@ -9,15 +9,15 @@ use super::elementwise::add;
 use super::simd::Level;
 
 /// The most chunks that a batch is cut into, whatever the number of threads.
-pub const CHUNKS: usize = 16;
+pub(crate) const CHUNKS: usize = 16;
 
-/// Consecutive ranges that cover `0..count`, at most [`CHUNKS`] of them, none empty, sizes differing by at most one.
+/// Consecutive ranges that cover `0..count`, at most `CHUNKS` of them, none empty, sizes differing by at most one.
 pub fn chunks(count: usize) -> Vec<Range<usize>> {
     cut(count, CHUNKS.min(count))
 }
 
 /// Consecutive ranges that cover `0..count`, `parts` of them, sizes differing by at most one.
-pub fn cut(count: usize, parts: usize) -> Vec<Range<usize>> {
+pub(crate) fn cut(count: usize, parts: usize) -> Vec<Range<usize>> {
     (0..parts)
         .map(|part| part * count / parts..(part + 1) * count / parts)
         .collect()
@@ -48,6 +48,7 @@ pub fn fill_rows<const N: usize, T: Send>(
     widths: [usize; N],
     work: impl Fn(Range<usize>, [&mut [f32]; N]) -> T + Sync,
 ) -> ([Vec<f32>; N], Vec<T>) {
+    // The unsafe code below relies on this: every row belongs to one range.
     let mut count = 0;
     for range in ranges {
         assert!(
@@ -80,10 +81,10 @@ pub fn fill_rows<const N: usize, T: Send>(
     (buffers, results)
 }
 
-/// Where a buffer lies that several threads write to, each in rows of its own.
+/// Where a buffer lies that several threads write to, each to different rows.
 struct Place(*mut f32);
 
-// SAFETY: the one user hands out parts that do not overlap.
+// SAFETY: the one user, `fill_rows`, hands out parts that do not overlap.
 unsafe impl Sync for Place {}
 
 impl Place {
@@ -95,7 +96,7 @@ impl Place {
 }
 
 /// Calls `work` in parallel with every range and its rows of `target`, `width` floats each.
-pub fn each_part(
+pub(crate) fn each_part(
     target: &mut [f32],
     ranges: &[Range<usize>],
     width: usize,
@@ -109,7 +110,7 @@ pub fn each_part(
 
 /// `size` sums to which `work` adds the share of every range, in parallel: each share starts from zeros, and the shares are
 /// added in the order of the ranges.
-pub fn sum_parts(
+pub(crate) fn sum_parts(
     ranges: &[Range<usize>],
     size: usize,
     work: impl Fn(Range<usize>, &mut [f32]) + Sync,
@@ -123,7 +124,7 @@ pub fn sum_parts(
 }
 
 /// The sum of the shares of chunks, `size` floats each, added in their order.
-pub fn sum_shares(shares: Vec<Vec<f32>>, size: usize) -> Vec<f32> {
+pub(crate) fn sum_shares(shares: Vec<Vec<f32>>, size: usize) -> Vec<f32> {
     // Enough for a task to be worth its while. Every value is summed in the same order wherever the cuts are.
     const TASK: usize = 1 << 15;
     let mut shares = shares.into_iter();

@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor, Var};
 use super::conv2d::Window2d;
 use super::initialise::Initial;
 use super::operation::{apply, has_kernels};
-use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
+use super::product::{Panels, Rows, Start, accumulate_outer, multiply, starts};
 use super::simd::Level;
 use super::state::StateBuilder;
 use super::unfolded::convolve;
@@ -74,16 +74,19 @@ pub struct Plane {
 
 impl Plane {
     pub fn new(height: usize, width: usize, channels: usize) -> Self {
-        let place = |row: usize, column: usize| (row * (width + 2) + column) * channels;
-        let starts = (0..height * width)
-            .map(|position| place(position / width, position % width))
-            .collect();
-        let taps = (0..TAPS).map(|tap| place(tap / 3, tap % 3)).collect();
+        let line = (width + 2) * channels;
+        let (mut all, mut taps) = (Vec::with_capacity(height * width), Vec::with_capacity(TAPS));
+        for row in 0..height {
+            all.extend(starts(row * line, channels, width));
+        }
+        for row in 0..3 {
+            taps.extend(starts(row * line, channels, 3));
+        }
         Self {
             height,
             width,
             channels,
-            starts,
+            starts: all,
             taps,
         }
     }
@@ -98,7 +101,7 @@ impl Plane {
     }
 
     /// A plane with its border, all zeros.
-    pub fn bordered(&self) -> Vec<f32> {
+    pub(crate) fn bordered(&self) -> Vec<f32> {
         vec![0.0; (self.height + 2) * (self.width + 2) * self.channels]
     }
 
@@ -162,12 +165,12 @@ impl ConvKernel {
     }
 
     /// Adds to `target`, `[height, width, input]`, from the gradient of the output with its border.
-    pub fn add_input_gradient(&self, plane: &Plane, bordered: &[f32], target: &mut [f32]) {
+    pub(crate) fn add_input_gradient(&self, plane: &Plane, bordered: &[f32], target: &mut [f32]) {
         multiply(plane.rows(bordered), &self.backward, Start::Target, target);
     }
 
     /// Adds to `sums`, `[3, 3, input, output]`, from an input plane with its border and the gradient of the output.
-    pub fn add_weight_gradient(
+    pub(crate) fn add_weight_gradient(
         &self,
         plane: &Plane,
         bordered: &[f32],
@@ -178,7 +181,7 @@ impl ConvKernel {
         accumulate_outer(self.level, rows, self.input, gradient, self.output, sums);
     }
 
-    /// Adds sums as [`Self::add_weight_gradient`] made them to a gradient in the layout of the weight.
+    /// Adds sums as `add_weight_gradient` made them to a gradient in the layout of the weight.
     pub fn gather_weight_gradient(&self, sums: &[f32], target: &mut [f32]) {
         for (index, row) in sums.chunks_exact(self.output).enumerate() {
             let (tap, from) = (index / self.input, index % self.input);

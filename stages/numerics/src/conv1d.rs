@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor, Var, bail};
 use super::conv2d::Window2d;
 use super::initialise::Initial;
 use super::operation::{apply, has_kernels};
-use super::product::Panels;
+use super::product::{Panels, starts};
 use super::simd::Level;
 use super::state::StateBuilder;
 use super::unfolded::convolve;
@@ -46,8 +46,7 @@ impl Sizes {
 
     /// Where the kernel stands on a series, in floats.
     pub(crate) fn starts(&self, length: usize) -> Vec<usize> {
-        let step = self.stride * self.input;
-        (0..self.positions(length)).map(|row| row * step).collect()
+        starts(0, self.stride * self.input, self.positions(length))
     }
 
     /// Where a value under the kernel, `[kernel, input]`, stands in the weight of one output, `[input, kernel]`.
@@ -86,8 +85,8 @@ impl Sizes {
 /// Parameters under PyTorch's names and layouts: weight `[output, input, kernel]`, bias `[output]`.
 #[derive(Clone, Debug)]
 pub struct Conv1d {
-    pub weight: Var,
-    pub bias: Option<Var>,
+    pub(crate) weight: Var,
+    pub(crate) bias: Option<Var>,
     pub sizes: Sizes,
 }
 
@@ -112,7 +111,7 @@ impl Conv1d {
         })
     }
 
-    /// A layer that has no bias, with a distribution of its own.
+    /// A layer that has no bias, started from the given distribution.
     pub fn without_bias(
         builder: &mut StateBuilder<'_>,
         name: &str,

@@ -23,8 +23,8 @@ pub use window::Window2d;
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     pub weight: Var,
-    pub bias: Option<Var>,
-    pub window: Window2d,
+    pub(crate) bias: Option<Var>,
+    pub(crate) window: Window2d,
 }
 
 impl Conv2d {
@@ -117,11 +117,11 @@ impl Conv2d {
 /// `[input, output, kernel height, kernel width]`, bias `[output]`.
 #[derive(Clone, Debug)]
 pub struct ConvTranspose2d {
-    pub weight: Var,
-    pub bias: Var,
-    pub window: Window2d,
+    pub(crate) weight: Var,
+    pub(crate) bias: Var,
+    pub(crate) window: Window2d,
     /// Rows and columns added at the end of the plane, fewer than the stride.
-    pub added: [usize; 2],
+    pub(crate) added: [usize; 2],
 }
 
 impl ConvTranspose2d {

@@ -60,7 +60,7 @@ pub fn ln(x: f32) -> f32 {
 
 /// The standard normal distribution at `x`: the probability of a value below it, and the density.
 #[inline(always)]
-pub fn normal(x: f32) -> (f32, f32) {
+pub(crate) fn normal(x: f32) -> (f32, f32) {
     // The tail beyond |x| is e^(-x²/2) times a function that is smooth in 1 / (1 + 0.42 |x|). This is a polynomial
     // fitted to it by relative error, at most 4e-8 before rounding.
     const TAIL: [f32; 10] = [

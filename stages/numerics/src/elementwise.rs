@@ -1,4 +1,4 @@
-//! Loops that stream through memory, compiled for the vector instructions at hand.
+//! Loops that stream through memory, compiled for each level of vector instructions.
 //! They compute the same bits at every level: no sum of products is fused, and no order depends on a width.
 
 use std::ops::{Add, Div, Mul, Sub};
@@ -6,9 +6,9 @@ use std::ops::{Add, Div, Mul, Sub};
 use super::simd::vectorised;
 
 /// Channels that are worked on together, whatever the width of a vector.
-pub const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
-/// Some neighbouring channels of one row, at most [`LANES`] of them.
+/// Some neighbouring channels of one row, at most `LANES` of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     first: usize,
@@ -42,7 +42,7 @@ impl Lanes {
 
     /// As [`Self::load`], but lanes beyond a short span hold `other`.
     #[inline(always)]
-    pub fn load_or(row: &[f32], span: Span, other: f32) -> Self {
+    pub(crate) fn load_or(row: &[f32], span: Span, other: f32) -> Self {
         let source = &row[span.first..span.first + span.count];
         if let Ok(full) = <[f32; LANES]>::try_from(source) {
             return Self(full);
@@ -65,7 +65,7 @@ impl Lanes {
     }
 
     #[inline(always)]
-    pub fn store(self, row: &mut [f32], span: Span) {
+    pub(crate) fn store(self, row: &mut [f32], span: Span) {
         let target = &mut row[span.first..span.first + span.count];
         if let Ok(full) = <&mut [f32; LANES]>::try_from(&mut *target) {
             *full = self.0;
@@ -77,7 +77,7 @@ impl Lanes {
 
     /// The larger of each two lanes.
     #[inline(always)]
-    pub fn larger(self, other: Self) -> Self {
+    pub(crate) fn larger(self, other: Self) -> Self {
         self.with(other, |left, right| if right > left { right } else { left })
     }
 
@@ -92,13 +92,13 @@ impl Lanes {
 
     /// `max(self, 0)`; a NaN stays one.
     #[inline(always)]
-    pub fn positive(self) -> Self {
+    pub(crate) fn positive(self) -> Self {
         self.where_positive(self)
     }
 
     /// `self`, but 0 where `condition` is at most 0.
     #[inline(always)]
-    pub fn where_positive(self, condition: Self) -> Self {
+    pub(crate) fn where_positive(self, condition: Self) -> Self {
         self.with(
             condition,
             |value, condition| if condition <= 0.0 { 0.0 } else { value },
@@ -106,7 +106,7 @@ impl Lanes {
     }
 
     #[inline(always)]
-    pub fn map(self, operation: impl Fn(f32) -> f32) -> Self {
+    pub(crate) fn map(self, operation: impl Fn(f32) -> f32) -> Self {
         Self(self.0.map(operation))
     }
 
@@ -156,7 +156,7 @@ impl Mul for Lanes {
 
 vectorised! {
     /// Adds every row of `[rows, columns]` to `sums`, `[columns]`.
-    pub fn add_rows(rows: &[f32], sums: &mut [f32]) {
+    pub(crate) fn add_rows(rows: &[f32], sums: &mut [f32]) {
         for row in rows.chunks_exact(sums.len()) {
             for (sum, value) in sums.iter_mut().zip(row) {
                 *sum += value;
@@ -206,6 +206,7 @@ vectorised! {
                 sums[lane] += f64::from(difference * difference);
             }
         }
+        // Values that fill no block go to the first sums, one each.
         let rest = found.len() / 16 * 16;
         for index in rest..found.len() {
             let difference = found[index] - wanted[index];

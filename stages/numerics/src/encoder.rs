@@ -14,8 +14,8 @@ use super::state::StateBuilder;
 /// A row's values and those of its neighbours, plus its position.
 #[derive(Clone, Debug)]
 pub struct Embedding {
-    pub values: CircularConv,
-    pub positions: Positions,
+    pub(crate) values: CircularConv,
+    pub(crate) positions: Positions,
 }
 
 impl Embedding {
@@ -54,9 +54,9 @@ impl Embedding {
 /// An encoder layer but for its attention, normalised after each residual connection ("post-norm").
 #[derive(Clone, Debug)]
 pub struct EncoderBlock {
-    pub feed_forward: FeedForward,
-    pub norm_attention: LayerNorm,
-    pub norm_feed_forward: LayerNorm,
+    pub(crate) feed_forward: FeedForward,
+    pub(crate) norm_attention: LayerNorm,
+    pub(crate) norm_feed_forward: LayerNorm,
 }
 
 impl EncoderBlock {

@@ -14,8 +14,8 @@ use op::FeedForwardOp;
 /// `second(dropout(gelu(first(x))))`.
 #[derive(Clone, Debug)]
 pub struct FeedForward {
-    pub first: Linear,
-    pub second: Linear,
+    pub(crate) first: Linear,
+    pub(crate) second: Linear,
 }
 
 impl FeedForward {

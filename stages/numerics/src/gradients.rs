@@ -2,7 +2,7 @@
 //! What is done with them is up to the optimiser.
 
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::host::{with_slice, with_slice_mut};
 use super::state::State;
@@ -14,12 +14,11 @@ pub struct Gradients(pub Vec<Option<Tensor>>);
 impl Gradients {
     /// What automatic differentiation found.
     pub fn of(state: &State, store: &GradStore) -> Self {
-        Self(
-            state
-                .parameters()
-                .map(|(_, parameter)| store.get(parameter.as_tensor()).cloned())
-                .collect(),
-        )
+        let mut gradients = Vec::with_capacity(state.parameters().len());
+        for (_, parameter) in state.parameters() {
+            gradients.push(store.get(parameter.as_tensor()).cloned());
+        }
+        Self(gradients)
     }
 
     /// √(Σ g²) over all gradients.
@@ -27,8 +26,11 @@ impl Gradients {
     /// # Errors
     /// If a tensor operation fails.
     pub fn norm(&self) -> Result<f64> {
-        let squares = self.0.iter().flatten().map(square);
-        Ok(squares.sum::<Result<f64>>()?.sqrt())
+        let mut sum = 0.0;
+        for gradient in self.0.iter().flatten() {
+            sum += square(gradient)?;
+        }
+        Ok(f64::sqrt(sum))
     }
 
     /// Scales all gradients so that their norm is at most `limit`, as `torch.nn.utils.clip_grad_norm_` does.
@@ -63,10 +65,10 @@ impl Gradients {
     /// # Errors
     /// If a tensor operation fails.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
-        self.0
-            .iter_mut()
-            .flatten()
-            .try_for_each(|gradient| scale(gradient, factor))
+        for gradient in self.0.iter_mut().flatten() {
+            scale(gradient, factor)?;
+        }
+        Ok(())
     }
 
     /// Scales every gradient so that its own norm is at most `limit`, as `tf.clip_by_norm` does.
@@ -86,35 +88,32 @@ impl Gradients {
 
 /// Σ g² of one gradient.
 fn square(gradient: &Tensor) -> Result<f64> {
-    match gradient.device() {
-        Device::Cpu => {
-            let gradient = gradient.contiguous()?;
-            with_slice(&gradient, |values| {
-                values.iter().map(|value| f64::from(*value).powi(2)).sum()
-            })
-        }
-        _ => Ok(f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?)),
+    if gradient.device().is_cpu() {
+        return with_slice(&gradient.contiguous()?, |values| {
+            values.iter().map(|value| f64::from(*value).powi(2)).sum()
+        });
     }
+    Ok(f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?))
 }
 
 fn scale(gradient: &mut Tensor, factor: f64) -> Result<()> {
-    match gradient.device() {
-        Device::Cpu => {
-            *gradient = gradient.copy()?;
-            with_slice_mut(gradient, |values| {
-                values.iter_mut().for_each(|value| *value *= factor as f32)
-            })
-        }
-        _ => {
-            *gradient = (&*gradient * factor)?;
-            Ok(())
-        }
+    if gradient.device().is_cpu() {
+        // Others may hold the same values, so a copy is changed in place.
+        *gradient = gradient.copy()?;
+        return with_slice_mut(gradient, |values| {
+            for value in values {
+                *value *= factor as f32;
+            }
+        });
     }
+    *gradient = (&*gradient * factor)?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
 
     #[test]
     fn clipping_keeps_directions_and_small_norms() {

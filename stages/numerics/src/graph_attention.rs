@@ -236,6 +236,7 @@ vectorised! {
             let range = edges.starts[node]..edges.starts[node + 1];
             let (from, weights) = (&edges.from[range.clone()], &mut weights[range.clone()]);
             let slopes = &mut slopes[range];
+            // Without the largest logit, no exponential overflows.
             let mut largest = f32::NEG_INFINITY;
             for (source, (weight, slope)) in from.iter().zip(weights.iter_mut().zip(slopes.iter_mut())) {
                 let logit = listening[node] + speaking[*source];

@@ -1,5 +1,5 @@
 //! Gated recurrent units over whole sequences: the form of PyTorch, and the form that was published first.
-//! Stacked and bidirectional layers are put together from these by whoever wants them.
+//! Stacked and bidirectional layers are put together from these by the models that need them.
 
 mod cell;
 mod op;
@@ -26,12 +26,12 @@ use super::state::StateBuilder;
 /// `n = tanh(W x + b + r (U h + c))`: the reset gate acts on the product with the state, bias included.
 #[derive(Clone, Debug)]
 pub struct Gru {
-    pub weight_ih: Var,
-    pub weight_hh: Var,
-    pub bias_ih: Var,
-    pub bias_hh: Var,
-    pub input: usize,
-    pub hidden: usize,
+    pub(crate) weight_ih: Var,
+    pub(crate) weight_hh: Var,
+    pub(crate) bias_ih: Var,
+    pub(crate) bias_hh: Var,
+    pub(crate) input: usize,
+    pub(crate) hidden: usize,
     spare: Spare,
 }
 
@@ -109,12 +109,12 @@ impl Gru {
 /// encoder-decoder for statistical machine translation", EMNLP 2014).
 #[derive(Clone, Debug)]
 pub struct GruCell {
-    pub gates_kernel: Var,
-    pub gates_bias: Var,
-    pub candidate_kernel: Var,
-    pub candidate_bias: Var,
-    pub input: usize,
-    pub hidden: usize,
+    pub(crate) gates_kernel: Var,
+    pub(crate) gates_bias: Var,
+    pub(crate) candidate_kernel: Var,
+    pub(crate) candidate_bias: Var,
+    pub(crate) input: usize,
+    pub(crate) hidden: usize,
     spare: Spare,
 }
 
@@ -133,14 +133,14 @@ impl GruCell {
         let mut parameter = |part: &str, shape: &[usize], initial| {
             builder.parameter(format!("{name}/{part}"), shape, initial)
         };
-        let kernel = |width: usize| Initial::Glorot {
+        let [for_gates, for_candidate] = [2 * hidden, hidden].map(|width| Initial::Glorot {
             fan_in: rows,
             fan_out: width,
-        };
+        });
         Ok(Self {
-            gates_kernel: parameter("gates/kernel", &[rows, 2 * hidden], kernel(2 * hidden))?,
+            gates_kernel: parameter("gates/kernel", &[rows, 2 * hidden], for_gates)?,
             gates_bias: parameter("gates/bias", &[2 * hidden], Initial::Ones)?,
-            candidate_kernel: parameter("candidate/kernel", &[rows, hidden], kernel(hidden))?,
+            candidate_kernel: parameter("candidate/kernel", &[rows, hidden], for_candidate)?,
             candidate_bias: parameter("candidate/bias", &[hidden], Initial::Zeros)?,
             input,
             hidden,

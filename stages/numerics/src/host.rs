@@ -1,5 +1,5 @@
 //! Tensors on the CPU as slices of floats, read and written where they are.
-//! Tensors elsewhere are refused: whoever calls this has asked for the device before.
+//! Tensors elsewhere are refused: callers ask for the device first.
 
 use std::cell::RefCell;
 

@@ -16,8 +16,8 @@ const EPSILON: f64 = 1e-5;
 /// A layer's parameters: weight and bias, `[size]`.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    pub weight: Var,
-    pub bias: Var,
+    pub(crate) weight: Var,
+    pub(crate) bias: Var,
     size: usize,
     epsilon: f64,
 }

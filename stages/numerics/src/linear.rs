@@ -17,7 +17,7 @@ use super::state::StateBuilder;
 pub struct Linear {
     pub weight: Var,
     pub bias: Var,
-    pub input: usize,
+    pub(crate) input: usize,
     pub output: usize,
 }
 
@@ -172,7 +172,7 @@ impl LinearKernel {
     }
 
     /// Takes over what the backward pass alone needs.
-    pub fn load_backward(&mut self, weight: &[f32]) {
+    pub(crate) fn load_backward(&mut self, weight: &[f32]) {
         let input = self.input;
         pack(&mut self.backward, weight.len(), |_, to, from| {
             weight[to * input + from]

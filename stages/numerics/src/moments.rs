@@ -9,7 +9,7 @@ pub struct Moments {
     pub count: f64,
     pub mean: Vec<f64>,
     /// Sum of squared deviations from the mean.
-    pub squares: Vec<f64>,
+    pub(crate) squares: Vec<f64>,
 }
 
 impl Moments {
@@ -22,14 +22,14 @@ impl Moments {
         }
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.count = 0.0;
         self.mean.fill(0.0);
         self.squares.fill(0.0);
     }
 
     /// Adds a block of rows, `[rows, channels]`: a plain two-pass computation for the block, then a merge.
-    pub fn add_rows(&mut self, level: Level, rows: &[f32]) {
+    pub(crate) fn add_rows(&mut self, level: Level, rows: &[f32]) {
         let channels = self.mean.len();
         let count = (rows.len() / channels.max(1)) as f32;
         if count == 0.0 {
@@ -56,6 +56,7 @@ impl Moments {
         let total = self.count + count;
         for (channel, (mean, squares)) in self.mean.iter_mut().zip(&mut self.squares).enumerate() {
             let (other_mean, other_squares) = other(channel);
+            // The parts deviate from their own means; this adds what those deviate from the common one.
             let difference = other_mean - *mean;
             *squares += other_squares + difference * difference * (self.count * count / total);
             *mean += difference * (count / total);
@@ -69,7 +70,7 @@ impl Moments {
     }
 
     /// The variance that running statistics keep: divided by the count less one.
-    pub fn unbiased_variance(&self, channel: usize) -> f64 {
+    pub(crate) fn unbiased_variance(&self, channel: usize) -> f64 {
         self.squares[channel] / (self.count - 1.0)
     }
 }

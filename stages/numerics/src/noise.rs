@@ -16,21 +16,18 @@ pub fn add_noise(x: &Tensor, deviation: f64, random: &mut Random) -> Result<Tens
     }
     let seed = random.next_u64();
     let width = x.dims().last().copied().unwrap_or(1);
-    let ([values], _) = fill_rows(
-        &chunks(x.elem_count() / width),
-        [width],
-        |rows, [target]| {
-            for (row, target) in rows.zip(target.chunks_exact_mut(width)) {
-                let mut random = Random::new(seed.wrapping_add(row as u64), "noise");
-                for pair in target.chunks_mut(2) {
-                    let draws = normal_pair(random.next_u64());
-                    pair.iter_mut()
-                        .zip(draws)
-                        .for_each(|(value, draw)| *value = deviation as f32 * draw);
+    let parts = chunks(x.elem_count() / width);
+    let ([values], _) = fill_rows(&parts, [width], |rows, [target]| {
+        for (row, target) in rows.zip(target.chunks_exact_mut(width)) {
+            let mut random = Random::new(seed.wrapping_add(row as u64), "noise");
+            for pair in target.chunks_mut(2) {
+                let draws = normal_pair(random.next_u64());
+                for (value, draw) in pair.iter_mut().zip(draws) {
+                    *value = deviation as f32 * draw;
                 }
             }
-        },
-    );
+        }
+    });
     x + Tensor::from_vec(values, x.shape(), x.device())?.to_dtype(x.dtype())?
 }
 

@@ -1,4 +1,4 @@
-//! Operations with kernels of our own as nodes of Candle's graph on the CPU: one adapter for all of them.
+//! Operations with our own kernels as nodes of Candle's graph on the CPU: one adapter for all of them.
 //! On other devices, layers are composed of Candle's operations instead.
 
 use candle_core::{

@@ -93,13 +93,10 @@ impl MaxPoolOp {
             dilation,
         } = self.window;
         let taps = [tap / kernel[1], tap % kernel[1]];
-        let along = |axis: usize| {
-            let position = place[axis] * stride[axis] + taps[axis] * dilation[axis];
-            position
-                .checked_sub(padding[axis])
-                .filter(|position| *position < self.plane[axis])
-        };
-        Some(along(0)? * self.plane[1] + along(1)?)
+        let row = (place[0] * stride[0] + taps[0] * dilation[0]).checked_sub(padding[0])?;
+        let column = (place[1] * stride[1] + taps[1] * dilation[1]).checked_sub(padding[1])?;
+        let [height, width] = self.plane;
+        (row < height && column < width).then_some(row * width + column)
     }
 
     /// The largest values of a plane, `[height, width, channels]`, under the window at one place.
@@ -130,6 +127,7 @@ vectorised! {
     /// Takes over the values that are larger than what is there; a NaN wins as well.
     fn keep_larger(values: &[f32], tap: u8, target: &mut [f32], winners: &mut [u8]) {
         for ((value, target), winner) in values.iter().zip(target.iter_mut()).zip(winners.iter_mut()) {
+            // Only what is larger: among equals the first one stays.
             let wins = *value > *target || value.is_nan();
             *target = if wins { *value } else { *target };
             *winner = if wins { tap } else { *winner };

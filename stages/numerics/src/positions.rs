@@ -17,19 +17,20 @@ impl Positions {
     /// Computed in 32 bits, as PyTorch programs do: for long windows the angles' rounding can be seen.
     pub fn new(length: usize, width: usize) -> Self {
         let step = -(10_000.0_f64.ln() as f32) / width as f32;
-        let value = |index: usize| {
-            let (row, column) = (index / width, index % width);
-            let angle = row as f32 * libm::expf((column - column % 2) as f32 * step);
-            if column % 2 == 0 {
-                libm::sinf(angle)
-            } else {
-                libm::cosf(angle)
+        let mut values = Vec::with_capacity(length * width);
+        for row in 0..length {
+            for column in 0..width {
+                let angle = row as f32 * libm::expf((column - column % 2) as f32 * step);
+                values.push(match column % 2 {
+                    0 => libm::sinf(angle),
+                    _ => libm::cosf(angle),
+                });
             }
-        };
+        }
         Self {
             length,
             width,
-            values: (0..length * width).map(value).collect(),
+            values: values.into(),
         }
     }
 

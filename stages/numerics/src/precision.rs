@@ -40,7 +40,7 @@ impl Precision {
     }
 }
 
-/// The matrix product in the precision of the hour, as a tensor of the left operand's type.
+/// The matrix product in the precision that [`Precision::during`] has set, as a tensor of the left operand's type.
 ///
 /// # Errors
 /// If the shapes do not fit.

@@ -47,7 +47,7 @@ impl Panels {
     }
 
     /// The same with a task for every panel, which pays for large layers.
-    pub fn fill_in_parallel(&mut self, weight: impl Fn(usize, usize, usize) -> f32 + Sync) {
+    pub(crate) fn fill_in_parallel(&mut self, weight: impl Fn(usize, usize, usize) -> f32 + Sync) {
         let (depth, columns, width) = (self.depth, self.columns, 2 * self.level.width());
         self.data
             .par_chunks_exact_mut(self.taps * depth * width)
@@ -119,6 +119,11 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// The starts of `count` rows that are `width` apart, beginning at `first`.
+pub(crate) fn starts(first: usize, width: usize, count: usize) -> Vec<usize> {
+    (0..count).map(|row| first + row * width).collect()
+}
+
 /// `target[row, column] = start + Σ rows[row, tap, k] * panels[tap, k, column]`; `target` is `[rows, columns]`.
 pub fn multiply(rows: Rows<'_>, panels: &Panels, start: Start<'_>, target: &mut [f32]) {
     assert_eq!(target.len(), rows.starts.len() * panels.columns);
@@ -126,7 +131,7 @@ pub fn multiply(rows: Rows<'_>, panels: &Panels, start: Start<'_>, target: &mut 
 }
 
 /// The same with the target's rows anywhere in `target`: row `i` starts at `places[i]`.
-pub fn multiply_scattered(
+pub(crate) fn multiply_scattered(
     rows: Rows<'_>,
     panels: &Panels,
     start: Start<'_>,
@@ -352,6 +357,15 @@ struct Tile {
     depth: usize,
 }
 
+impl Tile {
+    /// Where the tile's part of a row lies in the target.
+    #[inline(always)]
+    fn places(&self, row: usize, place: &impl Fn(usize) -> usize) -> Range<usize> {
+        let start = place(self.first + row);
+        start + self.columns.start..start + self.columns.end
+    }
+}
+
 /// `R` rows against the columns of one panel.
 #[inline(always)]
 unsafe fn multiply_tile<L: Lanes, const R: usize>(
@@ -369,21 +383,17 @@ unsafe fn multiply_tile<L: Lanes, const R: usize>(
     {
         *base = unsafe { rows.values.as_ptr().add(*start + tile.from) };
     }
-    let at = |row: usize| {
-        let target = place(tile.first + row);
-        target + tile.columns.start..target + tile.columns.end
-    };
     let mut sums = [[unsafe { L::splat(0.0) }; 2]; R];
     for (row, sum) in sums.iter_mut().enumerate() {
         *sum = match start {
             Start::Bias(bias) => unsafe { load_pair(&bias[tile.columns.clone()]) },
             Start::Zeros => *sum,
-            Start::Target => unsafe { load_pair(&target[at(row)]) },
+            Start::Target => unsafe { load_pair(&target[tile.places(row, place)]) },
         };
     }
     let sums = unsafe { add_products(sums, bases, rows.taps, tile.depth, weights) };
     for (row, pair) in sums.iter().enumerate() {
-        unsafe { store_pair(*pair, &mut target[at(row)]) };
+        unsafe { store_pair(*pair, &mut target[tile.places(row, place)]) };
     }
 }
 

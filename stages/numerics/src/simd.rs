@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 /// Names the environment variable that lowers the level: `baseline`, `fma` or `avx512f`.
-pub const SIMD_VARIABLE: &str = "RUNNER_SIMD";
+pub(crate) const SIMD_VARIABLE: &str = "RUNNER_SIMD";
 
 /// The widest instructions that this program makes use of. Levels differ in the last bits of their results.
 ///
@@ -81,7 +81,7 @@ impl Level {
     }
 
     /// The name in a numeric class.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self.0 {
             Instructions::Portable => "baseline",
             Instructions::Avx2 => "fma",

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var, WithDType};
 use indexmap::IndexMap;
 
 use super::initialise::Initial;
@@ -46,10 +46,11 @@ impl State {
 
     /// All tensors as they go into a file, under PyTorch's state-dict names.
     pub fn to_data(&self) -> Result<BTreeMap<String, TensorData>> {
-        let named = self.parameters.iter().chain(&self.buffers);
-        named
-            .map(|(name, tensor)| Ok((name.clone(), to_data(tensor)?)))
-            .collect()
+        let mut data = BTreeMap::new();
+        for (name, tensor) in self.parameters.iter().chain(&self.buffers) {
+            data.insert(name.clone(), to_data(tensor)?);
+        }
+        Ok(data)
     }
 
     /// Replaces all values by those of a file.
@@ -60,17 +61,20 @@ impl State {
         &self,
         data: &BTreeMap<String, TensorData>,
     ) -> std::result::Result<(), Trouble> {
-        let known =
-            |name: &String| self.parameters.contains_key(name) || self.buffers.contains_key(name);
-        if let Some(unknown) = data.keys().find(|name| !known(name)) {
-            return Err(Trouble::new(format!(
-                "the weights hold a tensor `{unknown}` that the model does not have"
-            )));
+        for name in data.keys() {
+            if !self.parameters.contains_key(name) && !self.buffers.contains_key(name) {
+                return Err(Trouble::new(format!(
+                    "the weights hold a tensor `{name}` that the model does not have"
+                )));
+            }
         }
+        // All are read before any is set, so that a model is never half of one file and half of another.
         let mut values = Vec::new();
         for (name, own) in self.parameters.iter().chain(&self.buffers) {
-            let missing = || Trouble::new(format!("the weights lack the tensor `{name}`"));
-            let found = data.get(name).ok_or_else(missing)?;
+            let Some(found) = data.get(name) else {
+                let message = format!("the weights lack the tensor `{name}`");
+                return Err(Trouble::new(message));
+            };
             if found.shape != own.dims() {
                 let (found, expected) = (&found.shape, own.dims());
                 return Err(Trouble::new(format!(
@@ -79,10 +83,10 @@ impl State {
             }
             values.push((own, from_data(name, found, own.dtype(), &self.device)?));
         }
-        values
-            .into_iter()
-            .try_for_each(|(own, value)| own.set(&value))
-            .map_err(Trouble::from)
+        for (own, value) in values {
+            own.set(&value)?;
+        }
+        Ok(())
     }
 }
 
@@ -103,30 +107,28 @@ fn from_data(
     device: &Device,
 ) -> std::result::Result<Tensor, Trouble> {
     let shape = data.shape.as_slice();
-    let expected = match wanted {
-        DType::I64 => ElementType::I64,
-        DType::F64 => ElementType::F64,
-        _ => ElementType::F32,
+    let (expected, tensor) = match wanted {
+        DType::I64 => (ElementType::I64, made(data.to_i64(), shape, device)?),
+        DType::F64 => (ElementType::F64, made(data.to_f64(), shape, device)?),
+        _ => (ElementType::F32, made(data.to_f32(), shape, device)?),
     };
-    let tensor = match expected {
-        ElementType::I64 => data
-            .to_i64()
-            .map(|values| Tensor::from_vec(values, shape, device)),
-        ElementType::F64 => data
-            .to_f64()
-            .map(|values| Tensor::from_vec(values, shape, device)),
-        ElementType::F32 => data
-            .to_f32()
-            .map(|values| Tensor::from_vec(values, shape, device)),
-    };
-    let (found, expected) = (data.element.name(), expected.name());
-    tensor
-        .ok_or_else(|| {
-            Trouble::new(format!(
-                "the tensor `{name}` holds {found}, the model {expected}"
-            ))
-        })?
-        .map_err(Trouble::from)
+    tensor.ok_or_else(|| {
+        let (found, expected) = (data.element.name(), expected.name());
+        Trouble::new(format!(
+            "the tensor `{name}` holds {found}, the model {expected}"
+        ))
+    })
+}
+
+/// A tensor of values, if there are any.
+fn made<T: WithDType>(
+    values: Option<Vec<T>>,
+    shape: &[usize],
+    device: &Device,
+) -> Result<Option<Tensor>> {
+    values
+        .map(|values| Tensor::from_vec(values, shape, device))
+        .transpose()
 }
 
 /// Declares a network's tensors, one layer after another.
@@ -180,16 +182,12 @@ impl<'a> StateBuilder<'a> {
 
     /// A buffer of 64-bit integers, zero at first.
     pub fn integers(&mut self, name: impl Into<String>, shape: &[usize]) -> Result<Var> {
-        let var = Var::zeros(shape, DType::I64, &self.state.device)?;
-        self.state.buffers.insert(name.into(), var.clone());
-        Ok(var)
+        self.zeros(name, shape, DType::I64)
     }
 
     /// A buffer of 64-bit floats, zero at first: for what is estimated in closed form.
     pub fn reals(&mut self, name: impl Into<String>, shape: &[usize]) -> Result<Var> {
-        let var = Var::zeros(shape, DType::F64, &self.state.device)?;
-        self.state.buffers.insert(name.into(), var.clone());
-        Ok(var)
+        self.zeros(name, shape, DType::F64)
     }
 
     /// All that was declared. Whatever is declared after that belongs to another state.
@@ -199,6 +197,12 @@ impl<'a> StateBuilder<'a> {
             parameters: std::mem::take(&mut self.state.parameters),
             buffers: std::mem::take(&mut self.state.buffers),
         }
+    }
+
+    fn zeros(&mut self, name: impl Into<String>, shape: &[usize], kind: DType) -> Result<Var> {
+        let var = Var::zeros(shape, kind, &self.state.device)?;
+        self.state.buffers.insert(name.into(), var.clone());
+        Ok(var)
     }
 
     fn float(&mut self, shape: &[usize], initial: Initial) -> Result<Var> {

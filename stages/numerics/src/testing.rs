@@ -1,7 +1,11 @@
-//! Help for tests here and in the crates above: models and data with known properties. Nothing here is for programs.
+//! Help for tests: models and data with known properties. Nothing here is for programs.
+//!
+//! It is compiled into every build because `learning` tests its Kalman filter against the same model, and a crate sees
+//! nothing of another that stands behind `cfg(test)`.
 
 use contract::Random;
 
+use crate::statistics::matrix::add;
 use crate::statistics::state_space::StateSpace;
 use crate::statistics::{Cholesky, Matrix};
 
@@ -37,8 +41,7 @@ pub fn example(rows: usize) -> (StateSpace, Matrix) {
 }
 
 fn sum(one: &[f64], other: &[f64]) -> Vec<f64> {
-    one.iter()
-        .zip(other)
-        .map(|(one, other)| one + other)
-        .collect()
+    let mut sum = one.to_vec();
+    add(other, &mut sum);
+    sum
 }

@@ -11,7 +11,7 @@ use super::linear::{LinearKernel, Starts};
 use super::moments::Moments;
 use super::simd::{Level, vectorised};
 
-/// The weights of one block as the kernels want them, with the normalisations of the step at hand.
+/// The weights of one block as the kernels want them, with the normalisations of the present step.
 #[derive(Clone, Debug)]
 pub struct BlockKernel {
     pub level: Level,
@@ -81,7 +81,7 @@ pub struct BlockChunk {
     pooled: Vec<f32>,
     inter: Vec<f32>,
     /// `1 + inter + intra`, `[S, N, C]`.
-    pub weights: Vec<f32>,
+    pub(crate) weights: Vec<f32>,
     pub conv_moments: Moments,
     pub intra_moments: Moments,
     pub gradients: BlockGradients,
@@ -124,17 +124,17 @@ impl NormSums {
             (&mut self.bias, &other.bias),
             (&mut self.weight, &other.weight),
         ] {
-            own.iter_mut()
-                .zip(other)
-                .for_each(|(own, other)| *own += other);
+            for (own, other) in own.iter_mut().zip(other) {
+                *own += other;
+            }
         }
     }
 
     fn add(&mut self, bias: &[f32], weight: &[f32]) {
         for (own, other) in [(&mut self.bias, bias), (&mut self.weight, weight)] {
-            own.iter_mut()
-                .zip(other)
-                .for_each(|(own, other)| *own += f64::from(*other));
+            for (own, other) in own.iter_mut().zip(other) {
+                *own += f64::from(*other);
+            }
         }
     }
 
@@ -186,14 +186,14 @@ impl BlockChunk {
     pub fn new(plane: &Plane, samples: usize, train: bool) -> Self {
         let channels = plane.channels;
         let (full, patches) = (samples * plane.len(), samples * plane.height * channels);
-        let for_training = |count: usize| vec![0.0; if train { count } else { 0 }];
+        let for_training = usize::from(train);
         Self {
             convolved: vec![0.0; full],
-            convolved_gradient: for_training(full),
+            convolved_gradient: vec![0.0; for_training * full],
             patch_means: vec![0.0; patches],
             intra_input: vec![0.0; patches],
             intra: vec![0.0; patches],
-            intra_gradient: for_training(patches),
+            intra_gradient: vec![0.0; for_training * patches],
             pooled: vec![0.0; samples * channels],
             inter: vec![0.0; samples * channels],
             weights: vec![0.0; patches],
@@ -205,34 +205,24 @@ impl BlockChunk {
 
     /// The products in front of the normalisations. `x` is `[S, N, P, C]`.
     pub fn begin(&mut self, kernel: &BlockKernel, plane: &Plane, x: &[f32], scratch: &mut Scratch) {
-        for (x, target) in x
-            .chunks_exact(plane.len())
-            .zip(self.convolved.chunks_exact_mut(plane.len()))
-        {
+        let samples = x.chunks_exact(plane.len());
+        for (x, target) in samples.zip(self.convolved.chunks_exact_mut(plane.len())) {
             plane.fill(x, &mut scratch.bordered);
             kernel.conv.forward(plane, &scratch.bordered, target);
         }
-        group_means(
-            kernel.level,
-            x,
-            plane.width,
-            plane.channels,
-            &mut self.patch_means,
-        );
-        kernel.intra.forward(
-            &mut scratch.starts,
-            &self.patch_means,
-            &mut self.intra_input,
-        );
+        let (width, means) = (plane.width, &mut self.patch_means);
+        group_means(kernel.level, x, width, plane.channels, means);
+        let (starts, target) = (&mut scratch.starts, &mut self.intra_input);
+        kernel.intra.forward(starts, means, target);
     }
 
     /// The statistics that training normalises by, one sample after another while it is still in the cache.
     pub fn measure(&mut self, level: Level, plane: &Plane) {
         self.conv_moments.clear();
         self.intra_moments.clear();
-        self.convolved
-            .chunks_exact(plane.len())
-            .for_each(|rows| self.conv_moments.add_rows(level, rows));
+        for rows in self.convolved.chunks_exact(plane.len()) {
+            self.conv_moments.add_rows(level, rows);
+        }
         self.intra_moments.add_rows(level, &self.intra_input);
     }
 
@@ -249,29 +239,12 @@ impl BlockChunk {
         let norm = &kernel.intra_norm;
         scale_shift_relu(level, &self.intra_input, norm, &mut self.intra);
         group_means(level, &self.intra, plane.height, channels, &mut self.pooled);
-        kernel
-            .inter
-            .forward(&mut scratch.starts, &self.pooled, &mut self.inter);
-        add_weights(
-            level,
-            &self.intra,
-            &self.inter,
-            plane.height,
-            channels,
-            &mut self.weights,
-        );
-        let norm = &kernel.conv_norm;
-        let sizes = (plane.width, channels);
-        gate(
-            level,
-            &self.convolved,
-            &self.weights,
-            &norm.scale,
-            &norm.shift,
-            x,
-            sizes,
-            y,
-        );
+        let starts = &mut scratch.starts;
+        kernel.inter.forward(starts, &self.pooled, &mut self.inter);
+        let (intra, inter, weights) = (&self.intra, &self.inter, &mut self.weights);
+        add_weights(level, intra, inter, plane.height, channels, weights);
+        let (norm, sizes) = (&kernel.conv_norm, (plane.width, channels));
+        gate(level, &self.convolved, weights, norm, x, sizes, y);
     }
 
     /// From the gradient of the output to the sums that the normalisations need of the whole batch.
@@ -285,80 +258,57 @@ impl BlockChunk {
         let (level, channels, patches) =
             (kernel.level, plane.channels, plane.height * plane.channels);
         self.gradients.clear();
-        let mut sums = [vec![0.0; channels], vec![0.0; channels]];
-        let samples = self
-            .convolved
-            .chunks_exact(plane.len())
-            .zip(self.convolved_gradient.chunks_exact_mut(plane.len()))
-            .zip(gradient.chunks_exact(plane.len()))
-            .zip(
-                self.weights
-                    .chunks_exact(patches)
-                    .zip(self.intra_gradient.chunks_exact_mut(patches)),
-            );
-        for (((convolved, target), gradient), (weights, weights_gradient)) in samples {
-            let [bias, weight] = &mut sums;
+        let (mut bias, mut weight) = (vec![0.0; channels], vec![0.0; channels]);
+        for (sample, gradient) in gradient.chunks_exact(plane.len()).enumerate() {
+            let values = sample * plane.len()..(sample + 1) * plane.len();
+            let means = sample * patches..(sample + 1) * patches;
+            // Sums in 32 bits over a sample, in 64 bits over the batch.
             bias.fill(0.0);
             weight.fill(0.0);
-            let sizes = (plane.width, channels);
-            let norm = &kernel.conv_norm;
             gate_backward(
                 level,
-                convolved,
-                weights,
-                norm,
+                &self.convolved[values.clone()],
+                &self.weights[means.clone()],
+                &kernel.conv_norm,
                 gradient,
-                sizes,
-                target,
-                weights_gradient,
-                bias,
-                weight,
+                (plane.width, channels),
+                &mut self.convolved_gradient[values],
+                &mut self.intra_gradient[means],
+                &mut bias,
+                &mut weight,
             );
-            self.gradients.conv_norm.add(bias, weight);
+            self.gradients.conv_norm.add(&bias, &weight);
         }
         self.inter_backward(kernel, plane, scratch);
-        let [bias, weight] = &mut sums;
         bias.fill(0.0);
         weight.fill(0.0);
-        let norm = &kernel.intra_norm;
         relu_backward(
             level,
             &self.intra,
             &self.intra_input,
-            norm,
+            &kernel.intra_norm,
             &mut self.intra_gradient,
-            bias,
-            weight,
+            &mut bias,
+            &mut weight,
         );
-        self.gradients.intra_norm.add(bias, weight);
+        self.gradients.intra_norm.add(&bias, &weight);
     }
 
     /// From the gradient of the weights to that of `intra`, in place, through the mean over patches.
     fn inter_backward(&mut self, kernel: &BlockKernel, plane: &Plane, scratch: &mut Scratch) {
         let (channels, patches) = (plane.channels, plane.height);
         let pooled = &mut scratch.pooled[..self.pooled.len()];
-        for (block, sum) in self
-            .intra_gradient
-            .chunks_exact(patches * channels)
-            .zip(self.inter.chunks_exact_mut(channels))
-        {
+        let blocks = self.intra_gradient.chunks_exact(patches * channels);
+        for (block, sum) in blocks.zip(self.inter.chunks_exact_mut(channels)) {
             sum.fill(0.0);
             add_rows(kernel.level, block, sum);
         }
         let (weight, bias) = (&mut self.gradients.inter, &mut self.gradients.inter_bias);
-        kernel
-            .inter
-            .add_gradients(&mut scratch.starts, &self.pooled, &self.inter, weight, bias);
-        kernel
-            .inter
-            .input_gradient(&mut scratch.starts, &self.inter, pooled);
-        spread(
-            kernel.level,
-            pooled,
-            patches,
-            channels,
-            &mut self.intra_gradient,
-        );
+        let (layer, starts) = (&kernel.inter, &mut scratch.starts);
+        layer.add_gradients(starts, &self.pooled, &self.inter, weight, bias);
+        layer.input_gradient(starts, &self.inter, pooled);
+        let target = &mut self.intra_gradient;
+        spread(kernel.level, pooled, patches, channels, target);
     }
 
     /// From the sums of the whole batch to the gradients of parameters and, in place of `gradient`, of the input.
@@ -373,52 +323,29 @@ impl BlockChunk {
         gradient: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let level = kernel.level;
-        let gradients = &mut self.gradients;
+        let (level, gradients) = (kernel.level, &mut self.gradients);
+        let (convolved, intra) = (&mut self.convolved_gradient, &mut self.intra_gradient);
         normalise_backward(
             level,
             &self.convolved,
             &kernel.conv_norm,
             means.0,
-            &mut self.convolved_gradient,
+            convolved,
         );
-        normalise_backward(
-            level,
-            &self.intra_input,
-            &kernel.intra_norm,
-            means.1,
-            &mut self.intra_gradient,
-        );
+        normalise_backward(level, &self.intra_input, &kernel.intra_norm, means.1, intra);
         let (weight, bias) = (&mut gradients.intra, &mut gradients.intra_bias);
-        kernel.intra.add_gradients(
-            &mut scratch.starts,
-            &self.patch_means,
-            &self.intra_gradient,
-            weight,
-            bias,
-        );
+        let (layer, starts) = (&kernel.intra, &mut scratch.starts);
+        layer.add_gradients(starts, &self.patch_means, intra, weight, bias);
         let patch_gradient = &mut scratch.means[..self.patch_means.len()];
-        kernel
-            .intra
-            .input_gradient(&mut scratch.starts, &self.intra_gradient, patch_gradient);
+        layer.input_gradient(starts, intra, patch_gradient);
         spread(level, patch_gradient, plane.width, plane.channels, gradient);
-        let samples = self
-            .convolved_gradient
-            .chunks_exact(plane.len())
-            .zip(x.chunks_exact(plane.len()))
-            .zip(gradient.chunks_exact_mut(plane.len()));
-        for ((convolved, x), gradient) in samples {
-            plane.fill(convolved, &mut scratch.bordered);
-            kernel
-                .conv
-                .add_input_gradient(plane, &scratch.bordered, gradient);
-            plane.fill(x, &mut scratch.bordered);
-            kernel.conv.add_weight_gradient(
-                plane,
-                &scratch.bordered,
-                convolved,
-                &mut gradients.conv,
-            );
+        let (conv, bordered) = (&kernel.conv, &mut scratch.bordered);
+        for (sample, convolved) in convolved.chunks_exact(plane.len()).enumerate() {
+            let values = sample * plane.len()..(sample + 1) * plane.len();
+            plane.fill(convolved, bordered);
+            conv.add_input_gradient(plane, bordered, &mut gradient[values.clone()]);
+            plane.fill(&x[values], bordered);
+            conv.add_weight_gradient(plane, bordered, convolved, &mut gradients.conv);
             add_rows(level, convolved, &mut gradients.conv_bias);
         }
     }
@@ -444,8 +371,7 @@ vectorised! {
     fn gate(
         z: &[f32],
         weights: &[f32],
-        scale: &[f32],
-        shift: &[f32],
+        norm: &Normaliser,
         x: &[f32],
         sizes: (usize, usize),
         y: &mut [f32],
@@ -456,7 +382,7 @@ vectorised! {
             let (z, x, y) = (&z[rows.clone()], &x[rows.clone()], &mut y[rows]);
             for block in lanes(channels) {
                 let weights = Lanes::load(weights, block);
-                let (scale, shift) = (Lanes::load(scale, block), Lanes::load(shift, block));
+                let (scale, shift) = (Lanes::load(&norm.scale, block), Lanes::load(&norm.shift, block));
                 let rows = z.chunks_exact(channels).zip(x.chunks_exact(channels)).zip(y.chunks_exact_mut(channels));
                 for ((z, x), y) in rows {
                     let normalised = Lanes::load(z, block) * scale + shift;

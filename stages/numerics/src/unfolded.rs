@@ -1,5 +1,5 @@
 //! Convolutions as one matrix product over the values under each place of the window, composed of Candle's operations.
-//! It serves devices for which there is no kernel of ours: the gradients of such a product are products, too, while those
+//! It serves devices for which we have no kernel: the gradients of such a product are products, too, while those
 //! of Candle's own convolution run through slow kernels on CUDA.
 
 use candle_core::{Result, Tensor, bail};
@@ -44,30 +44,15 @@ pub fn shifted(
     places: [usize; 2],
     border: f32,
 ) -> Result<Vec<Tensor>> {
-    let padded = pad(
-        &pad(x, window, 0, places[0], border)?,
-        window,
-        1,
-        places[1],
-        border,
-    )?;
+    let ([rows, columns], stride) = (places, window.stride);
+    let padded = pad(x, window, 0, rows, border)?;
+    let padded = pad(&padded, window, 1, columns, border)?;
     let mut taps = Vec::with_capacity(window.taps());
     for down in 0..window.kernel[0] {
-        let band = every(
-            &padded,
-            1,
-            down * window.dilation[0],
-            window.stride[0],
-            places[0],
-        )?;
+        let band = every(&padded, 1, down * window.dilation[0], stride[0], rows)?;
         for right in 0..window.kernel[1] {
-            taps.push(every(
-                &band,
-                2,
-                right * window.dilation[1],
-                window.stride[1],
-                places[1],
-            )?);
+            let first = right * window.dilation[1];
+            taps.push(every(&band, 2, first, stride[1], columns)?);
         }
     }
     Ok(taps)

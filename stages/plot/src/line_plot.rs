@@ -411,7 +411,7 @@ mod tests {
                 .any(|[red, _, blue]| blue > red);
             assert!(has_line, "{values:?}");
         }
-        // As in matplotlib, a single value is no line, but it has axes.
+        // As in matplotlib, a single value is not a line, but it has axes.
         assert!(plot.draw(&[0.0], 1).rgb() == plot.draw(&[], 1).rgb());
         assert!(LinePlot::new(style(0, 5)).is_err());
     }

@@ -1,5 +1,5 @@
 //! Marks and their texts as matplotlib places and writes them by default (`AutoLocator` and `ScalarFormatter`), so that
-//! plots for classifiers look like those that people made with it. Charts for people have marks of their own.
+//! plots for classifiers look like those that people made with it. Charts for people have other marks.
 
 use super::layout::span;
 

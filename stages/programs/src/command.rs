@@ -1,4 +1,4 @@
-//! The stage kind `command`: any program as a stage. It runs in a folder of its own that holds copies of its inputs and of
+//! The stage kind `command`: any program as a stage. It runs in its own folder, which holds copies of its inputs and of
 //! the files that were declared; it sees only the environment that was declared, and it may write only the outputs
 //! that were declared. When it ends, everything that it started ends.
 
@@ -95,25 +95,20 @@ impl Stage for Command {
         r#"{"run": ["cp", "{in.scores}", "{out.copy}"], "outputs": {"copy": {"path": "copy"}}}"#;
 
     fn inputs(_: &CommandParams) -> Vec<Port> {
-        vec![
-            Port::any(
-                "inputs",
-                "Each becomes a file, or a folder for Files, under its name.",
-            )
-            .many()
-            .optional(),
-        ]
+        let doc = "Each becomes a file, or a folder for Files, under its name.";
+        vec![Port::any("inputs", doc).many().optional()]
     }
 
     fn outputs(params: &CommandParams) -> Vec<Port> {
-        let port = |(name, output): (&String, &OutputSpec)| {
+        let mut ports = Vec::new();
+        for (name, output) in &params.outputs {
             let kind = match output.kind {
                 OutputKind::Files => ArtifactKind::Files,
                 OutputKind::Metrics => ArtifactKind::Metrics,
             };
-            Port::new(name.clone(), kind, "What the program wrote.")
-        };
-        params.outputs.iter().map(port).collect()
+            ports.push(Port::new(name.clone(), kind, "What the program wrote."));
+        }
+        ports
     }
 
     fn check(params: &CommandParams) -> Result<(), Fault> {
@@ -121,9 +116,8 @@ impl Stage for Command {
     }
 
     fn files(params: &CommandParams) -> Vec<FileRequest> {
-        params
-            .files
-            .iter()
+        let files = params.files.iter();
+        files
             .map(|(name, path)| FileRequest::new(name, path).or_many())
             .collect()
     }
@@ -148,13 +142,10 @@ impl Stage for Command {
         context: &StageContext<'_>,
     ) -> Result<Outputs, Trouble> {
         let layout = layout::lay_out(params, inputs, context)?;
-        let arguments: Vec<String> = params
-            .run
-            .iter()
-            .map(|text| layout.fill(text))
-            .collect::<Result<_, Trouble>>()?;
+        let arguments: Result<Vec<String>, Trouble> =
+            params.run.iter().map(|text| layout.fill(text)).collect();
         let variables = environment::variables(params, context);
-        process::run_to_end(&arguments, &variables, layout.folder(), context)?;
+        process::run_to_end(&arguments?, &variables, layout.folder(), context)?;
         outputs::collect(params, &layout)
     }
 }

@@ -73,39 +73,34 @@ pub(super) fn plan(
 ) -> Vec<Fault> {
     let lengths = lengths(kinds, rows.len(), budget, random);
     let covered: usize = lengths.iter().map(|(_, length)| length).sum();
-    let free = rows
-        .len()
-        .saturating_sub(covered + GAP * (lengths.len() + 1));
+    let needed = covered + GAP * (lengths.len() + 1);
+    let free = rows.len().saturating_sub(needed) as u64;
     // Random cuts of the free rows give the gaps.
-    let mut cuts: Vec<usize> = lengths
-        .iter()
-        .map(|_| random.below(free as u64 + 1) as usize)
-        .collect();
+    let mut cuts: Vec<u64> = lengths.iter().map(|_| random.below(free + 1)).collect();
     cuts.sort_unstable();
     let mut before = rows.start + GAP;
-    let place = |((kind, length), cut): ((Kind, usize), usize)| {
-        let start = before + cut;
+    let mut faults = Vec::with_capacity(lengths.len());
+    for ((kind, length), cut) in lengths.into_iter().zip(cuts) {
+        let start = before + cut as usize;
         before += length + GAP;
         let mut channels = variable.to_vec();
         random.shuffle(&mut channels);
         let most = (variable.len() / 2).max(1) as u64;
         channels.truncate(1 + random.below(most) as usize);
         channels.sort_unstable();
-        Fault {
+        faults.push(Fault {
             kind,
             rows: start..start + length,
             channels,
-        }
-    };
-    lengths.into_iter().zip(cuts).map(place).collect()
+        });
+    }
+    faults
 }
 
 /// Kinds in random order, again and again, with their lengths, until the budget is spent.
 fn lengths(kinds: &[Kind], rows: usize, budget: usize, random: &mut Random) -> Vec<(Kind, usize)> {
-    let usual: u64 = kinds
-        .iter()
-        .map(|kind| (kind.duration().start + kind.duration().end) / 2)
-        .sum();
+    let durations = kinds.iter().map(|kind| kind.duration());
+    let usual: u64 = durations.map(|rows| (rows.start + rows.end) / 2).sum();
     // A small budget shortens all faults, so that every kind has its turn.
     let shrink = (budget as f64 / usual.max(1) as f64).min(1.0);
     let (mut found, mut left) = (Vec::new(), budget);
@@ -140,11 +135,10 @@ pub(super) fn disturb(
         let (deviation, low) = swing(column);
         let sign = if random.below(2) == 0 { -1.0 } else { 1.0 };
         let size = sign * deviation;
-        let (spike, shift, drift) = (
-            random.range(5.0, 9.0),
-            random.range(2.0, 3.5),
-            random.range(3.0, 5.0),
-        );
+        // Drawn whatever the kind, so that a kind does not move what is drawn after it.
+        let spike = random.range(5.0, 9.0);
+        let shift = random.range(2.0, 3.5);
+        let drift = random.range(3.0, 5.0);
         let length = fault.rows.len() as f64;
         for row in fault.rows.clone() {
             let value = column[row];
@@ -157,12 +151,8 @@ pub(super) fn disturb(
                 Kind::StuckSensor => column[fault.rows.start.saturating_sub(1)],
                 Kind::NoiseBurst => value + 1.5 * deviation * normal(random),
                 Kind::BrokenCorrelation => {
-                    column[if row >= day / 2 {
-                        row - day / 2
-                    } else {
-                        row + day / 2
-                    }
-                    .min(column.len() - 1)]
+                    let elsewhere = row.checked_sub(day / 2).unwrap_or(row + day / 2);
+                    column[elsewhere.min(column.len() - 1)]
                 }
                 Kind::Dip => low + 0.1 * (value - low) - 0.5 * deviation,
             };
@@ -174,15 +164,10 @@ pub(super) fn disturb(
 fn swing(column: &[f64]) -> (f64, f64) {
     let count = column.len() as f64;
     let mean = column.iter().sum::<f64>() / count;
-    let variance = column
-        .iter()
-        .map(|value| (value - mean) * (value - mean))
-        .sum::<f64>()
-        / count;
-    (
-        variance.sqrt(),
-        column.iter().copied().fold(f64::INFINITY, f64::min),
-    )
+    let squares = column.iter().map(|value| (value - mean) * (value - mean));
+    let variance = squares.sum::<f64>() / count;
+    let least = column.iter().copied().fold(f64::INFINITY, f64::min);
+    (variance.sqrt(), least)
 }
 
 #[cfg(test)]

@@ -53,39 +53,46 @@ pub(super) struct Rhythm {
 impl Signal {
     /// Simulates `channels` channels. A channel's randomness does not depend on how many others there are.
     pub fn new(rhythm: Rhythm, channels: usize, seed: u64) -> Self {
-        let loads: Vec<Vec<f64>> = (0..LOADS)
-            .map(|load| {
-                hidden_load(
-                    rhythm,
-                    load,
-                    &mut Random::new(seed, &format!("load {load}")),
-                )
-            })
-            .collect();
-        let shape = |channel: usize| SHAPES[channel % SHAPES.len()];
-        let column = |channel: usize| {
+        let mut loads = Vec::with_capacity(LOADS);
+        for load in 0..LOADS {
+            let mut random = Random::new(seed, &format!("load {load}"));
+            loads.push(hidden_load(rhythm, load, &mut random));
+        }
+        let mut signal = Self {
+            names: Vec::with_capacity(channels),
+            columns: Vec::with_capacity(channels),
+            variable: Vec::new(),
+        };
+        for channel in 0..channels {
+            let (shape, name) = SHAPES[channel % SHAPES.len()];
+            let number = channel / SHAPES.len() + 1;
+            signal.names.push(format!("{name}_{number}"));
+            if shape != Shape::Constant {
+                signal.variable.push(channel);
+            }
             let mut random = Random::new(seed, &format!("channel {channel}"));
             let mut weights = [0.0; LOADS].map(|_: f64| random.range(0.1, 0.4));
+            // One load is felt more than the others, another for each channel in turn.
             weights[channel % LOADS] += 0.6;
-            let total: f64 = weights.iter().sum();
-            let mix = |row: usize| {
-                (0..LOADS)
-                    .map(|load| weights[load] * loads[load][row])
-                    .sum::<f64>()
-                    / total
-            };
-            follow(shape(channel).0, rhythm, mix, &mut random)
-        };
-        Self {
-            names: (0..channels)
-                .map(|channel| format!("{}_{}", shape(channel).1, channel / SHAPES.len() + 1))
-                .collect(),
-            columns: (0..channels).map(column).collect(),
-            variable: (0..channels)
-                .filter(|channel| shape(*channel).0 != Shape::Constant)
-                .collect(),
+            let load = mixed(&loads, &weights, rhythm.rows);
+            signal
+                .columns
+                .push(follow(shape, rhythm, &load, &mut random));
         }
+        signal
     }
+}
+
+/// The weighted mean of the loads in each row.
+fn mixed(loads: &[Vec<f64>], weights: &[f64; LOADS], rows: usize) -> Vec<f64> {
+    let total: f64 = weights.iter().sum();
+    let mut mixed = Vec::with_capacity(rows);
+    for row in 0..rows {
+        let parts = weights.iter().zip(loads);
+        let sum: f64 = parts.map(|(weight, load)| weight * load[row]).sum();
+        mixed.push(sum / total);
+    }
+    mixed
 }
 
 /// A load between about 0 and 1: two harmonics of the day, quieter weekends, and slow wandering.
@@ -95,7 +102,8 @@ fn hidden_load(rhythm: Rhythm, index: usize, random: &mut Random) -> Vec<f64> {
     let second = random.range(0.1, 0.3);
     let weekend = random.range(0.55, 0.8);
     let mut wander = 0.0;
-    let load = |row: usize| {
+    let mut load = Vec::with_capacity(rhythm.rows);
+    for row in 0..rhythm.rows {
         wander = 0.97 * wander + 0.012 * normal(random);
         let days = row as f64 / day;
         let daily =
@@ -105,24 +113,19 @@ fn hidden_load(rhythm: Rhythm, index: usize, random: &mut Random) -> Vec<f64> {
         } else {
             1.0
         };
-        daily * factor + wander
-    };
-    (0..rhythm.rows).map(load).collect()
+        load.push(daily * factor + wander);
+    }
+    load
 }
 
 /// The values of one channel over a mixed load.
-fn follow(
-    shape: Shape,
-    rhythm: Rhythm,
-    load: impl Fn(usize) -> f64,
-    random: &mut Random,
-) -> Vec<f64> {
+fn follow(shape: Shape, rhythm: Rhythm, loads: &[f64], random: &mut Random) -> Vec<f64> {
     let scale = random.range(0.8, 1.25);
     let (mut memory, mut counter) = (0.5, 0.0);
-    let value = |row: usize| {
-        let load = load(row);
+    let mut values = Vec::with_capacity(loads.len());
+    for (row, &load) in loads.iter().enumerate() {
         let noise = rhythm.noise * normal(random);
-        match shape {
+        values.push(match shape {
             Shape::Processor => 100.0 * load / (0.35 + load.max(0.0)) * scale + 40.0 * noise,
             Shape::Network => 80.0 * scale * (load + 0.5 * noise),
             Shape::Memory => {
@@ -144,9 +147,9 @@ fn follow(
                 38.0 + 25.0 * memory * scale + 5.0 * noise
             }
             Shape::Constant => 1024.0,
-        }
-    };
-    (0..rhythm.rows).map(value).collect()
+        });
+    }
+    values
 }
 
 #[cfg(test)]

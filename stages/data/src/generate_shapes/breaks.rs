@@ -6,12 +6,14 @@ use contract::Random;
 pub(super) fn draw(rows: usize, count: usize, random: &mut Random) -> Vec<usize> {
     let gap = (rows / 10).max(2);
     let free = rows.saturating_sub((count + 1) * gap) as u64;
-    let mut cuts: Vec<u64> = (0..count).map(|_| random.below(free + 1)).collect();
+    let mut cuts: Vec<usize> = (0..count)
+        .map(|_| random.below(free + 1) as usize)
+        .collect();
     cuts.sort_unstable();
-    cuts.iter()
-        .enumerate()
-        .map(|(index, cut)| *cut as usize + (index + 1) * gap)
-        .collect()
+    for (index, cut) in cuts.iter_mut().enumerate() {
+        *cut += (index + 1) * gap;
+    }
+    cuts
 }
 
 /// How many of the breaks lie at or before a row.

@@ -15,11 +15,9 @@ pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
         let free = room.saturating_sub(length + 2 * margin).max(1);
         let start = part * room + margin + random.below(free as u64) as usize;
         let shift = sign(random) * random.range(3.0, 6.0);
-        values
-            .iter_mut()
-            .skip(start)
-            .take(length)
-            .for_each(|value| *value += shift);
+        for value in values.iter_mut().skip(start).take(length) {
+            *value += shift;
+        }
     }
     values
 }

@@ -1,5 +1,6 @@
 //! Values that are usual, but not where they stand: a crest of a rhythm where a trough should be.
 
+use std::collections::BTreeSet;
 use std::f64::consts::TAU;
 
 use super::noise::stationary;
@@ -8,13 +9,11 @@ use contract::Random;
 /// A rhythm of 5 to 12 periods with noise; one to three half periods are turned upside down.
 pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
     let noise = random.range(0.1, 0.35);
-    let (_, rhythm) = broken_rhythm(rows, random);
-    let base = stationary(rows, random);
-    rhythm
-        .iter()
-        .zip(base)
-        .map(|(value, base)| value + noise * base)
-        .collect()
+    let (_, mut values) = broken_rhythm(rows, random);
+    for (value, base) in values.iter_mut().zip(stationary(rows, random)) {
+        *value += noise * base;
+    }
+    values
 }
 
 /// The period in rows, and the rhythm with some of its half periods turned over.
@@ -28,15 +27,14 @@ fn broken_rhythm(rows: usize, random: &mut Random) -> (f64, Vec<f64>) {
     let zero =
         |half: usize| (((half as f64 / 2.0 + 1.0 - phase) * period).ceil() as usize).min(rows);
     let halves = (2.0 * rows as f64 / period) as u64;
-    let mut turned: Vec<usize> = (0..=random.below(3))
-        .map(|_| 1 + random.below(halves.saturating_sub(4).max(1)) as usize)
-        .collect();
-    turned.sort_unstable();
-    turned.dedup();
+    let mut turned = BTreeSet::new();
+    for _ in 0..=random.below(3) {
+        turned.insert(1 + random.below(halves.saturating_sub(4).max(1)) as usize);
+    }
     for half in turned {
-        rhythm[zero(half)..zero(half + 1)]
-            .iter_mut()
-            .for_each(|value| *value = -*value);
+        for value in &mut rhythm[zero(half)..zero(half + 1)] {
+            *value = -*value;
+        }
     }
     (period, rhythm)
 }

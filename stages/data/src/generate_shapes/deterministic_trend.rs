@@ -15,9 +15,9 @@ pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
         3 => (libm::exp(rate * x) - 1.0) / (libm::exp(rate) - 1.0),
         _ => (1.0 - libm::exp(-rate * x)) / (1.0 - libm::exp(-rate)),
     };
-    let base = stationary(rows, random);
-    base.iter()
-        .enumerate()
-        .map(|(row, value)| value + rise * curve(row as f64 / (rows - 1) as f64))
-        .collect()
+    let mut values = stationary(rows, random);
+    for (row, value) in values.iter_mut().enumerate() {
+        *value += rise * curve(row as f64 / (rows - 1) as f64);
+    }
+    values
 }

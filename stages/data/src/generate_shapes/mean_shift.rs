@@ -10,7 +10,9 @@ pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
     let count = 1 + random.below(3) as usize;
     for start in breaks::draw(rows, count, random) {
         let shift = sign(random) * random.range(3.0, 8.0);
-        values[start..].iter_mut().for_each(|value| *value += shift);
+        for value in &mut values[start..] {
+            *value += shift;
+        }
     }
     values
 }

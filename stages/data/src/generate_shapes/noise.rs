@@ -37,7 +37,8 @@ pub(super) fn stationary(rows: usize, random: &mut Random) -> Vec<f64> {
         [0.0; 2]
     };
     let (mut before, mut shocks) = ([0.0; 2], [0.0; 2]);
-    let mut next = || {
+    let mut values = Vec::with_capacity(WARM_UP + rows);
+    for _ in 0..WARM_UP + rows {
         let shock = normal(random);
         let value = phi[0] * before[0]
             + phi[1] * before[1]
@@ -46,12 +47,9 @@ pub(super) fn stationary(rows: usize, random: &mut Random) -> Vec<f64> {
             + theta[1] * shocks[1];
         before = [value, before[0]];
         shocks = [shock, shocks[0]];
-        value
-    };
-    for _ in 0..WARM_UP {
-        next();
+        values.push(value);
     }
-    standardised((0..rows).map(|_| next()).collect())
+    standardised(values.split_off(WARM_UP))
 }
 
 /// Coefficients of a stationary second-order process by its partial autocorrelations (Barndorff-Nielsen and Schou, 1973).
@@ -64,15 +62,12 @@ fn partial(random: &mut Random) -> [f64; 2] {
 pub(super) fn standardised(mut values: Vec<f64>) -> Vec<f64> {
     let count = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / count;
-    let variance = values
-        .iter()
-        .map(|value| (value - mean) * (value - mean))
-        .sum::<f64>()
-        / count;
+    let squares = values.iter().map(|value| (value - mean) * (value - mean));
+    let variance = squares.sum::<f64>() / count;
     let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
-    values
-        .iter_mut()
-        .for_each(|value| *value = (*value - mean) / deviation);
+    for value in &mut values {
+        *value = (*value - mean) / deviation;
+    }
     values
 }
 

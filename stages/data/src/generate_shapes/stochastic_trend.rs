@@ -10,10 +10,11 @@ pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
     } else {
         sign(random) * random.range(0.02, 0.12)
     };
+    let mut values = stationary(rows, random);
     let mut level = 0.0;
-    let step = |step: f64| {
-        level += step + drift;
-        level
-    };
-    stationary(rows, random).into_iter().map(step).collect()
+    for value in &mut values {
+        level += *value + drift;
+        *value = level;
+    }
+    values
 }

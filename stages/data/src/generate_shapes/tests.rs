@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use contract::artifact::Split;
 use contract::testing::fault_of;
 
 fn params(value: serde_json::Value) -> Params {

@@ -10,18 +10,16 @@ pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
     let breaks = breaks::draw(rows, count, random);
     // Deviations that each stretch would rise by if it were as long as the series.
     let mut rise = sign(random) * random.range(10.0, 30.0);
-    let slopes: Vec<f64> = (0..=count)
-        .map(|_| {
-            let slope = rise / rows as f64;
-            rise = -rise * random.range(0.5, 1.5);
-            slope
-        })
-        .collect();
+    let mut slopes = Vec::new();
+    for _ in 0..=count {
+        slopes.push(rise / rows as f64);
+        rise = -rise * random.range(0.5, 1.5);
+    }
+    let mut values = stationary(rows, random);
     let mut level = 0.0;
-    let base = stationary(rows, random);
-    let value = |(row, value): (usize, f64)| {
+    for (row, value) in values.iter_mut().enumerate() {
         level += slopes[breaks::passed(&breaks, row)];
-        value + level
-    };
-    base.into_iter().enumerate().map(value).collect()
+        *value += level;
+    }
+    values
 }

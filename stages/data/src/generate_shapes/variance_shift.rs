@@ -10,16 +10,11 @@ pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
     let starts_strong = random.below(2) as usize;
     let count = 1 + random.below(2) as usize;
     let breaks = breaks::draw(rows, count, random);
-    let strength = |row: usize| {
-        if (breaks::passed(&breaks, row) + starts_strong).is_multiple_of(2) {
-            1.0
-        } else {
-            strong
+    let mut values = stationary(rows, random);
+    for (row, value) in values.iter_mut().enumerate() {
+        if !(breaks::passed(&breaks, row) + starts_strong).is_multiple_of(2) {
+            *value *= strong;
         }
-    };
-    stationary(rows, random)
-        .into_iter()
-        .enumerate()
-        .map(|(row, value)| value * strength(row))
-        .collect()
+    }
+    values
 }

@@ -16,15 +16,13 @@ pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
         (random.range(0.15, 0.4), random.range(0.9, 0.99))
     };
     let (mut variance, mut square) = (1.0, 1.0);
-    let mut next = || {
+    let mut values = Vec::with_capacity(WARM_UP + rows);
+    for _ in 0..WARM_UP + rows {
         variance =
             (1.0 - persistence) + shock_share * square + (persistence - shock_share) * variance;
         let value = normal(random) * f64::sqrt(variance);
         square = value * value;
-        value
-    };
-    for _ in 0..WARM_UP {
-        next();
+        values.push(value);
     }
-    standardised((0..rows).map(|_| next()).collect())
+    standardised(values.split_off(WARM_UP))
 }

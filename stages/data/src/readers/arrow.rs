@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 
+use arrow::array::RecordBatchReader;
 use arrow::ipc::reader::{FileReader, StreamReader};
 use arrow::ipc::root_as_footer;
 use schemars::JsonSchema;
@@ -28,7 +29,7 @@ impl Named for Arrow {
 
 impl Dataset for Arrow {
     fn check(&self) -> Result<(), Fault> {
-        self.0.sources().check(self.0.label.is_some())
+        self.0.check()
     }
 
     fn files(&self) -> Vec<FileRequest> {
@@ -36,60 +37,34 @@ impl Dataset for Arrow {
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
-        let table = &self.0;
-        table.sources().read(
-            table.missing,
-            table.label.is_some(),
-            context,
-            |path, builder| {
-                let failed = |error| {
-                    Trouble::new("the file cannot be read")
-                        .at(path, None)
-                        .because(error)
+        let selection = self.0.selection();
+        self.0.read(context, |path, builder| {
+            let failed = columns::unreadable(path);
+            let mut file = File::open(path).map_err(&failed)?;
+            let mut magic = Vec::new();
+            let mut start = file.by_ref().take(MAGIC.len() as u64);
+            start.read_to_end(&mut magic).map_err(&failed)?;
+            file.rewind().map_err(&failed)?;
+            if magic.is_empty() {
+                return Err(columns::empty(path));
+            }
+            let damaged = |error| batches::damaged(path, error);
+            batches::guard(path, || {
+                let reader: Box<dyn RecordBatchReader> = if magic == MAGIC {
+                    check_blocks(&file).map_err(|reason| batches::damaged(path, reason))?;
+                    Box::new(FileReader::try_new(BufReader::new(file), None).map_err(damaged)?)
+                } else {
+                    Box::new(StreamReader::try_new(BufReader::new(file), None).map_err(damaged)?)
                 };
-                let mut file = File::open(path).map_err(failed)?;
-                let mut magic = Vec::new();
-                file.by_ref()
-                    .take(6)
-                    .read_to_end(&mut magic)
-                    .map_err(failed)?;
-                file.rewind().map_err(failed)?;
-                if magic.is_empty() {
-                    return Err(columns::empty(path));
-                }
-                let selection = table.selection();
-                batches::guard(path, || {
-                    if magic == b"ARROW1" {
-                        check_blocks(&file).map_err(|reason| batches::damaged(path, reason))?;
-                        let file = BufReader::new(file);
-                        let reader = FileReader::try_new(file, None)
-                            .map_err(|error| batches::damaged(path, error))?;
-                        batches::append(
-                            &reader.schema(),
-                            reader,
-                            &selection,
-                            builder,
-                            path,
-                            context,
-                        )
-                    } else {
-                        let file = BufReader::new(file);
-                        let reader = StreamReader::try_new(file, None)
-                            .map_err(|error| batches::damaged(path, error))?;
-                        batches::append(
-                            &reader.schema(),
-                            reader,
-                            &selection,
-                            builder,
-                            path,
-                            context,
-                        )
-                    }
-                })
-            },
-        )
+                let schema = reader.schema();
+                batches::append(&schema, reader, &selection, builder, path, context)
+            })
+        })
     }
 }
+
+/// What a file begins with, and a stream does not.
+const MAGIC: &[u8] = b"ARROW1";
 
 /// Holds the blocks that the footer announces against the bytes that are there: the library makes room for them first.
 fn check_blocks(file: &File) -> Result<(), String> {
@@ -97,21 +72,15 @@ fn check_blocks(file: &File) -> Result<(), String> {
     const TAIL: u64 = 10;
     let bytes = file.metadata().map_err(|error| error.to_string())?.len();
     let end = bytes.checked_sub(TAIL).ok_or("it is too short")?;
-    let read = |length: u64, start: u64| {
-        let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
-        file.read_exact_at(&mut piece, start)
-            .map(|()| piece)
-            .map_err(|error| error.to_string())
+    let mut length = [0; 4];
+    read_at(file, &mut length, end)?;
+    let length = i32::from_le_bytes(length);
+    let is_inside = |length: &usize| *length as u64 <= end;
+    let Some(length) = usize::try_from(length).ok().filter(is_inside) else {
+        return Err(format!("its footer is said to have {length} bytes"));
     };
-    let length = read(4, end)?;
-    let length = length
-        .first_chunk()
-        .map_or(0, |bytes| i32::from_le_bytes(*bytes));
-    let start = u64::try_from(length)
-        .ok()
-        .and_then(|length| end.checked_sub(length));
-    let start = start.ok_or_else(|| format!("its footer is said to have {length} bytes"))?;
-    let footer = read(end - start, start)?;
+    let mut footer = vec![0; length];
+    read_at(file, &mut footer, end - length as u64)?;
     let footer = root_as_footer(&footer).map_err(|error| error.to_string())?;
     let blocks = [footer.dictionaries(), footer.recordBatches()];
     for block in blocks.into_iter().flatten().flatten() {
@@ -120,14 +89,21 @@ fn check_blocks(file: &File) -> Result<(), String> {
             block.metaDataLength().into(),
             block.bodyLength(),
         ];
-        let end = parts.iter().try_fold(0_u64, |sum, part| {
-            sum.checked_add(u64::try_from(*part).ok()?)
-        });
-        if end.is_none_or(|end| end > bytes) {
+        let mut end = 0_u64;
+        for part in parts {
+            // A negative length is as wrong as one that is too large.
+            end = end.saturating_add(u64::try_from(part).unwrap_or(u64::MAX));
+        }
+        if end > bytes {
             return Err(format!("a block lies outside of its {bytes} bytes"));
         }
     }
     Ok(())
+}
+
+fn read_at(file: &File, into: &mut [u8], start: u64) -> Result<(), String> {
+    let read = file.read_exact_at(into, start);
+    read.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -21,12 +21,7 @@ pub(super) fn append(
     file: &Path,
     context: &StageContext<'_>,
 ) -> Result<usize, Trouble> {
-    let names: Vec<String> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
-    columns::check_count(names.len(), file)?;
+    let names = names(schema, file)?;
     let roles = selection.roles(&names, file)?;
     // Before anything is decoded: columns of numbers are no larger in memory than their file says.
     let place = Place {
@@ -57,6 +52,13 @@ pub(super) fn append(
     }
 }
 
+/// The names of the columns, which are not too many.
+pub(super) fn names(schema: &Schema, file: &Path) -> Result<Vec<String>, Trouble> {
+    let fields = schema.fields();
+    columns::check_count(fields.len(), file)?;
+    Ok(fields.iter().map(|field| field.name().clone()).collect())
+}
+
 /// Reads a file with a library that may panic over damaged bytes.
 pub(super) fn guard(
     file: &Path,
@@ -72,10 +74,11 @@ pub(super) fn damaged(
 ) -> Trouble {
     let message =
         "the file is damaged, of another format, or compressed in a way that is not built in";
-    Trouble::new(message).at(file, None).because(error).hint(
-        "uncompressed, Snappy and Zstandard Parquet can be read, \
-        and uncompressed Arrow IPC",
-    )
+    let hint = "uncompressed, Snappy and Zstandard Parquet can be read, and uncompressed Arrow IPC";
+    Trouble::new(message)
+        .at(file, None)
+        .because(error)
+        .hint(hint)
 }
 
 /// Where a batch comes from, for messages.
@@ -132,18 +135,14 @@ impl Place<'_> {
 
     fn no_number(&self, column: usize, kind: &DataType) -> Trouble {
         let message = format!("column `{}` holds {kind}, not numbers", self.names[column]);
-        self.error(
-            message,
-            "leave it out with `columns`, or name it as `time` or `label`",
-        )
+        let hint = "leave it out with `columns`, or name it as `time` or `label`";
+        self.error(message, hint)
     }
 
     fn no_time(&self, column: usize, kind: &DataType) -> Trouble {
         let message = format!("column `{}` holds {kind}, not a time", self.names[column]);
-        self.error(
-            message,
-            "a time is a timestamp, a date, or a 64-bit integer of milliseconds since 1970",
-        )
+        let hint = "a time is a timestamp, a date, or a 64-bit integer of milliseconds since 1970";
+        self.error(message, hint)
     }
 
     /// A column as 32-bit floats.
@@ -167,10 +166,8 @@ impl Place<'_> {
                 let (name, row) = (&self.names[column], self.first_row + row + 1);
                 let message =
                     format!("the value of `{name}` in data row {row} is infinite in 32 bits");
-                return Err(self.error(
-                    message,
-                    "replace it, or write null and choose a rule with `missing`",
-                ));
+                let hint = "replace it, or write null and choose a rule with `missing`";
+                return Err(self.error(message, hint));
             }
             into.any_missing |= value.is_nan();
             into.values[first + row * width] = value;
@@ -200,33 +197,26 @@ impl Place<'_> {
 
     fn times(&self, column: usize, array: &ArrayRef, into: &mut Columns) -> Result<(), Trouble> {
         let name = &self.names[column];
-        let wrong = || self.no_time(column, array.data_type());
-        let milliseconds = match array.data_type() {
-            DataType::Timestamp(_, zone) => cast(
-                array,
-                &DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
-            ),
-            DataType::Date32 | DataType::Date64 => cast(array, &DataType::Date64),
-            _ => Ok(array.clone()),
+        let unit = match array.data_type() {
+            DataType::Timestamp(_, zone) => {
+                DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
+            }
+            DataType::Date32 => DataType::Date64,
+            other => other.clone(),
         };
-        let integers = milliseconds
-            .and_then(|array| cast(&array, &DataType::Int64))
-            .map_err(|_| wrong())?;
+        let milliseconds = cast(array, &unit).and_then(|array| cast(&array, &DataType::Int64));
+        let integers = milliseconds.map_err(|_| self.no_time(column, array.data_type()))?;
         for (row, time) in integers.as_primitive::<Int64Type>().iter().enumerate() {
             let row = self.first_row + row + 1;
-            let time = time.ok_or_else(|| {
-                self.error(
-                    format!("data row {row} has no time in `{name}`"),
-                    "fill or remove it",
-                )
-            })?;
+            let Some(time) = time else {
+                let message = format!("data row {row} has no time in `{name}`");
+                return Err(self.error(message, "fill or remove it"));
+            };
             // The first row of a file may well lie before the last one of the file before.
             if row > 1 && into.times.last().is_some_and(|last| *last > time) {
                 let message = format!("the time in `{name}` goes back in data row {row}");
-                return Err(self.error(
-                    message,
-                    "rows stand in the order of time: sort the file by its time column",
-                ));
+                let hint = "rows stand in the order of time: sort the file by its time column";
+                return Err(self.error(message, hint));
             }
             into.times.push(time);
         }

@@ -22,7 +22,20 @@ pub(super) struct Part<'a> {
     pub line: Option<usize>,
 }
 
-/// A series in the making.
+impl<'a> Part<'a> {
+    /// Rows without labels and class.
+    pub fn new(entity: &'a str, file: &'a Path, splits: Vec<(Split, Range<usize>)>) -> Self {
+        Self {
+            entity,
+            file,
+            splits,
+            labelled: false,
+            class: None,
+        }
+    }
+}
+
+/// A series that is being read.
 pub(super) struct Builder {
     pub channels: Vec<String>,
     /// What the reader appends to. Rows that no part covered yet belong to the next part.
@@ -47,16 +60,14 @@ impl Builder {
         self.segments.last().map_or(0, |segment| segment.rows.end)
     }
 
-    /// Takes the rows that were appended since the last part. Rows beyond the last split are let go.
+    /// Takes the rows that were appended since the last part. Rows beyond the last split are dropped.
     ///
     /// # Errors
     /// If a value is infinite or is missing and the rule cannot fill it.
     pub fn close(&mut self, part: Part<'_>) -> Result<(), Trouble> {
         let (width, base) = (self.channels.len(), self.rows());
         let end = base + part.splits.last().map_or(0, |(_, rows)| rows.end);
-        self.columns.values.truncate(end * width);
-        self.columns.times.truncate(end);
-        self.columns.labels.truncate(end);
+        self.columns.truncate(end, width);
         self.labelled |= part.labelled;
         // Rows of a part without labels get 0, so that the columns stay in step.
         if self.labelled || !self.columns.labels.is_empty() {
@@ -64,9 +75,10 @@ impl Builder {
         }
         if self.columns.any_missing {
             let fresh = &mut self.columns.values[base * width..];
-            missing::fill(self.missing, fresh, width, &part.splits).map_err(|place| {
-                unfilled(self.missing, &place, &self.channels[place.channel], &part)
-            })?;
+            if let Err(place) = missing::fill(self.missing, fresh, width, &part.splits) {
+                let channel = &self.channels[place.channel];
+                return Err(unfilled(self.missing, &place, channel, &part));
+            }
         }
         if self.columns.any_missing && self.missing == Missing::Drop {
             self.drop_incomplete(base, &part)?;
@@ -96,8 +108,8 @@ impl Builder {
 
     fn push(&mut self, part: &Part<'_>, split: Split, rows: Range<usize>) {
         let segment = Segment::new(split, part.entity, rows).labelled(part.labelled);
-        self.segments
-            .push(segment.of_class(part.class.map(str::to_owned)));
+        let class = part.class.map(str::to_owned);
+        self.segments.push(segment.of_class(class));
     }
 
     /// Moves the complete rows together; every stretch of them becomes a segment.
@@ -117,22 +129,20 @@ impl Builder {
             }
             for stretch in stretches {
                 let end = next + stretch.len();
-                self.columns
-                    .values
-                    .copy_within(stretch.start * width..stretch.end * width, next * width);
-                if !self.columns.times.is_empty() {
-                    self.columns.times.copy_within(stretch.clone(), next);
+                let values = stretch.start * width..stretch.end * width;
+                let columns = &mut self.columns;
+                columns.values.copy_within(values, next * width);
+                if !columns.times.is_empty() {
+                    columns.times.copy_within(stretch.clone(), next);
                 }
-                if !self.columns.labels.is_empty() {
-                    self.columns.labels.copy_within(stretch, next);
+                if !columns.labels.is_empty() {
+                    columns.labels.copy_within(stretch, next);
                 }
                 self.push(part, *split, next..end);
                 next = end;
             }
         }
-        self.columns.values.truncate(next * width);
-        self.columns.times.truncate(next);
-        self.columns.labels.truncate(next);
+        self.columns.truncate(next, width);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use contract::Trouble;
 
-/// The most columns of a file. Rows of more are no table of measurements, but a file that was made to fill the memory.
+/// The most columns of a file. A file of more is not a table of measurements, but was made to fill the memory.
 pub(super) const MOST: usize = 100_000;
 
 /// Refuses a file of too many columns.
@@ -14,12 +14,9 @@ pub(super) fn check_count(columns: usize, file: &Path) -> Result<(), Trouble> {
     if columns <= MOST {
         return Ok(());
     }
+    let message = format!("{columns} columns, more than the {MOST} that a file can have");
     let hint = "is the file written as one long line, or transposed?";
-    Err(Trouble::new(format!(
-        "{columns} columns, more than the {MOST} that a file can have"
-    ))
-    .at(file, None)
-    .hint(hint))
+    Err(Trouble::new(message).at(file, None).hint(hint))
 }
 
 /// What a reader has read so far. Reading another file appends to it, so that nothing is copied together afterwards.
@@ -47,7 +44,7 @@ pub(super) struct Extent {
 
 impl Columns {
     /// How much was read so far.
-    pub fn rows(&self) -> Extent {
+    pub fn extent(&self) -> Extent {
         Extent {
             values: self.values.len(),
             times: self.times.len(),
@@ -60,6 +57,13 @@ impl Columns {
         self.values.truncate(extent.values);
         self.times.truncate(extent.times);
         self.labels.truncate(extent.labels);
+    }
+
+    /// Drops all rows from `rows` on.
+    pub fn truncate(&mut self, rows: usize, width: usize) {
+        self.values.truncate(rows * width);
+        self.times.truncate(rows);
+        self.labels.truncate(rows);
     }
 }
 
@@ -85,30 +89,26 @@ impl Selection<'_> {
     /// The role of each of these columns.
     ///
     /// # Errors
-    /// If a name that was asked for is not there, or if two columns have one name.
+    /// If a name that was asked for is not there, or if two columns that are used have one name.
     pub fn roles(&self, names: &[String], file: &Path) -> Result<Vec<Role>, Trouble> {
-        let asked = self.time.iter().chain(&self.label).copied();
-        for name in asked.chain(self.columns.unwrap_or_default().iter().map(String::as_str)) {
+        let mut asked = Vec::new();
+        asked.extend(self.time);
+        asked.extend(self.label);
+        asked.extend(self.columns.into_iter().flatten().map(String::as_str));
+        for name in asked {
             if !names.iter().any(|known| known == name) {
+                let message = format!("there is no column `{name}`");
                 let hint = format!("the columns are {}", listed(names));
-                return Err(Trouble::new(format!("there is no column `{name}`"))
-                    .at(file, None)
-                    .hint(hint));
+                return Err(Trouble::new(message).at(file, None).hint(hint));
             }
         }
-        let role = |name: &String| match self.columns {
-            _ if self.time == Some(name) => Role::Time,
-            _ if self.label == Some(name) => Role::Label,
-            Some(columns) if !columns.contains(name) => Role::Skip,
-            _ => Role::Value,
-        };
-        let roles: Vec<Role> = names.iter().map(role).collect();
+        let roles: Vec<Role> = names.iter().map(|name| self.role(name)).collect();
         let mut seen = BTreeSet::new();
         for (name, role) in names.iter().zip(&roles) {
             if *role != Role::Skip && !seen.insert(name) {
-                return Err(Trouble::new(format!("two columns are named `{name}`"))
-                    .at(file, None)
-                    .hint("name each column once, or choose others with `columns`"));
+                let message = format!("two columns are named `{name}`");
+                let hint = "name each column once, or choose others with `columns`";
+                return Err(Trouble::new(message).at(file, None).hint(hint));
             }
         }
         if roles.contains(&Role::Value) {
@@ -117,6 +117,15 @@ impl Selection<'_> {
             Err(Trouble::new("no column is left to be a channel")
                 .at(file, None)
                 .hint("see `columns`"))
+        }
+    }
+
+    fn role(&self, name: &String) -> Role {
+        match self.columns {
+            _ if self.time == Some(name) => Role::Time,
+            _ if self.label == Some(name) => Role::Label,
+            Some(columns) if !columns.contains(name) => Role::Skip,
+            _ => Role::Value,
         }
     }
 }
@@ -135,8 +144,20 @@ fn listed(names: &[String]) -> String {
 
 /// The names of the columns that are channels.
 pub(super) fn channels(names: &[String], roles: &[Role]) -> Vec<String> {
-    let channel = |(name, role): (&String, &Role)| (*role == Role::Value).then(|| name.clone());
-    names.iter().zip(roles).filter_map(channel).collect()
+    let mut channels = Vec::new();
+    for (name, role) in names.iter().zip(roles) {
+        if *role == Role::Value {
+            channels.push(name.clone());
+        }
+    }
+    channels
+}
+
+/// A file that cannot be read.
+pub(super) fn unreadable(file: &Path) -> impl Fn(std::io::Error) -> Trouble {
+    let failed = Trouble::new("the file cannot be read");
+    let failed = failed.at(file, None);
+    move |error| failed.clone().because(error)
 }
 
 /// A file that was found to have no rows.
@@ -156,22 +177,17 @@ pub(super) fn same_channels(
         return Ok(());
     }
     let message = if first.len() == found.len() {
-        let (index, name) = found
-            .iter()
-            .enumerate()
-            .find(|(index, name)| first[*index] != **name)
-            .unwrap_or((0, &found[0]));
+        let mut pairs = first.iter().zip(found);
+        let index = pairs.position(|(one, other)| one != other).unwrap_or(0);
         format!(
-            "channel {} is `{name}` here and `{}` in the files before",
+            "channel {} is `{}` here and `{}` in the files before",
             index + 1,
+            found[index],
             first[index]
         )
     } else {
-        format!(
-            "{} channels here, {} in the files before",
-            found.len(),
-            first.len()
-        )
+        let (here, before) = (found.len(), first.len());
+        format!("{here} channels here, {before} in the files before")
     };
     Err(Trouble::new(message)
         .at(file, None)

@@ -1,10 +1,13 @@
 //! Delimited text of any kind: CSV, TSV, with or without a header, with a time column, a label column, gaps.
 //! Files may be compressed by gzip. Fields may stand in quotes; with line breaks in them (RFC 4180).
 
+use std::path::Path;
+
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::builder::Builder;
 use super::columns::Selection;
 use super::tabular::Sources;
 use super::text::{Dialect, TextFile};
@@ -106,7 +109,7 @@ impl TimeColumn {
     }
 }
 
-fn comma() -> char {
+pub(super) fn comma() -> char {
     ','
 }
 
@@ -114,7 +117,7 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 
@@ -203,23 +206,21 @@ impl Dataset for Csv {
             decimal: self.decimal.map(|sign| sign as u8),
             thousands: self.thousands.map(|sign| sign as u8),
             skip: self.skip,
+            clock: &clock,
             allow_missing: self.missing != Missing::Error,
-            ..Dialect::plain(&clock)
+            ..Dialect::plain(unnamed)
         };
         let selection = Selection {
             time: self.time.as_ref().map(TimeColumn::column),
             label: self.label.as_deref(),
             columns: self.columns.as_deref(),
         };
-        self.sources().read(
-            self.missing,
-            self.label.is_some(),
-            context,
-            |file, builder| {
-                let text = TextFile::open(file, dialect.clone())?;
-                super::read_table(&text, &selection, builder, file, context)
-            },
-        )
+        let labelled = self.label.is_some();
+        let read = |file: &Path, builder: &mut Builder| {
+            let text = TextFile::open(file, dialect.clone())?;
+            super::read_table(&text, &selection, builder, file, context)
+        };
+        self.sources().read(self.missing, labelled, context, read)
     }
 }
 

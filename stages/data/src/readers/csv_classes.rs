@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::builder::{Builder, Part};
 use super::columns::Selection;
+use super::csv::{comma, unnamed, yes};
 use super::text::{Dialect, TextFile};
-use super::times::Clock;
 use super::{Dataset, Missing, SplitPlan, stratified};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -40,14 +40,6 @@ pub struct CsvClasses {
     pub split: Option<SplitPlan>,
 }
 
-fn comma() -> char {
-    ','
-}
-
-fn yes() -> bool {
-    true
-}
-
 const ENDINGS: [&str; 6] = [".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz"];
 
 /// A file that is a sample.
@@ -60,47 +52,41 @@ struct Sample {
 
 impl CsvClasses {
     fn plan(&self) -> SplitPlan {
-        let own = match self.test {
-            None => SplitPlan {
-                train: 0.7,
-                validation: 0.15,
-                calibration: 0.0,
-                test: 0.15,
-            },
-            Some(_) => SplitPlan {
-                train: 0.85,
-                validation: 0.15,
-                calibration: 0.0,
-                test: 0.0,
-            },
+        let (train, test) = match self.test {
+            None => (0.7, 0.15),
+            Some(_) => (0.85, 0.0),
         };
-        self.split.unwrap_or(own)
+        self.split.unwrap_or(SplitPlan {
+            train,
+            validation: 0.15,
+            calibration: 0.0,
+            test,
+        })
     }
 
     fn samples(folder: &str, context: &StageContext<'_>) -> Result<Vec<Sample>, Trouble> {
         let files = context.files_below(folder)?;
         if files.is_empty() {
-            let hint = format!(
-                "it holds a folder per class with files that end with {}",
-                ENDINGS.join(", ")
-            );
+            let endings = ENDINGS.join(", ");
+            let hint = format!("it holds a folder per class with files that end with {endings}");
             return Err(Trouble::new("the folder has no samples")
                 .at(folder, None)
                 .hint(hint));
         }
-        let sample = |(name, path): (String, PathBuf)| match name.split_once('/') {
-            Some((class, _)) => Ok(Sample {
+        let mut samples = Vec::with_capacity(files.len());
+        for (name, path) in files {
+            let Some((class, _)) = name.split_once('/') else {
+                return Err(Trouble::new("a file beside the folders of the classes")
+                    .at(&path, None)
+                    .hint("the folder above a sample is its class: folder/CLASS/sample.csv"));
+            };
+            samples.push(Sample {
                 class: class.to_owned(),
-                name: name.clone(),
+                name,
                 path,
-            }),
-            None => {
-                let error =
-                    Trouble::new("a file beside the folders of the classes").at(&path, None);
-                Err(error.hint("the folder above a sample is its class: folder/CLASS/sample.csv"))
-            }
-        };
-        files.into_iter().map(sample).collect()
+            });
+        }
+        Ok(samples)
     }
 
     fn read_samples(
@@ -110,13 +96,12 @@ impl CsvClasses {
         builder: &mut Builder,
         context: &StageContext<'_>,
     ) -> Result<(), Trouble> {
-        let clock = Clock::iso();
         let dialect = Dialect {
             delimiter: self.delimiter as u8,
             header: self.header,
             decimal: None,
             allow_missing: self.missing != Missing::Error,
-            ..Dialect::plain(&clock)
+            ..Dialect::plain(unnamed)
         };
         let selection = Selection {
             columns: self.columns.as_deref(),
@@ -125,14 +110,10 @@ impl CsvClasses {
         for (sample, split) in samples.iter().zip(splits) {
             let text = TextFile::open(&sample.path, dialect.clone())?;
             let rows = super::read_table(&text, &selection, builder, &sample.path, context)?;
-            builder.close(Part {
-                entity: entity(&sample.name),
-                file: &sample.path,
-                splits: vec![(*split, 0..rows)],
-                labelled: false,
-                class: Some(&sample.class),
-                line: None,
-            })?;
+            let splits = vec![(*split, 0..rows)];
+            let mut part = Part::new(entity(&sample.name), &sample.path, splits);
+            part.class = Some(&sample.class);
+            builder.close(part)?;
         }
         Ok(())
     }
@@ -140,13 +121,13 @@ impl CsvClasses {
 
 /// The path of a sample without its ending.
 fn entity(name: &str) -> &str {
-    let lower = name.to_ascii_lowercase();
-    let ending = ENDINGS
-        .iter()
-        .filter(|ending| lower.ends_with(**ending))
-        .map(|ending| ending.len())
-        .max();
-    &name[..name.len() - ending.unwrap_or(0)]
+    let unpacked = name.strip_suffix(".gz").unwrap_or(name);
+    for ending in [".csv", ".tsv", ".txt"] {
+        if let Some(stem) = unpacked.strip_suffix(ending) {
+            return stem;
+        }
+    }
+    name
 }
 
 impl Named for CsvClasses {
@@ -158,11 +139,7 @@ impl Named for CsvClasses {
 impl Dataset for CsvClasses {
     fn check(&self) -> Result<(), Fault> {
         super::csv::check_delimiter(self.delimiter)?;
-        if self.missing == Missing::Drop {
-            let reason =
-                "`drop` would tear samples apart; `ffill` and `interpolate` keep them whole";
-            return Err(Fault::new("missing", reason));
-        }
+        self.missing.check_for_samples()?;
         if self.test.as_ref() == Some(&self.path) {
             let reason = "the test part is the folder that the model is trained on";
             return Err(Fault::new("test", reason));
@@ -171,32 +148,27 @@ impl Dataset for CsvClasses {
     }
 
     fn files(&self) -> Vec<FileRequest> {
-        let folders = [Some(&self.path), self.test.as_ref()];
-        folders
-            .into_iter()
-            .flatten()
-            .map(|path| FileRequest::new(path, path).below(&ENDINGS))
-            .collect()
+        let mut requests = vec![FileRequest::new(&self.path, &self.path).below(&ENDINGS)];
+        if let Some(test) = &self.test {
+            requests.push(FileRequest::new(test, test).below(&ENDINGS));
+        }
+        requests
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let mut builder = Builder::new(Vec::new(), self.missing);
         let samples = Self::samples(&self.path, context)?;
-        let named: Vec<(&str, &str)> = samples
-            .iter()
-            .map(|sample| (sample.class.as_str(), sample.name.as_str()))
-            .collect();
+        let mut named = Vec::with_capacity(samples.len());
+        for sample in &samples {
+            named.push((sample.class.as_str(), sample.name.as_str()));
+        }
         let splits =
             stratified::split(&named, &self.plan()).map_err(|error| error.at(&self.path, None))?;
         self.read_samples(&samples, &splits, &mut builder, context)?;
         if let Some(test) = &self.test {
             let samples = Self::samples(test, context)?;
-            self.read_samples(
-                &samples,
-                &vec![Split::Test; samples.len()],
-                &mut builder,
-                context,
-            )?;
+            let splits = vec![Split::Test; samples.len()];
+            self.read_samples(&samples, &splits, &mut builder, context)?;
         }
         builder.finish()
     }

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::builder::{Builder, Part};
 use super::columns::Selection;
 use super::text::{Dialect, TextFile};
-use super::times::Clock;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -54,21 +53,19 @@ impl Named for Ett {
 impl Dataset for Ett {
     fn check(&self) -> Result<(), Fault> {
         self.entity.check("entity")?;
-        if let Some(unknown) = self
-            .entity
-            .iter()
-            .find(|entity| !ENTITIES.contains(&entity.as_str()))
-        {
-            let reason = format!("there is no `{unknown}`, but {}", ENTITIES.join(", "));
-            return Err(Fault::new("entity", reason));
+        for entity in self.entity.iter() {
+            if !ENTITIES.contains(&entity.as_str()) {
+                let reason = format!("there is no `{entity}`, but {}", ENTITIES.join(", "));
+                return Err(Fault::new("entity", reason));
+            }
         }
         self.split.map_or(Ok(()), |split| split.check(false))
     }
 
     fn files(&self) -> Vec<FileRequest> {
-        self.entity
-            .iter()
-            .map(|entity| FileRequest::new(path(entity), path(entity)).of_dataset("ett"))
+        let paths = self.entity.iter().map(|entity| path(entity));
+        paths
+            .map(|path| FileRequest::new(&path, &path).of_dataset("ett"))
             .collect()
     }
 
@@ -81,11 +78,8 @@ impl Dataset for Ett {
         let mut builder = Builder::new(Vec::new(), Missing::Error);
         for entity in self.entity.iter() {
             let file = context.file(&path(entity))?;
-            let clock = Clock::iso();
-            let dialect = Dialect {
-                header: true,
-                ..Dialect::plain(&clock)
-            };
+            let mut dialect = Dialect::plain(super::csv::unnamed);
+            dialect.header = true;
             let text = TextFile::open(&file, dialect)?;
             let rows = super::read_table(&text, &selection, &mut builder, &file, context)?;
             let splits = match self.split {
@@ -98,14 +92,7 @@ impl Dataset for Ett {
                 let hint = "the file is cut short, or set `split` to fractions of what there is";
                 return Err(Trouble::new(message).at(&file, None).hint(hint));
             }
-            builder.close(Part {
-                entity,
-                file: &file,
-                splits,
-                labelled: false,
-                class: None,
-                line: None,
-            })?;
+            builder.close(Part::new(entity, &file, splits))?;
         }
         builder.finish()
     }

@@ -29,12 +29,11 @@ pub fn read_fresh(files: &[PathBuf], channels: &[String]) -> Result<Series, Trou
             let row = table.row(row);
             series.values.extend(places.iter().map(|place| row[*place]));
         }
+        // The rows of a series are those of its segments: the new ones come behind them.
         let start = series.rows();
-        series.segments.push(Segment::new(
-            Split::Test,
-            file.display().to_string(),
-            start..start + table.rows(),
-        ));
+        let name = file.display().to_string();
+        let segment = Segment::new(Split::Test, name, start..start + table.rows());
+        series.segments.push(segment);
     }
     Ok(series)
 }
@@ -42,34 +41,29 @@ pub fn read_fresh(files: &[PathBuf], channels: &[String]) -> Result<Series, Trou
 /// The whole table of a file.
 fn read(file: &Path, channels: &[String]) -> Result<Series, Trouble> {
     let name = file.to_string_lossy();
-    let ending = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     let mut parameters = json!({"path": "input", "split": {"test": 1.0}});
-    let dataset = if ending(&[".parquet"]) {
+    let mut ipc = [".arrow", ".feather", ".ipc"].iter();
+    let dataset = if name.ends_with(".parquet") {
         "parquet"
-    } else if ending(&[".arrow", ".feather", ".ipc"]) {
+    } else if ipc.any(|ending| name.ends_with(ending)) {
         "arrow"
     } else {
-        let head = text::whole(file)?;
-        let head = head
-            .trim_start_matches('\u{feff}')
-            .lines()
-            .next()
-            .unwrap_or_default();
-        let delimiter = [',', ';', '\t']
-            .into_iter()
-            .max_by_key(|mark| (head.matches(*mark).count(), *mark == ','));
-        let delimiter = delimiter.unwrap_or(',');
-        let names: Vec<&str> = head
-            .split(delimiter)
-            .map(|field| field.trim().trim_matches('"'))
-            .collect();
+        let text = text::whole(file)?;
+        let mut lines = text.trim_start_matches('\u{feff}').lines();
+        let head = lines.next().unwrap_or_default();
+        let mut delimiter = ',';
+        for mark in ['\t', ';'] {
+            if head.matches(mark).count() > head.matches(delimiter).count() {
+                delimiter = mark;
+            }
+        }
+        let fields = head.split(delimiter);
+        let names: Vec<&str> = fields.map(|field| field.trim().trim_matches('"')).collect();
         parameters["delimiter"] = json!(delimiter);
         parameters["header"] = json!(!names.iter().all(|name| is_number(name)));
         // Columns that no model asked for, such as a time, need not be numbers.
-        if channels
-            .iter()
-            .all(|channel| names.contains(&channel.as_str()))
-        {
+        let mut wanted = channels.iter();
+        if wanted.all(|channel| names.contains(&channel.as_str())) {
             parameters["columns"] = json!(channels);
         }
         "csv"
@@ -87,8 +81,11 @@ fn is_number(field: &str) -> bool {
 
 /// Where each channel stands among the columns of a file.
 fn places(found: &[String], channels: &[String], file: &Path) -> Result<Vec<usize>, Trouble> {
-    let place = |channel: &String| found.iter().position(|name| name == channel);
-    if let Some(places) = channels.iter().map(place).collect::<Option<Vec<usize>>>() {
+    let mut places = Vec::with_capacity(channels.len());
+    for channel in channels {
+        places.extend(found.iter().position(|name| name == channel));
+    }
+    if places.len() == channels.len() {
         return Ok(places);
     }
     let any_known = channels.iter().any(|channel| found.contains(channel));

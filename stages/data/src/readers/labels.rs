@@ -48,12 +48,9 @@ pub(super) fn read_labels(
         let intervals = windows_in_json(file, data)?;
         return mark(&intervals, file, rows, into);
     }
-    let clock = Clock::iso();
-    let header = has_header(file, &clock)?;
-    let dialect = Dialect {
-        header,
-        ..Dialect::plain(&clock)
-    };
+    let header = has_header(file, &times::ISO)?;
+    let mut dialect = Dialect::plain(super::csv::unnamed);
+    dialect.header = header;
     let text = TextFile::open(file, dialect)?;
     let place = |names: &[&str]| {
         let known = |name: &String| names.contains(&name.to_lowercase().as_str());

@@ -167,7 +167,7 @@ fn plain(field: &[u8]) -> Cow<'_, str> {
 type FieldResult<T> = Result<T, (String, String)>;
 
 impl LineParser<'_> {
-    /// Parses the lines in `text[first..last]`; `last` is a line feed or the end of the file. `text` goes on after
+    /// Parses the lines in `text[first..last]`; `last` is a line feed or the end of the file. `text` continues after
     /// that, so that numbers can be read a word at a time.
     pub fn parse(&self, text: &[u8], first: usize, last: usize, rows: &mut Rows) {
         let mut at = first;
@@ -313,7 +313,7 @@ impl LineParser<'_> {
         let line = &text[start..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.iter().all(u8::is_ascii_whitespace) && !line.contains(&self.delimiter) {
-            // What follows the last line feed of the file is no line at all.
+            // What follows the last line feed of the file is not a line.
             if start < last || text[last] == b'\n' {
                 rows.blank.get_or_insert(rows.lines);
             }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use contract::Fault;
 use contract::artifact::Split;
 
 /// The rule for missing values: empty fields, `NaN`, `NA`, `null`.
@@ -21,6 +22,18 @@ pub enum Missing {
     Interpolate,
     /// Rows with a missing value are left out; windows do not cross the gap.
     Drop,
+}
+
+impl Missing {
+    /// Refuses what is not for samples, which are read whole.
+    pub(super) fn check_for_samples(self) -> Result<(), Fault> {
+        if self == Self::Drop {
+            let reason =
+                "`drop` would tear samples apart; `ffill` and `interpolate` keep them whole";
+            return Err(Fault::new("missing", reason));
+        }
+        Ok(())
+    }
 }
 
 /// The first value that could not be filled: its channel and row, counted from the start of the values.
@@ -39,21 +52,26 @@ pub(super) fn fill(
 ) -> Result<(), Unfilled> {
     match rule {
         Missing::Error => {
-            let first = values.iter().position(|value| value.is_nan());
-            first.map_or(Ok(()), |index| {
-                Err(Unfilled {
-                    channel: index % width,
-                    row: index / width,
-                })
-            })
+            if let Some(index) = values.iter().position(|value| value.is_nan()) {
+                let (row, channel) = (index / width, index % width);
+                return Err(Unfilled { channel, row });
+            }
         }
-        Missing::Ffill => (0..width).try_for_each(|channel| forward(values, width, channel)),
-        Missing::Interpolate => parts
-            .iter()
-            .flat_map(|(_, rows)| (0..width).map(move |channel| (rows, channel)))
-            .try_for_each(|(rows, channel)| interpolate(values, width, channel, rows)),
-        Missing::Drop => Ok(()),
+        Missing::Ffill => {
+            for channel in 0..width {
+                forward(values, width, channel)?;
+            }
+        }
+        Missing::Interpolate => {
+            for (_, rows) in parts {
+                for channel in 0..width {
+                    interpolate(values, width, channel, rows)?;
+                }
+            }
+        }
+        Missing::Drop => {}
     }
+    Ok(())
 }
 
 fn forward(values: &mut [f32], width: usize, channel: usize) -> Result<(), Unfilled> {
@@ -80,9 +98,11 @@ fn interpolate(
             continue;
         }
         let right = f64::from(values[at(row)]);
-        let (start, left) = known.map_or((rows.start, right), |known| {
-            (known + 1, f64::from(values[at(known)]))
-        });
+        // Before the first known value, it is repeated.
+        let (start, left) = match known {
+            Some(known) => (known + 1, f64::from(values[at(known)])),
+            None => (rows.start, right),
+        };
         let steps = (row - start + 1) as f64;
         for (step, between) in (start..row).enumerate() {
             values[at(between)] = (left + (right - left) * ((step + 1) as f64 / steps)) as f32;
@@ -107,10 +127,8 @@ pub(super) fn complete_stretches(
 ) -> Vec<Range<usize>> {
     let mut stretches: Vec<Range<usize>> = Vec::new();
     for row in rows.clone() {
-        if values[row * width..(row + 1) * width]
-            .iter()
-            .any(|value| value.is_nan())
-        {
+        let mut row_values = values[row * width..(row + 1) * width].iter();
+        if row_values.any(|value| value.is_nan()) {
             continue;
         }
         match stretches.last_mut() {

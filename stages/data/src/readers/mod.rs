@@ -117,11 +117,11 @@ impl OneOrMany {
 
 /// Bytes of these files together; what cannot be asked for counts as nothing.
 fn bytes_of<'a>(names: impl Iterator<Item = &'a String>, context: &StageContext<'_>) -> u64 {
-    let paths = names.filter_map(|name| context.host.file(name));
-    paths
-        .filter_map(|path| path.metadata().ok())
-        .map(|metadata| metadata.len())
-        .sum()
+    let mut bytes = 0;
+    for path in names.filter_map(|name| context.host.file(name)) {
+        bytes += path.metadata().map_or(0, |metadata| metadata.len());
+    }
+    bytes
 }
 
 /// Reads all columns of `text` that `selection` names, and checks that the channels are those of the files before.

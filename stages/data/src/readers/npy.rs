@@ -106,17 +106,10 @@ impl NpyFile {
 
     /// Reads the header.
     pub fn open(path: &Path) -> Result<Self, Trouble> {
-        let failed = |error: std::io::Error| {
-            Trouble::new("the file cannot be read")
-                .at(path, None)
-                .because(error)
-        };
-        let bad = |message: String| {
-            let hint = "write it with `numpy.save(file, array)`, where the array is numeric and 1- or 2-dimensional";
-            Trouble::new(message).at(path, None).hint(hint)
-        };
-        let file = File::open(path).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
+        let failed = columns::unreadable(path);
+        let bad = |message: String| unusable(path, message);
+        let file = File::open(path).map_err(&failed)?;
+        let bytes = file.metadata().map_err(&failed)?.len();
         if bytes == 0 {
             return Err(columns::empty(path));
         }
@@ -125,7 +118,7 @@ impl NpyFile {
         let mut array = parse_header(&header, path, reader).map_err(bad)?;
         let expected = (array.width as u64).checked_mul(array.size as u64);
         let expected = expected.and_then(|bytes| bytes.checked_mul(array.rows as u64));
-        let found = bytes - array.reader.stream_position().map_err(failed)?;
+        let found = bytes - array.reader.stream_position().map_err(&failed)?;
         if expected != Some(found) {
             let expected =
                 expected.map_or_else(|| "too many".to_owned(), |bytes| bytes.to_string());
@@ -153,11 +146,8 @@ impl NpyFile {
         let mut done = 0;
         while done < count {
             let bytes = &mut buffer[..self.size * (count - done).min(8192)];
-            self.reader.read_exact(bytes).map_err(|error| {
-                Trouble::new("the file cannot be read")
-                    .at(&self.path, None)
-                    .because(error)
-            })?;
+            let read = self.reader.read_exact(bytes);
+            read.map_err(columns::unreadable(&self.path))?;
             for number in bytes.chunks_exact(self.size) {
                 let value = self.decode(number);
                 // A file in column-major order goes down the columns.
@@ -217,6 +207,11 @@ fn half_to_single(bits: u16) -> f32 {
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
+fn unusable(path: &Path, message: String) -> Trouble {
+    let hint = "write it with `numpy.save(file, array)`, where the array is numeric and 1- or 2-dimensional";
+    Trouble::new(message).at(path, None).hint(hint)
+}
+
 fn read_header(reader: &mut impl Read) -> Result<String, &'static str> {
     const SHORT: &str = "the file ends within its header";
     let mut start = [0; 8];
@@ -238,62 +233,35 @@ fn read_header(reader: &mut impl Read) -> Result<String, &'static str> {
 
 /// The header is a Python dictionary with the keys `descr`, `fortran_order` and `shape`.
 fn parse_header(header: &str, path: &Path, reader: BufReader<File>) -> Result<NpyFile, String> {
-    let after = |key: &str| {
-        let (_, rest) = header
-            .split_once(&format!("'{key}':"))
-            .ok_or_else(|| format!("the header has no `{key}`"))?;
-        Ok::<&str, String>(rest.trim_start())
+    let Some(descr) = between(after(header, "descr")?, '\'', '\'') else {
+        return Err("the array holds structures, not numbers".to_owned());
     };
-    let descr = after("descr")?
-        .strip_prefix('\'')
-        .and_then(|rest| rest.split_once('\''))
-        .map(|(descr, _)| descr);
-    let descr = descr.ok_or_else(|| "the array holds structures, not numbers".to_owned())?;
-    let refuse = || {
-        format!(
+    let Some((big_endian, element, size)) = number_type(descr) else {
+        return Err(format!(
             "the array holds `{descr}`, which is not an integer, a boolean, or a 16-, 32- or 64-bit float"
-        )
+        ));
     };
-    let mut characters = descr.chars();
-    let order = characters.next().ok_or_else(refuse)?;
-    let element = match characters.next() {
-        Some('f') => Element::Float,
-        Some('i') => Element::Signed,
-        Some('u' | 'b') => Element::Unsigned,
-        _ => return Err(refuse()),
+    let Some(shape) = between(after(header, "shape")?, '(', ')') else {
+        return Err("the header's `shape` is not a tuple".to_owned());
     };
-    let size: usize = characters.as_str().parse().map_err(|_| refuse())?;
-    let known = if element == Element::Float {
-        matches!(size, 2 | 4 | 8)
-    } else {
-        matches!(size, 1 | 2 | 4 | 8)
-    };
-    if !known {
-        return Err(refuse());
+    let mut sizes = Vec::new();
+    // A tuple of one ends with a comma.
+    for size in shape.split(',').map(str::trim) {
+        if !size.is_empty() {
+            let parsed = size.parse::<usize>();
+            sizes.push(parsed.map_err(|_| format!("`{size}` is not a size"))?);
+        }
     }
-    let shape = after("shape")?
-        .strip_prefix('(')
-        .and_then(|rest| rest.split_once(')'))
-        .map(|(shape, _)| shape);
-    let shape = shape.ok_or_else(|| "the header's `shape` is not a tuple".to_owned())?;
-    let sizes = shape
-        .split(',')
-        .map(str::trim)
-        .filter(|size| !size.is_empty());
-    let sizes: Vec<usize> = sizes
-        .map(|size| size.parse().map_err(|_| format!("`{size}` is not a size")))
-        .collect::<Result<_, _>>()?;
     let (rows, width) = match sizes[..] {
         [rows] => (rows, 1),
         [rows, width] => (rows, width),
         _ => {
+            let found = sizes.len();
             return Err(format!(
-                "the array has {} dimensions, not [rows, channels]",
-                sizes.len()
+                "the array has {found} dimensions, not [rows, channels]"
             ));
         }
     };
-    let column_major = after("fortran_order")?.starts_with("True");
     Ok(NpyFile {
         path: path.to_owned(),
         reader,
@@ -301,9 +269,41 @@ fn parse_header(header: &str, path: &Path, reader: BufReader<File>) -> Result<Np
         width,
         element,
         size,
-        big_endian: order == '>',
-        column_major,
+        big_endian,
+        column_major: after(header, "fortran_order")?.starts_with("True"),
     })
+}
+
+/// What follows a key of the header.
+fn after<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
+    match header.split_once(&format!("'{key}':")) {
+        Some((_, rest)) => Ok(rest.trim_start()),
+        None => Err(format!("the header has no `{key}`")),
+    }
+}
+
+/// What a text that begins with one mark holds up to the other.
+fn between(text: &str, open: char, close: char) -> Option<&str> {
+    let (inner, _) = text.strip_prefix(open)?.split_once(close)?;
+    Some(inner)
+}
+
+/// A type such as `<f8`: whether the highest byte comes first, what the numbers are, and their bytes.
+fn number_type(descr: &str) -> Option<(bool, Element, usize)> {
+    let mut characters = descr.chars();
+    let big_endian = characters.next()? == '>';
+    let element = match characters.next()? {
+        'f' => Element::Float,
+        'i' => Element::Signed,
+        'u' | 'b' => Element::Unsigned,
+        _ => return None,
+    };
+    let size = characters.as_str().parse().ok()?;
+    let is_known = match element {
+        Element::Float => matches!(size, 2 | 4 | 8),
+        Element::Signed | Element::Unsigned => matches!(size, 1 | 2 | 4 | 8),
+    };
+    is_known.then_some((big_endian, element, size))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::datatypes::Schema;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::Length;
@@ -30,7 +30,7 @@ impl Named for Parquet {
 
 impl Dataset for Parquet {
     fn check(&self) -> Result<(), Fault> {
-        self.0.sources().check(self.0.label.is_some())
+        self.0.check()
     }
 
     fn files(&self) -> Vec<FileRequest> {
@@ -38,26 +38,14 @@ impl Dataset for Parquet {
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
-        let table = &self.0;
-        table.sources().read(
-            table.missing,
-            table.label.is_some(),
-            context,
-            |path, builder| {
-                let failed = |error| {
-                    Trouble::new("the file cannot be read")
-                        .at(path, None)
-                        .because(error)
-                };
-                let file = Source::open(path).map_err(failed)?;
-                if file.len() == 0 {
-                    return Err(columns::empty(path));
-                }
-                batches::guard(path, || {
-                    append(file, &table.selection(), builder, path, context)
-                })
-            },
-        )
+        let selection = self.0.selection();
+        self.0.read(context, |path, builder| {
+            let file = Source::open(path).map_err(columns::unreadable(path))?;
+            if file.len() == 0 {
+                return Err(columns::empty(path));
+            }
+            batches::guard(path, || append(file, &selection, builder, path, context))
+        })
     }
 }
 
@@ -72,49 +60,32 @@ fn append(
     let (bytes, source) = (file.len(), file.clone());
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .map_err(|error| batches::damaged(path, error))?;
-    let names: Vec<String> = reader
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
-    columns::check_count(names.len(), path)?;
+    let names = batches::names(reader.schema(), path)?;
     let roles = selection.roles(&names, path)?;
     // What is not asked for need not be decoded.
-    let wanted: Vec<usize> = (0..roles.len())
-        .filter(|column| roles[*column] != Role::Skip)
-        .collect();
-    let rows = reader.metadata().file_metadata().num_rows();
-    check_rows(
-        u64::try_from(rows).unwrap_or(u64::MAX),
-        wanted.len() as u64,
-        bytes,
-        path,
-    )?;
-    let mask = ProjectionMask::roots(reader.parquet_schema(), wanted.iter().copied());
-    for group in reader.metadata().row_groups() {
-        let mut asked = group
-            .columns()
-            .iter()
-            .enumerate()
-            .filter(|(column, _)| mask.leaf_included(*column));
-        let checked = asked.try_for_each(|(_, column)| check_page_sizes(&source, column));
-        checked.map_err(|reason| batches::damaged(path, reason))?;
+    let (mut wanted, mut fields) = (Vec::new(), Vec::new());
+    for (column, field) in reader.schema().fields().iter().enumerate() {
+        if roles[column] != Role::Skip {
+            wanted.push(column);
+            fields.push(field.clone());
+        }
     }
-    let fields: Vec<FieldRef> = wanted
-        .iter()
-        .map(|column| reader.schema().fields()[*column].clone())
-        .collect();
+    let rows = reader.metadata().file_metadata().num_rows();
+    let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+    check_rows(rows, wanted.len() as u64, bytes, path)?;
+    let mask = ProjectionMask::roots(reader.parquet_schema(), wanted);
+    for group in reader.metadata().row_groups() {
+        for (column, chunk) in group.columns().iter().enumerate() {
+            if mask.leaf_included(column) {
+                let checked = check_page_sizes(&source, chunk);
+                checked.map_err(|reason| batches::damaged(path, reason))?;
+            }
+        }
+    }
     let reader = reader.with_projection(mask).with_batch_size(8192).build();
     let reader = reader.map_err(|error| batches::damaged(path, error))?;
-    batches::append(
-        &Schema::new(fields),
-        reader,
-        selection,
-        builder,
-        path,
-        context,
-    )
+    let schema = Schema::new(fields);
+    batches::append(&schema, reader, selection, builder, path, context)
 }
 
 /// Refuses a file that becomes very much larger in memory than it is: values that are all alike are written once.

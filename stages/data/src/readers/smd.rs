@@ -11,7 +11,6 @@ use super::builder::{Builder, Part};
 use super::columns::{Columns, Role};
 use super::missing::Missing;
 use super::text::{Dialect, TextFile};
-use super::times::Clock;
 use super::{Dataset, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -34,14 +33,14 @@ const GROUPS: [usize; 3] = [8, 9, 11];
 
 impl Smd {
     fn machines(&self) -> Vec<String> {
-        let all = || {
-            let group = |(group, machines): (usize, &usize)| {
-                (1..=*machines).map(move |machine| format!("machine-{}-{machine}", group + 1))
-            };
-            GROUPS.iter().enumerate().flat_map(group).collect()
-        };
         match &self.entity {
-            OneOrMany::One(word) if word == "all" => all(),
+            OneOrMany::One(word) if word == "all" => {
+                let mut all = Vec::new();
+                for (group, machines) in (1..).zip(GROUPS) {
+                    all.extend((1..=machines).map(|number| format!("machine-{group}-{number}")));
+                }
+                all
+            }
             some => some.iter().cloned().collect(),
         }
     }
@@ -61,60 +60,40 @@ impl Dataset for Smd {
     }
 
     fn files(&self) -> Vec<FileRequest> {
-        let folders = ["train", "test", "test_label"];
-        let request = |machine: &String, folder: &str| {
-            let path = path(folder, machine);
-            FileRequest::new(&path, &path).of_dataset("smd")
-        };
-        self.machines()
-            .iter()
-            .flat_map(|machine| folders.map(|folder| request(machine, folder)))
-            .collect()
+        let mut requests = Vec::new();
+        for machine in self.machines() {
+            for folder in ["train", "test", "test_label"] {
+                let path = path(folder, &machine);
+                requests.push(FileRequest::new(&path, &path).of_dataset("smd"));
+            }
+        }
+        requests
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let names: Vec<String> = (0..CHANNELS).map(metric).collect();
         let mut builder = Builder::new(names, Missing::Error);
         let machines = self.machines();
-        let texts: Vec<String> = machines
-            .iter()
-            .flat_map(|machine| [path("train", machine), path("test", machine)])
-            .collect();
+        let mut texts = Vec::new();
+        for machine in &machines {
+            texts.extend([path("train", machine), path("test", machine)]);
+        }
         builder.columns.text_ahead = super::bytes_of(texts.iter(), context);
         for machine in &machines {
             let file = context.file(&path("train", machine))?;
             let rows = read_metrics(&file, &mut builder.columns, context)?;
-            let splits = self
-                .split
-                .cut(rows)
-                .map_err(|error| error.at(&file, None))?;
-            builder.close(Part {
-                entity: machine,
-                file: &file,
-                splits,
-                labelled: false,
-                class: None,
-                line: None,
-            })?;
+            let splits = self.split.cut(rows);
+            let splits = splits.map_err(|error| error.at(&file, None))?;
+            builder.close(Part::new(machine, &file, splits))?;
 
             let file = context.file(&path("test", machine))?;
             let rows = read_metrics(&file, &mut builder.columns, context)?;
             builder.pad_labels();
-            super::read_labels(
-                &context.file(&path("test_label", machine))?,
-                &file,
-                rows,
-                &mut builder.columns,
-                context,
-            )?;
-            builder.close(Part {
-                entity: machine,
-                file: &file,
-                splits: vec![(Split::Test, 0..rows)],
-                labelled: true,
-                class: None,
-                line: None,
-            })?;
+            let labels = context.file(&path("test_label", machine))?;
+            super::read_labels(&labels, &file, rows, &mut builder.columns, context)?;
+            let mut part = Part::new(machine, &file, vec![(Split::Test, 0..rows)]);
+            part.labelled = true;
+            builder.close(part)?;
         }
         builder.finish()
     }
@@ -134,17 +113,10 @@ fn read_metrics(
     into: &mut Columns,
     context: &StageContext<'_>,
 ) -> Result<usize, Trouble> {
-    let clock = Clock::iso();
-    let dialect = Dialect {
-        name: metric,
-        ..Dialect::plain(&clock)
-    };
-    let text = TextFile::open(file, dialect)?;
-    if text.names.len() != CHANNELS {
-        let message = format!(
-            "{} columns where a machine of this data set has {CHANNELS}",
-            text.names.len()
-        );
+    let text = TextFile::open(file, Dialect::plain(metric))?;
+    let found = text.names.len();
+    if found != CHANNELS {
+        let message = format!("{found} columns where a machine of this data set has {CHANNELS}");
         let hint = "other comma-separated files are read with `dataset: csv`";
         return Err(Trouble::new(message).at(file, Some(1)).hint(hint));
     }

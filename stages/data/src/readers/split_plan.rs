@@ -90,11 +90,10 @@ impl SplitPlan {
     pub fn cut(&self, rows: usize) -> Result<Vec<(Split, Range<usize>)>, Trouble> {
         let mut parts = Vec::new();
         let (mut sum, mut start) = (0.0, 0);
-        for (split, fraction) in self
-            .fractions()
-            .into_iter()
-            .filter(|(_, fraction)| *fraction > 0.0)
-        {
+        for (split, fraction) in self.fractions() {
+            if fraction <= 0.0 {
+                continue;
+            }
             sum += fraction;
             // A hair above the sum, so that 0.7 + 0.1 of 10 rows is 8 whatever the rounding of the sum.
             let end = if sum > 1.0 - 1e-9 {
@@ -103,12 +102,11 @@ impl SplitPlan {
                 (sum * rows as f64 + 1e-6) as usize
             };
             if end == start {
+                let message = format!("the split `{split}` would have no rows");
                 let hint = format!(
                     "{rows} rows are too few for `{split}: {fraction}`: leave it out or give it more"
                 );
-                return Err(
-                    Trouble::new(format!("the split `{split}` would have no rows")).hint(hint),
-                );
+                return Err(Trouble::new(message).hint(hint));
             }
             parts.push((split, start..end));
             start = end;

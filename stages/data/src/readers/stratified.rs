@@ -24,9 +24,9 @@ pub(super) fn split(samples: &[(&str, &str)], plan: &SplitPlan) -> Result<Vec<Sp
             Trouble::new(format!("in the class `{class}`, {}", error.message())).hint(hint)
         })?;
         for (split, part) in parts {
-            members[part]
-                .iter()
-                .for_each(|index| splits[*index] = split);
+            for index in &members[part] {
+                splits[*index] = split;
+            }
         }
     }
     Ok(splits)

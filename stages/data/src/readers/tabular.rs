@@ -34,12 +34,9 @@ impl Sources<'_> {
         for (name, files) in [("test", self.test), ("test_labels", self.test_labels)] {
             let Some(files) = files else { continue };
             files.check(name)?;
-            if files.len() != self.path.len() {
-                let reason = format!(
-                    "{} files, but `path` has {}: one for each",
-                    files.len(),
-                    self.path.len()
-                );
+            let (found, needed) = (files.len(), self.path.len());
+            if found != needed {
+                let reason = format!("{found} files, but `path` has {needed}: one for each");
                 return Err(Fault::new(name, reason));
             }
         }
@@ -51,13 +48,13 @@ impl Sources<'_> {
     }
 
     pub fn files(&self) -> Vec<FileRequest> {
-        let lists = [Some(self.path), self.test, self.test_labels];
-        lists
-            .into_iter()
-            .flatten()
-            .flat_map(OneOrMany::iter)
-            .map(|path| FileRequest::new(path, path))
-            .collect()
+        let mut requests = Vec::new();
+        for list in [Some(self.path), self.test, self.test_labels] {
+            for path in list.into_iter().flat_map(OneOrMany::iter) {
+                requests.push(FileRequest::new(path, path));
+            }
+        }
+        requests
     }
 
     /// Reads all files with `read`, which appends one file to the builder and returns its rows.
@@ -70,24 +67,16 @@ impl Sources<'_> {
     ) -> Result<Series, Trouble> {
         let plan = self.plan();
         let mut builder = Builder::new(Vec::new(), missing);
-        let texts = [Some(self.path), self.test]
-            .into_iter()
-            .flatten()
-            .flat_map(OneOrMany::iter);
-        builder.columns.text_ahead = super::bytes_of(texts, context);
+        let tests = self.test.into_iter().flat_map(OneOrMany::iter);
+        builder.columns.text_ahead = super::bytes_of(self.path.iter().chain(tests), context);
         for (index, path) in self.path.iter().enumerate() {
             let file = context.file(path)?;
             let entity = entity(path);
             let rows = read(&file, &mut builder)?;
             let splits = plan.cut(rows).map_err(|error| error.at(&file, None))?;
-            builder.close(Part {
-                entity: &entity,
-                file: &file,
-                splits,
-                labelled,
-                class: None,
-                line: None,
-            })?;
+            let mut part = Part::new(&entity, &file, splits);
+            part.labelled = labelled;
+            builder.close(part)?;
             let Some(test) = self.test.and_then(|test| test.iter().nth(index)) else {
                 continue;
             };
@@ -95,24 +84,13 @@ impl Sources<'_> {
             let rows = read(&file, &mut builder)?;
             let labels = self.test_labels.and_then(|labels| labels.iter().nth(index));
             if let Some(labels) = labels {
+                let labels = context.file(labels)?;
                 builder.pad_labels();
-                super::read_labels(
-                    &context.file(labels)?,
-                    &file,
-                    rows,
-                    &mut builder.columns,
-                    context,
-                )?;
+                super::read_labels(&labels, &file, rows, &mut builder.columns, context)?;
             }
-            let labelled = labelled || labels.is_some();
-            builder.close(Part {
-                entity: &entity,
-                file: &file,
-                splits: vec![(Split::Test, 0..rows)],
-                labelled,
-                class: None,
-                line: None,
-            })?;
+            let mut part = Part::new(&entity, &file, vec![(Split::Test, 0..rows)]);
+            part.labelled = labelled || labels.is_some();
+            builder.close(part)?;
         }
         builder.finish()
     }
@@ -120,10 +98,8 @@ impl Sources<'_> {
 
 /// A file's name without folder and ending.
 pub(super) fn entity(path: &str) -> String {
-    Path::new(path).file_stem().map_or_else(
-        || path.to_owned(),
-        |stem| stem.to_string_lossy().into_owned(),
-    )
+    let stem = Path::new(path).file_stem();
+    stem.unwrap_or(path.as_ref()).to_string_lossy().into_owned()
 }
 
 /// Parameters of formats whose columns are named and typed in the file.
@@ -161,6 +137,20 @@ impl TypedTable {
             test_labels: None,
             split: self.split.as_ref(),
         }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        self.sources().check(self.label.is_some())
+    }
+
+    /// Reads all files; see [`Sources::read`].
+    pub(super) fn read(
+        &self,
+        context: &StageContext<'_>,
+        read: impl FnMut(&Path, &mut Builder) -> Result<usize, Trouble>,
+    ) -> Result<Series, Trouble> {
+        let labelled = self.label.is_some();
+        self.sources().read(self.missing, labelled, context, read)
     }
 
     pub(super) fn selection(&self) -> Selection<'_> {

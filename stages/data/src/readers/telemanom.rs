@@ -9,10 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::builder::{Builder, Part};
-use super::line;
 use super::missing::Missing;
 use super::npy::NpyFile;
-use super::{Dataset, OneOrMany, SplitPlan};
+use super::{Dataset, OneOrMany, SplitPlan, columns, line};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
@@ -75,69 +74,49 @@ impl Channels {
 
     fn check(&self, craft: &Craft) -> Result<(), Fault> {
         self.entity.check("entity")?;
-        if let Some(unknown) = self
-            .names(craft)
-            .iter()
-            .find(|name| !craft.channels.contains(&name.as_str()))
-        {
-            let known = craft.channels.join(", ");
-            let reason = format!("{} has no channel `{unknown}`, but {known}", craft.name);
-            return Err(Fault::new("entity", reason));
+        for name in self.names(craft) {
+            if !craft.channels.contains(&name.as_str()) {
+                let known = craft.channels.join(", ");
+                let reason = format!("{} has no channel `{name}`, but {known}", craft.name);
+                return Err(Fault::new("entity", reason));
+            }
         }
         self.split.check(true)
     }
 
     fn files(&self, craft: &Craft) -> Vec<FileRequest> {
-        let request = |path: String| FileRequest::new(&path, &path).of_dataset(craft.dataset);
-        let arrays = |name: &String| ["train", "test"].map(|part| request(path(part, name)));
-        std::iter::once(request(INTERVALS.to_owned()))
-            .chain(self.names(craft).iter().flat_map(arrays))
+        let mut paths = vec![INTERVALS.to_owned()];
+        for name in self.names(craft) {
+            paths.extend([path("train", &name), path("test", &name)]);
+        }
+        let paths = paths.iter();
+        paths
+            .map(|path| FileRequest::new(path, path).of_dataset(craft.dataset))
             .collect()
     }
 
     fn read(&self, craft: &Craft, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let intervals_file = context.file(INTERVALS)?;
         let table = read_intervals(&intervals_file, craft)?;
-        let name = |index: usize| {
-            if index == 0 {
-                "telemetry".to_owned()
-            } else {
-                format!("command_{index}")
-            }
-        };
-        let mut builder = Builder::new((0..craft.width).map(name).collect(), Missing::Error);
+        let mut names = vec!["telemetry".to_owned()];
+        names.extend((1..craft.width).map(|index| format!("command_{index}")));
+        let mut builder = Builder::new(names, Missing::Error);
         for channel in self.names(craft) {
             context.check_cancelled()?;
             let file = context.file(&path("train", &channel))?;
             let rows = read_array(&file, craft, &mut builder)?;
-            let splits = self
-                .split
-                .cut(rows)
-                .map_err(|error| error.at(&file, None))?;
-            builder.close(Part {
-                entity: &channel,
-                file: &file,
-                splits,
-                labelled: false,
-                class: None,
-                line: None,
-            })?;
+            let splits = self.split.cut(rows);
+            let splits = splits.map_err(|error| error.at(&file, None))?;
+            builder.close(Part::new(&channel, &file, splits))?;
 
             let file = context.file(&path("test", &channel))?;
             let rows = read_array(&file, craft, &mut builder)?;
             builder.pad_labels();
-            builder
-                .columns
-                .labels
-                .extend(labels(&table, &channel, rows, &intervals_file)?);
-            builder.close(Part {
-                entity: &channel,
-                file: &file,
-                splits: vec![(Split::Test, 0..rows)],
-                labelled: true,
-                class: None,
-                line: None,
-            })?;
+            let labels = labels(&table, &channel, rows, &intervals_file)?;
+            builder.columns.labels.extend(labels);
+            let mut part = Part::new(&channel, &file, vec![(Split::Test, 0..rows)]);
+            part.labelled = true;
+            builder.close(part)?;
         }
         builder.finish()
     }
@@ -219,28 +198,21 @@ struct Intervals {
 
 /// Reads the lines of one spacecraft.
 fn read_intervals(file: &Path, craft: &Craft) -> Result<Vec<Intervals>, Trouble> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Trouble::new("the file cannot be read")
-            .at(file, None)
-            .because(error)
-    })?;
+    let text = std::fs::read_to_string(file).map_err(columns::unreadable(file))?;
     let mut found = Vec::new();
-    for (index, text) in text
-        .lines()
-        .enumerate()
-        .skip(1)
-        .filter(|(_, text)| !text.trim().is_empty())
-    {
+    // The first line names the columns.
+    for (index, text) in text.lines().enumerate().skip(1) {
+        if text.trim().is_empty() {
+            continue;
+        }
         let bad = |what: &str| {
             let hint = "a line reads: channel, spacecraft, \"[[first, last], …]\", \"[kind, …]\", number of rows";
             Trouble::new(what).at(file, Some(index + 1)).hint(hint)
         };
         let fields = line::fields(text.as_bytes(), b',');
         let [channel, spacecraft, sequences, _, length] = fields.as_slice() else {
-            return Err(bad(&format!(
-                "{} fields where 5 are expected",
-                fields.len()
-            )));
+            let found = fields.len();
+            return Err(bad(&format!("{found} fields where 5 are expected")));
         };
         if spacecraft != craft.name {
             continue;
@@ -277,17 +249,14 @@ fn labels(
     file: &Path,
 ) -> Result<Vec<u8>, Trouble> {
     let mut labels = vec![0; rows];
-    let mut lines = table
+    let lines: Vec<&Intervals> = table
         .iter()
         .filter(|line| line.channel == channel)
-        .peekable();
-    if lines.peek().is_none() {
-        return Err(Trouble::new(format!("channel `{channel}` is not listed"))
-            .at(file, None)
-            .hint(
-                "without its \
-            line nothing is known about its anomalies; get the file again",
-            ));
+        .collect();
+    if lines.is_empty() {
+        let message = format!("channel `{channel}` is not listed");
+        let hint = "without its line nothing is known about its anomalies; get the file again";
+        return Err(Trouble::new(message).at(file, None).hint(hint));
     }
     for line in lines {
         let bad = |message: String| {
@@ -301,9 +270,11 @@ fn labels(
             )));
         }
         for interval in &line.rows {
-            let part = labels.get_mut(interval.clone());
-            part.ok_or_else(|| bad(format!("row {} of {rows} does not exist", interval.end - 1)))?
-                .fill(1);
+            let Some(part) = labels.get_mut(interval.clone()) else {
+                let last = interval.end - 1;
+                return Err(bad(format!("row {last} of {rows} does not exist")));
+            };
+            part.fill(1);
         }
     }
     Ok(labels)

@@ -11,11 +11,11 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 use rayon::prelude::*;
 
-use super::columns::{self, Columns, Role};
+use super::columns::{self, Columns, Role, unreadable};
 use super::head::Head;
 use super::line::{self, Fault, LineParser};
 use super::number::PADDING;
-use super::times::Clock;
+use super::times::{self, Clock};
 use contract::{StageContext, Trouble};
 
 /// Bytes of text per block. Small enough for a block and its rows to stay in a core's cache.
@@ -58,13 +58,13 @@ pub(super) struct Dialect<'a> {
 }
 
 impl Dialect<'_> {
-    /// Numbers between commas without a header, as in files that belong to a data set.
-    pub fn plain(clock: &Clock) -> Dialect<'_> {
-        Dialect {
+    /// Numbers between commas, no header, no missing values, as in files that belong to a data set.
+    pub fn plain(name: fn(usize) -> String) -> Self {
+        Self {
             delimiter: b',',
             header: false,
-            name: super::csv::unnamed,
-            clock,
+            name,
+            clock: &times::ISO,
             decimal: Some(b'.'),
             thousands: None,
             skip: 0,
@@ -81,17 +81,13 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Opens a file; what `gzip` has compressed is told by its first bytes.
+    /// Opens a file; one that `gzip` has compressed is known by its first bytes.
     fn open(path: &Path) -> Result<Self, Trouble> {
-        let failed = |error: std::io::Error| {
-            Trouble::new("the file cannot be read")
-                .at(path, None)
-                .because(error)
-        };
-        let file = File::open(path).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
+        let failed = unreadable(path);
+        let file = File::open(path).map_err(&failed)?;
+        let bytes = file.metadata().map_err(&failed)?.len();
         let mut mark = vec![0; MARK.min(bytes as usize)];
-        file.read_exact_at(&mut mark, 0).map_err(failed)?;
+        file.read_exact_at(&mut mark, 0).map_err(&failed)?;
         if let Some((what, hint)) = other_kind(&mark) {
             return Err(Trouble::new(format!("the file is {what}, not text"))
                 .at(path, None)
@@ -103,18 +99,13 @@ impl Source {
         let most = bytes
             .saturating_mul(UNPACKED_RATIO)
             .saturating_add(UNPACKED_FREE);
-        match unpacked(file, most).map_err(failed)? {
-            Some(text) => Ok(Self::Memory(text)),
-            None => {
-                let message = format!(
-                    "{bytes} compressed bytes become more than {} MiB of text",
-                    most >> 20
-                );
-                let hint =
-                    "the file is damaged, or was made to fill the memory; if not, unpack it first";
-                Err(Trouble::new(message).at(path, None).hint(hint))
-            }
+        if let Some(text) = unpacked(file, most).map_err(&failed)? {
+            return Ok(Self::Memory(text));
         }
+        let most = most >> 20;
+        let message = format!("{bytes} compressed bytes become more than {most} MiB of text");
+        let hint = "the file is damaged, or was made to fill the memory; if not, unpack it first";
+        Err(Trouble::new(message).at(path, None).hint(hint))
     }
 
     fn len(&self) -> std::io::Result<u64> {
@@ -128,9 +119,8 @@ impl Source {
         match self {
             Self::File(file) => file.read_exact_at(into, start),
             Self::Memory(text) => {
-                let part = text
-                    .get(start as usize..)
-                    .and_then(|text| text.get(..into.len()));
+                let rest = text.get(start as usize..).unwrap_or_default();
+                let part = rest.get(..into.len());
                 into.copy_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
                 Ok(())
             }
@@ -197,7 +187,7 @@ fn other_kind(mark: &[u8]) -> Option<(&'static str, &'static str)> {
     None
 }
 
-/// What a compressed file holds, if that is no more than `most` bytes.
+/// What a compressed file holds, if that is at most `most` bytes.
 fn unpacked(file: File, most: u64) -> std::io::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
     // Files that were compressed in parts hold several streams.
@@ -212,14 +202,9 @@ fn unpacked(file: File, most: u64) -> std::io::Result<Option<Vec<u8>>> {
 /// # Errors
 /// If it cannot be read or is not UTF-8.
 pub(super) fn whole(path: &Path) -> Result<String, Trouble> {
-    let failed = |error: std::io::Error| {
-        Trouble::new("the file cannot be read")
-            .at(path, None)
-            .because(error)
-    };
     let bytes = match Source::open(path)? {
         Source::Memory(text) => text,
-        Source::File(_) => std::fs::read(path).map_err(failed)?,
+        Source::File(_) => std::fs::read(path).map_err(unreadable(path))?,
     };
     let bytes = match bytes.strip_prefix(MARK_OF_UTF8) {
         Some(rest) => rest.to_vec(),
@@ -227,10 +212,9 @@ pub(super) fn whole(path: &Path) -> Result<String, Trouble> {
     };
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
-        Trouble::new(format!(
-            "the file is not UTF-8 text; byte {place} is the first that is wrong"
-        ))
-        .at(path, None)
+        let message =
+            format!("the file is not UTF-8 text; byte {place} is the first that is wrong");
+        Trouble::new(message).at(path, None)
     })
 }
 
@@ -251,11 +235,7 @@ impl<'a> TextFile<'a> {
     /// If it cannot be read or has no rows.
     pub fn open(path: &'a Path, dialect: Dialect<'a>) -> Result<Self, Trouble> {
         let source = Source::open(path)?;
-        let bytes = source.len().map_err(|error| {
-            Trouble::new("the file cannot be read")
-                .at(path, None)
-                .because(error)
-        })?;
+        let bytes = source.len().map_err(unreadable(path))?;
         if bytes == 0 {
             return Err(columns::empty(path));
         }
@@ -310,7 +290,7 @@ impl<'a> TextFile<'a> {
             blank: None,
             last_time: None,
         };
-        let begun = into.rows();
+        let begun = into.extent();
         let blocks = ((self.bytes - self.head.body) as usize).div_ceil(BLOCK);
         let mut slots: Vec<Slot> = (0..WAVE.min(blocks)).map(|_| Slot::default()).collect();
         for wave in (0..blocks).step_by(WAVE) {
@@ -468,9 +448,7 @@ struct Merge {
 impl Merge {
     fn append(&mut self, slot: &mut Slot, into: &mut Columns, path: &Path) -> Result<(), Trouble> {
         if let Some(error) = slot.failure.take() {
-            return Err(Trouble::new("the file cannot be read")
-                .at(path, None)
-                .because(error));
+            return Err(unreadable(path)(error));
         }
         let rows = &slot.rows;
         if let (Some(line), true) = (self.blank, rows.count > 0 || rows.fault.is_some()) {

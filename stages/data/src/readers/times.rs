@@ -97,9 +97,12 @@ pub struct Clock {
     pub zone: Option<TimeZone>,
 }
 
+/// ISO 8601, in UTC.
+pub(super) static ISO: Clock = Clock::iso();
+
 impl Clock {
     /// ISO 8601, in UTC.
-    pub fn iso() -> Self {
+    pub const fn iso() -> Self {
         Self {
             format: TimeFormat::Iso,
             zone: None,

@@ -6,6 +6,7 @@ mod ts;
 
 use std::path::Path;
 
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,13 +68,20 @@ struct Sample {
     line: usize,
 }
 
+impl Sample {
+    fn class(&self) -> &str {
+        self.class.as_deref().unwrap_or_default()
+    }
+}
+
 impl Uea {
     fn dimensions(&self) -> usize {
-        let known = DIMENSIONS
-            .iter()
-            .find(|(problem, _)| *problem == self.problem);
-        self.dimensions
-            .unwrap_or_else(|| known.map_or(1, |(_, dimensions)| *dimensions))
+        for (problem, dimensions) in DIMENSIONS {
+            if problem == self.problem {
+                return self.dimensions.unwrap_or(dimensions);
+            }
+        }
+        self.dimensions.unwrap_or(1)
     }
 
     /// The files of a part, `TRAIN` or `TEST`.
@@ -127,32 +135,21 @@ impl Uea {
                 .map(|dimension| format!("dimension_{dimension}"))
                 .collect();
             builder.expect_channels(names, &file)?;
-            let fault = |message: String| Trouble::new(message).at(&file, Some(sample.line));
             if sample.dimensions.iter().any(|values| values.len() != rows) {
-                return Err(fault(
-                    "the dimensions of this sample differ in length".to_owned(),
-                ));
+                let message = "the dimensions of this sample differ in length";
+                return Err(Trouble::new(message).at(&file, Some(sample.line)));
             }
             let values = &mut builder.columns.values;
             for row in 0..rows {
                 values.extend(sample.dimensions.iter().map(|dimension| dimension[row]));
             }
-            let missing = sample
-                .dimensions
-                .iter()
-                .flatten()
-                .any(|value| value.is_nan());
-            builder.columns.any_missing = missing;
+            let mut all = sample.dimensions.iter().flatten();
+            builder.columns.any_missing = all.any(|value| value.is_nan());
             let entity = format!("{}/{number:05}", part.to_lowercase());
-            let (splits, class) = (vec![(*split, 0..rows)], sample.class.as_deref());
-            builder.close(Part {
-                entity: &entity,
-                file: &file,
-                splits,
-                labelled: false,
-                class,
-                line: Some(sample.line),
-            })?;
+            let mut part = Part::new(&entity, &file, vec![(*split, 0..rows)]);
+            part.class = sample.class.as_deref();
+            part.line = Some(sample.line);
+            builder.close(part)?;
         }
         Ok(())
     }
@@ -161,21 +158,15 @@ impl Uea {
 /// Adds further dimensions to the samples.
 fn merge(samples: &mut [Sample], found: Vec<Sample>, file: &Path) -> Result<(), Trouble> {
     if samples.len() != found.len() {
-        let message = format!(
-            "{} samples here, {} in the file of the first dimension",
-            found.len(),
-            samples.len()
-        );
+        let (here, first) = (found.len(), samples.len());
+        let message = format!("{here} samples here, {first} in the file of the first dimension");
         return Err(Trouble::new(message).at(file, None));
     }
     for (sample, more) in samples.iter_mut().zip(found) {
         if sample.class != more.class {
-            let name = |class: &Option<String>| class.clone().unwrap_or_default();
-            let message = format!(
-                "a sample of class `{}` here, `{}` in the first dimension",
-                name(&more.class),
-                name(&sample.class)
-            );
+            let (here, first) = (more.class(), sample.class());
+            let message =
+                format!("a sample of class `{here}` here, `{first}` in the first dimension");
             return Err(Trouble::new(message).at(file, Some(more.line)));
         }
         sample.dimensions.extend(more.dimensions);
@@ -199,19 +190,21 @@ impl LineFault {
         }
     }
 
-    fn hint(self, hint: &'static str) -> Self {
-        Self {
-            hint: Some(hint),
-            ..self
-        }
+    /// A class that the head of the file does not name.
+    fn undeclared(line: usize, class: &str) -> Self {
+        let message = format!("`{class}` is none of the classes that the file declares");
+        Self::new(line, message)
+    }
+
+    fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
     }
 
     fn in_file(self, file: &Path) -> Trouble {
-        let error = Trouble::new(self.message).at(file, Some(self.line));
-        match self.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        Trouble::new(self.message)
+            .at(file, Some(self.line))
+            .maybe_hint(self.hint.map(str::to_owned))
     }
 }
 
@@ -221,14 +214,32 @@ fn value(field: &str, at: usize) -> Result<f32, LineFault> {
     if field == "?" || field.eq_ignore_ascii_case("nan") {
         return Ok(f32::NAN);
     }
-    let parsed = number::parse(field.as_bytes(), 0)
-        .filter(|(value, end)| *end == field.len() && value.is_finite());
-    parsed.map(|(value, _)| value).ok_or_else(|| {
-        LineFault::new(
-            at,
-            format!("`{}` is not a finite number", line::shortened(field)),
-        )
-    })
+    match number::parse(field.as_bytes(), 0) {
+        Some((value, end)) if end == field.len() && value.is_finite() => Ok(value),
+        _ => {
+            let message = format!("`{}` is not a finite number", line::shortened(field));
+            Err(LineFault::new(at, message))
+        }
+    }
+}
+
+/// The lines of a text, trimmed, with their numbers.
+fn numbered_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate();
+    lines.map(|(index, line)| (index + 1, line.trim()))
+}
+
+/// Parses the lines of samples on all threads; the fault is the first in the file.
+fn parse_samples<'a>(
+    mut lines: Vec<(usize, &'a str)>,
+    comment: char,
+    sample: impl Fn(usize, &'a str) -> Result<Sample, LineFault> + Sync,
+) -> Result<Vec<Sample>, LineFault> {
+    lines.retain(|(_, line)| !line.is_empty() && !line.starts_with(comment));
+    let samples = lines.par_iter().map(|(number, line)| sample(*number, line));
+    // Collected first: a parallel search would name whichever fault is found first.
+    let samples: Vec<Result<Sample, LineFault>> = samples.collect();
+    samples.into_iter().collect()
 }
 
 impl Named for Uea {
@@ -244,41 +255,30 @@ impl Dataset for Uea {
             let reason = "the name that the files of the problem begin with, without a folder";
             return Err(Fault::new("problem", reason));
         }
-        if self.missing == Missing::Drop {
-            let reason =
-                "`drop` would tear samples apart; `ffill` and `interpolate` keep them whole";
-            return Err(Fault::new("missing", reason));
-        }
-        Ok(())
+        self.missing.check_for_samples()
     }
 
     fn files(&self) -> Vec<FileRequest> {
-        let paths = ["TRAIN", "TEST"]
-            .into_iter()
-            .flat_map(|part| self.paths(part));
-        let listed = self.folder == default_folder();
-        let request = |path: String| {
+        let mut requests = Vec::new();
+        for path in [self.paths("TRAIN"), self.paths("TEST")].concat() {
             let request = FileRequest::new(&path, &path);
-            if listed {
+            requests.push(if self.folder == default_folder() {
                 request.of_dataset("uea")
             } else {
                 request
-            }
-        };
-        paths.map(request).collect()
+            });
+        }
+        requests
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let mut builder = Builder::new(Vec::new(), self.missing);
         let train = self.samples("TRAIN", context)?;
         let names: Vec<String> = (0..train.len()).map(|number| number.to_string()).collect();
-        let class = |sample: &Sample| sample.class.clone().unwrap_or_default();
-        let classes: Vec<String> = train.iter().map(class).collect();
-        let named: Vec<(&str, &str)> = classes
-            .iter()
-            .zip(&names)
-            .map(|(class, name)| (class.as_str(), name.as_str()))
-            .collect();
+        let mut named = Vec::with_capacity(train.len());
+        for (sample, name) in train.iter().zip(&names) {
+            named.push((sample.class(), name.as_str()));
+        }
         let plan = SplitPlan {
             train: 1.0 - self.validation,
             validation: self.validation,
@@ -287,13 +287,8 @@ impl Dataset for Uea {
         let splits = stratified::split(&named, &plan)?;
         self.append(&train, &splits, "TRAIN", &mut builder, context)?;
         let test = self.samples("TEST", context)?;
-        self.append(
-            &test,
-            &vec![Split::Test; test.len()],
-            "TEST",
-            &mut builder,
-            context,
-        )?;
+        let splits = vec![Split::Test; test.len()];
+        self.append(&test, &splits, "TEST", &mut builder, context)?;
         builder.finish()
     }
 }

@@ -98,8 +98,8 @@ fn numbers(table: &Table, name: &str) -> Result<Vec<Option<f64>>, Trouble> {
         return Ok(reals);
     }
     if let Some(integers) = table.integers(name) {
-        let real = |value: Option<i64>| value.map(|value| value as f64);
-        return Ok(integers.into_iter().map(real).collect());
+        let integers = integers.into_iter();
+        return Ok(integers.map(|value| Some(value? as f64)).collect());
     }
     let known = table.column_names().join("`, `");
     let message = format!("the table has no column of numbers `{name}`");
@@ -149,8 +149,10 @@ fn labels(table: &Table, axis: &str) -> Vec<Option<String>> {
 }
 
 fn numbered<T: std::fmt::Display>(axis: &str, values: Vec<Option<T>>) -> Vec<Option<String>> {
-    let label = |value: Option<T>| Some(format!("{axis} {}", value?));
-    values.into_iter().map(label).collect()
+    let values = values.into_iter();
+    values
+        .map(|value| Some(format!("{axis} {}", value?)))
+        .collect()
 }
 
 /// Only a table that has ranks is in the order of the metric.

@@ -62,8 +62,10 @@ fn by_part(
     choices: &[MetricChoice],
     parts: Vec<ForecastCase>,
 ) -> Result<Vec<Vec<Metric>>, Trouble> {
-    let evaluate = |part: &ForecastCase| metrics::evaluate_all(choices, part, false);
-    parts.par_iter().map(evaluate).collect()
+    let parts = parts.par_iter();
+    parts
+        .map(|part| metrics::evaluate_all(choices, part, false))
+        .collect()
 }
 
 /// A row per part, a column per metric.

@@ -310,9 +310,9 @@ pub fn evaluate_all<'a>(
     oracle_threshold: bool,
 ) -> Result<Vec<Metric>, Trouble> {
     let evidence = evidence.into();
-    let evaluate = |choice| evaluate(choice, evidence, oracle_threshold);
-    let metrics: Result<Vec<Metric>, String> = choices.par_iter().map(evaluate).collect();
-    metrics.map_err(Trouble::new)
+    let metrics = choices.par_iter();
+    let metrics = metrics.map(|choice| evaluate(choice, evidence, oracle_threshold));
+    metrics.collect::<Result<_, String>>().map_err(Trouble::new)
 }
 
 #[cfg(test)]

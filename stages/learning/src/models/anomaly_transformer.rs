@@ -159,6 +159,7 @@ impl Detector {
             block,
         } in &self.layers
         {
+            // What both associations come from is kept, not they: those are length times length values per head.
             let projected = attention.project(&x)?;
             let sigma = positive(&sigma.forward(&x)?, self.config.form)?;
             let association = Association {

@@ -145,7 +145,7 @@ impl Case {
         batch
     }
 
-    /// The same, but windows to be reconstructed are waves: noise cannot be told in fewer numbers than it has, and a
+    /// The same, but windows to be reconstructed are waves: noise cannot be described in fewer numbers than it has, and a
     /// model that weighs what its code costs is right to give up on it.
     fn learnable(&self, shape: DataShape, count: usize) -> Batch {
         if self.task != Task::Detect || shape.width > 0 {

@@ -11,7 +11,7 @@ const SCORING: u64 = 0;
 /// Standard normal draws.
 #[derive(Clone, Debug, Default)]
 pub enum Draws {
-    /// From the generator at hand.
+    /// From the generator that is passed.
     #[default]
     Fresh,
     /// These, for every use.
@@ -37,13 +37,15 @@ impl Draws {
         random: &mut Random,
         device: &Device,
     ) -> Result<Tensor> {
-        let mut inside = || loop {
-            let draw = random.normal();
-            if draw.abs() < 2.0 {
-                break draw;
+        // By rejection, as TensorFlow does it.
+        self.draw(shape, device, || {
+            loop {
+                let draw = random.normal();
+                if draw.abs() < 2.0 {
+                    break draw;
+                }
             }
-        };
-        self.draw(shape, device, &mut inside)
+        })
     }
 
     fn draw(
@@ -59,10 +61,7 @@ impl Draws {
             }
             Self::Given(given) => match given.broadcast_as(shape) {
                 Ok(repeated) => repeated.contiguous(),
-                Err(_) => bail!(
-                    "draws of {:?} were given where {shape:?} are needed",
-                    given.dims()
-                ),
+                Err(_) => bail!("draws of {:?} for {shape:?} were given", given.dims()),
             },
         }
     }

@@ -111,6 +111,7 @@ impl Dynonet {
             let name = format!("worker_net.workers.{worker}");
             workers.push(Worker::new(builder, &name, self, positions, horizon)?);
         }
+        // The second layer of the mixer starts at zero: at first, channels do not see each other.
         let inner = self.mixer_expansion * channels;
         let mixer = [
             Linear::new(builder, "worker_net.channel_mixer.0", channels, inner)?,
@@ -333,6 +334,7 @@ impl Forecaster {
                     own.0.push(gradient.take());
                 }
             }
+            // The gradients of a frozen worker stay away: an optimiser then neither moves nor decays its weights.
             if draws.frozen(worker, f64::from(freezes[worker])) {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! What all forecasters have in common: to forecast, they tell the rows that follow a window; to detect, they tell the
-//! window's last row from the rows before it, and what they get wrong is the error of every row of the window.
+//! What all forecasters have in common: to forecast, they predict the rows that follow a window; to detect, they predict
+//! the window's last row from the rows before it, and their error there is the error of every row of the window.
 
 use candle_core::Tensor;
 
@@ -9,12 +9,12 @@ use contract::artifact::Windows;
 use contract::{Random, StageContext, Trouble};
 use numerics::{Mode, State};
 
-/// What a forecaster sees and tells.
+/// What a forecaster sees and predicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Rows that are seen.
     pub past: usize,
-    /// Rows that are told.
+    /// Rows that are predicted.
     pub steps: usize,
     pub channels: usize,
 }
@@ -49,7 +49,7 @@ impl Span {
     }
 }
 
-/// Tells the rows that follow others.
+/// Predicts the rows that follow others.
 pub trait Forecaster: Send + Sync {
     fn state(&self) -> &State;
 
@@ -158,6 +158,7 @@ impl<F: Forecaster> Network for Forecasting<F> {
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
         let forecast = self.evaluate(&self.past(batch)?)?;
         let judged = self.forecaster.judge(&forecast, &self.actual(batch)?)?;
+        // Every row of the window gets the error of the one row that was forecast.
         let first = judged.narrow(1, 0, 1)?;
         first.broadcast_as(batch.inputs.shape())?.contiguous()
     }

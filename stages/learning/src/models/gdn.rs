@@ -184,6 +184,7 @@ impl Graph {
         let [own_state, own_embedding, state, embedding] = &self.attention;
         let vectors = Tensor::stack(&[own_state.as_tensor(), state, &self.bias], 0)?;
         let offsets = [self.along(own_embedding)?, self.along(embedding)?];
+        // The graph follows the embeddings, which every step moves: it is found again each time.
         let mut neighbours: Vec<Vec<usize>> = Vec::new();
         for ranked in self.neighbours()? {
             neighbours.push(ranked.into_iter().map(|(other, _)| other).collect());
@@ -240,6 +241,7 @@ impl Forecaster for Graph {
         let errors = host_values(&first_errors(forecast, actual)?)?;
         let channels = self.span.channels;
         let seen = self.batches.to_scalar::<i64>()?;
+        // The first batch counts in full: there is nothing to average it with.
         let weight = if seen == 0 { 1.0 } else { MOMENTUM as f32 };
         let (mut median, mut spread) = (host_values(&self.median)?, host_values(&self.spread)?);
         for channel in 0..channels {

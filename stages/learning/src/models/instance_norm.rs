@@ -1,4 +1,4 @@
-//! Windows normalised by themselves: mean and deviation of every channel, put back behind the model (Kim et al., "Reversible
+//! Windows normalised one by one: mean and deviation of every channel, put back after the model (Kim et al., "Reversible
 //! Instance Normalization", ICLR 2022, without learned scales).
 
 use candle_core::Tensor;

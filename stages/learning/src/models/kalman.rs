@@ -265,6 +265,7 @@ impl Forecaster for Hidden {
     }
 
     fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> Result<(), Trouble> {
+        // In standard units, limits such as the least noise mean the same for every channel.
         let (mean, deviation, sections) =
             closed_form::standardised(&closed_form::training_sections(windows)?);
         let model = match self.config.structure {
@@ -278,7 +279,7 @@ impl Forecaster for Hidden {
 /// What the filter does to the state at each row of a window, which is the same for all windows: the next predicted
 /// state is `keep · state + take · row + shift`.
 struct Recursion {
-    /// A step for each row; the last one goes on for all further rows once the filter has settled.
+    /// A step for each row; the last one is used for all further rows once the filter has settled.
     steps: Vec<Move>,
     rows: usize,
     /// Of the state predicted after the last row.
@@ -308,6 +309,7 @@ impl Recursion {
                 *own -= taken;
             }
             steps.push(Move { keep, take, shift });
+            // Covariances do not depend on the values. Once they have settled, all further steps are alike.
             let settled = next.minus(&covariance).largest() <= 1e-13 * covariance.largest();
             covariance = next;
             if settled {

@@ -89,6 +89,7 @@ impl Network for Centroids {
         };
         let (mut random, stop) = (context.random("clusters"), || context.check_cancelled());
         let found = Clusters::fit(&source, clusters, limits, &mut random, stop)?;
+        // There may be fewer centroids than asked for; the buffer keeps its size.
         set_count(&self.found, found.centroids.len() / source.width())?;
         let mut centroids = found.centroids;
         centroids.resize(clusters * source.width(), 0.0);

@@ -10,25 +10,25 @@ mod instance_norm;
 contract::entries! {
     /// All models, in the order of the documentation.
     const ENTRIES: Entry<dyn Architecture>;
-    pub mod tvnet: Tvnet;
-    pub mod tvnet_recon: TvnetRecon;
+    mod tvnet: Tvnet;
+    mod tvnet_recon: TvnetRecon;
     pub mod omni_anomaly: OmniAnomaly;
     pub mod omni_vae: OmniVae;
-    pub mod transformer_recon: TransformerRecon;
-    pub mod anomaly_transformer: AnomalyTransformer;
+    mod transformer_recon: TransformerRecon;
+    mod anomaly_transformer: AnomalyTransformer;
     pub mod dynonet: Dynonet;
-    pub mod resnet50_plot: Resnet50Plot;
-    pub mod vae: Vae;
-    pub mod gdn: Gdn;
-    pub mod cnn: Cnn;
-    pub mod dlinear: Dlinear;
-    pub mod var: VectorAutoregression;
-    pub mod kalman: Kalman;
-    pub mod pca: Pca;
-    pub mod kmeans_ad: KmeansAd;
-    pub mod isolation_forest: IsolationForest;
-    pub mod moving_average: MovingAverage;
-    pub mod naive: Naive;
+    mod resnet50_plot: Resnet50Plot;
+    mod vae: Vae;
+    mod gdn: Gdn;
+    mod cnn: Cnn;
+    mod dlinear: Dlinear;
+    mod var: VectorAutoregression;
+    mod kalman: Kalman;
+    mod pca: Pca;
+    mod kmeans_ad: KmeansAd;
+    mod isolation_forest: IsolationForest;
+    mod moving_average: MovingAverage;
+    mod naive: Naive;
 }
 
 use std::fmt;
@@ -142,7 +142,7 @@ impl DataShape {
         }
     }
 
-    /// Windows whose following rows are to be told.
+    /// Windows whose following rows are to be predicted.
     pub fn forecast(length: usize, channels: usize, horizon: usize) -> Self {
         Self {
             task: Task::Forecast,
@@ -206,10 +206,7 @@ impl DataShape {
     }
 
     /// Refuses windows of another size than the model was built for, `[batch, length, channels]`.
-    ///
-    /// # Errors
-    /// If they are, or there are none.
-    pub fn check_windows(self, inputs: &Tensor) -> Result<()> {
+    fn check_windows(self, inputs: &Tensor) -> Result<()> {
         let (batch, length, channels) = inputs.dims3()?;
         if batch == 0 || length != self.length || channels != self.channels {
             bail!(
@@ -337,7 +334,7 @@ pub enum Source {
     Validation,
 }
 
-/// One part of a training step, with an optimiser state of its own.
+/// One part of a training step, with a separate optimiser state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Phase {
     pub source: Source,
@@ -464,6 +461,11 @@ pub(crate) fn exact_mean(values: &Tensor) -> Result<f64> {
     })
 }
 
+/// A gradient with the shape of the tensor it belongs to, as operations return it.
+fn gradient_of(tensor: &Tensor, values: Vec<f32>) -> Result<Option<Tensor>> {
+    Tensor::from_vec(values, tensor.shape(), tensor.device()).map(Some)
+}
+
 /// The product of two vectors, added up in their order.
 fn dot(left: &[f32], right: &[f32]) -> f32 {
     left.iter()
@@ -482,7 +484,7 @@ fn sum(tensors: &[Tensor]) -> Result<Tensor> {
 }
 
 /// What a [`Network::trace`] returns.
-pub fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> Vec<(String, Tensor)> {
+fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> Vec<(String, Tensor)> {
     tensors
         .map(|(name, tensor)| (name.to_owned(), tensor))
         .into()
@@ -490,7 +492,7 @@ pub fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> Vec<(String, Tenso
 
 /// A model's configuration.
 pub trait Architecture: Send + Sync {
-    /// What it can be trained to do. The first is what it does if nothing is said.
+    /// What it can be trained to do. The first is the default.
     fn tasks(&self) -> &'static [Task];
 
     /// Whether it is fitted at once, by [`Network::fit`], instead of step by step.
@@ -665,3 +667,45 @@ fn on_cpu<T>(seed: u64, build: impl FnOnce(&mut StateBuilder<'_>) -> T) -> T {
 
 #[cfg(test)]
 mod conformance;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_cannot_be_used_is_shown_with_the_reason() {
+        for (config, words) in [
+            (
+                json!({"kind": "tvnt"}),
+                "unknown model `tvnt`; there are tvnet",
+            ),
+            (
+                json!("naive"),
+                "expected a model with `kind`, found \"naive\"",
+            ),
+            (
+                json!({"kind": "naive", "seasons": 2}),
+                "unknown field `seasons`",
+            ),
+            (
+                json!({"kind": "naive", "season": 0}),
+                "`season` must be at least 1, not 0",
+            ),
+            (
+                json!({"kind": "dlinear", "kernel": 4}),
+                "`kernel` must be odd, not 4",
+            ),
+        ] {
+            let shown = format!("the configuration is {config}");
+            let model = Model {
+                config,
+                training: json!({}),
+                tensors: Default::default(),
+            };
+            let error = load(&model, &Device::Cpu, |_| Ok(())).err().unwrap();
+            assert!(error.message().contains("on the input `model`"), "{error}");
+            assert!(error.causes()[0].contains(words), "{error:?}");
+            assert_eq!(error.causes()[1], shown);
+        }
+    }
+}

@@ -33,7 +33,7 @@ contract::parameters! {
         /// Units of each recurrent layer.
         #[schemars(range(min = 1, max = 8192))]
         pub state: usize = 500,
-        /// Units of the linear layers behind it.
+        /// Units of the linear layers after it.
         #[schemars(range(min = 1, max = 8192))]
         pub dense: usize = 500,
         /// Planar layers of the posterior's flow; 0 for a normal posterior.
@@ -114,6 +114,7 @@ impl Architecture for OmniAnomaly {
 
 /// `ln(1 + e^x)` without overflow.
 fn softplus(x: &Tensor) -> Result<Tensor> {
+    // max(x, 0) + ln(1 + e^-|x|): no exponent is positive.
     let size = x.abs()?;
     ((x + &size)? * 0.5)? + (size.neg()?.exp()? + 1.0)?.log()?
 }
@@ -131,7 +132,7 @@ impl Normal {
         ((apart * -0.5)? - self.deviation.log()?)? - 0.5 * TAU.ln()
     }
 
-    /// The first and the second half of the columns; the second behind a softplus.
+    /// The first and the second half of the columns; the second after a softplus.
     fn halves(parameters: &Tensor, least: f64) -> Result<Self> {
         let (_, _, width) = parameters.dims3()?;
         let half = width / 2;

@@ -120,6 +120,7 @@ impl Gaussian {
 
     /// The divergence of this from `other` (Kullback and Leibler), `[batch]`.
     fn divergence(&self, other: &Self) -> Result<Tensor> {
+        // ½ Σ (ln σ₂² - ln σ₁² + (σ₁² + (μ₁ - μ₂)²) / σ₂² - 1), this being 1.
         let spread = (self.log_variance.exp()? + (&self.mean - &other.mean)?.sqr()?)?;
         let ratio = (spread * other.log_variance.neg()?.exp()?)?;
         let terms = ((&other.log_variance - &self.log_variance)? + ratio)?;

@@ -134,6 +134,7 @@ impl Components {
 
     /// How many of the components are kept, given all variances.
     fn keep(&self, variances: &[f64]) -> usize {
+        // A direction in which nothing varies is rounding, which a division by its variance would magnify.
         let least = LEAST_VARIANCE * variances[0];
         let real = variances
             .iter()

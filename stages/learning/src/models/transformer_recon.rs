@@ -131,6 +131,7 @@ struct Forward {
 impl Reconstructor {
     fn forward(&self, inputs: &Tensor, mode: Mode, random: &mut Random) -> Result<Forward> {
         self.shape.check_windows(inputs)?;
+        // The encoder sees noise; what it has to reconstruct is the window without it.
         let noisy = match mode {
             Mode::Train => add_noise(inputs, self.config.noise, random)?,
             Mode::Evaluate => inputs.clone(),

@@ -323,7 +323,7 @@ mod tests {
         let forecast = |length| DataShape::forecast(length, 2, 3);
         assert!(
             message(json!({"form": "reference"}), DataShape::detect(32, 2))
-                .contains("not for detect")
+                .contains("not to detect")
         );
         assert!(
             message(json!({"form": "reference"}), forecast(30))

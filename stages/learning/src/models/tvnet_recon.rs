@@ -104,6 +104,7 @@ impl Block {
         let intra = self.intra.forward(&x.mean_keepdim(2)?)?;
         let intra = self.intra_norm.forward(&intra, mode)?.relu()?;
         let inter = self.inter.forward(&intra.mean_keepdim(1)?)?;
+        // 1 + F_intra + F_inter: where nothing is generated, the convolution is a plain one.
         let weights = (intra.broadcast_add(&inter)? + 1.0)?;
         let convolved = self.norm.forward(&self.conv.forward(x)?, mode)?;
         let y = (convolved.broadcast_mul(&weights)?.relu()? + x)?;

@@ -172,6 +172,7 @@ impl Autoencoder {
         let log_variance = self.log_variance.forward(&encoded)?;
         let code = match mode {
             Mode::Train => {
+                // The reparameterisation: gradients reach mean and variance through the draw.
                 let noise = Draws::Fresh.normal(mean.dims(), random, mean.device())?;
                 (&mean + ((&log_variance * 0.5)?.exp()? * noise)?)?
             }

@@ -170,6 +170,7 @@ impl Forecaster for Lags {
         for lag in &model.coefficients {
             coefficients.extend_from_slice(lag.values());
         }
+        // The buffer has room for the largest order.
         coefficients.resize(self.most * self.span.channels * self.span.channels, 0.0);
         set(&self.coefficients, coefficients)?;
         set(&self.covariance, model.covariance.values().to_vec())?;

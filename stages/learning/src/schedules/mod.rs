@@ -31,14 +31,14 @@ pub type ScheduleChoice = Choice<dyn Rule>;
 pub struct Point {
     /// Epochs that are done.
     pub epoch: u64,
-    /// The share of the epoch at hand that is done, below 1.
+    /// The share of the current epoch that is done, below 1.
     pub within: f64,
     /// Epochs of the training in all.
     pub epochs: u64,
 }
 
 impl Point {
-    /// Epochs that are done, the one at hand in part.
+    /// Epochs that are done, the current one in part.
     fn passed(self) -> f64 {
         self.epoch as f64 + self.within
     }

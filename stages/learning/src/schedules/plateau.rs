@@ -10,7 +10,7 @@ contract::parameters! {
         /// What the rate is multiplied by at each reduction.
         #[schemars(range(min = 0.0, max = 1.0))]
         pub factor: f64 = 0.1,
-        /// Epochs without progress that are borne.
+        /// Epochs without progress before the rate is reduced.
         pub patience: u64 = 10,
         /// Progress is a value better than the best one by more than this share of it.
         #[schemars(range(min = 0.0, max = 1.0))]

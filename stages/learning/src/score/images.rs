@@ -20,6 +20,7 @@ pub(super) fn score(
     let inference = Inference::new(model, Task::Detect, images, context)?;
     let splits = params.splits.clone().unwrap_or(Split::ALL.to_vec());
     let mut samples = Vec::new();
+    // In the order of the splits, however they are listed.
     for split in Split::ALL {
         if splits.contains(&split) {
             samples.extend(images.of_split(split));

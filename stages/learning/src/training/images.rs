@@ -1,5 +1,5 @@
 //! Images as samples, decoded when a batch is made.
-//! How they are altered while training is said by `augment`.
+//! `augment` alters them while training.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;

@@ -43,6 +43,7 @@ mod tests {
     use crate::impute::Impute;
     use crate::train::Train;
     use candle_core::Device;
+    use contract::Fault;
     use contract::testing::fault_of;
     use serde_json::json;
 
@@ -60,20 +61,15 @@ mod tests {
 
     #[test]
     fn all_and_nothing_are_refused() {
-        for (ratio, words) in [(0, "must be above 0, not 0"), (1, "must be below 1, not 1")] {
+        for ratio in [0.0, 1.0] {
+            let reason = format!("must be above 0 and below 1, not {ratio:?}");
             let recipe = json!({
                 "model": {"kind": "tvnet"}, "task": "impute", "mask": {"ratio": ratio},
             });
             let fault = fault_of::<Train>(recipe).unwrap();
-            assert_eq!(
-                (fault.parameter.as_str(), fault.reason.as_str()),
-                ("mask.ratio", words)
-            );
+            assert_eq!(fault, Fault::new("mask.ratio", reason.clone()));
             let fault = fault_of::<Impute>(json!({"ratio": ratio})).unwrap();
-            assert_eq!(
-                (fault.parameter.as_str(), fault.reason.as_str()),
-                ("ratio", words)
-            );
+            assert_eq!(fault, Fault::new("ratio", reason));
         }
     }
 

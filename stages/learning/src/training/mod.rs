@@ -13,13 +13,12 @@ mod samples;
 mod stopping;
 mod trainer;
 
-pub use augment::AugmentationChoice;
 pub use inference::{Inference, check_splits, origin};
 pub use mask::Masking;
-pub use monitor::{Better, Metric, Monitor};
-pub use recipe::{ClassWeights, EarlyStopping, Keep, Recipe};
+pub use monitor::{Metric, Monitor};
+pub use recipe::{EarlyStopping, Keep, Recipe};
 pub use samples::{Samples, class_numbers};
-pub use trainer::{Trained, train};
+pub use trainer::train;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,4 +1,4 @@
-//! How far a training is, told to the host in samples over all epochs.
+//! How far a training is, reported to the host in samples over all epochs.
 //! There is no clock here: rates and remaining time are the host's to compute.
 
 use contract::{Host, Progress};

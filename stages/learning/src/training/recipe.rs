@@ -1,5 +1,5 @@
-//! What a training is told: the parameters of the stage `train`.
-//! How they are carried out is said in the trainer.
+//! The parameters of the stage `train`.
+//! The trainer carries them out.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -155,6 +155,7 @@ impl Recipe {
     /// # Errors
     /// The parameter at fault.
     pub fn check(&self) -> Result<(), Fault> {
+        // The model comes first: its task decides what the other parameters mean.
         self.model.check().map_err(|fault| fault.below("model"))?;
         if let Some(task) = self.task {
             models::check_task(&self.model, task).map_err(|reason| Fault::new("task", reason))?;

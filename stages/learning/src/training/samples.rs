@@ -1,5 +1,5 @@
 //! Where training and inference get their samples from, gathered into the tensors of a batch.
-//! Their order is up to the caller; what is hidden or altered in a batch is said in the recipe.
+//! Their order is up to the caller; the recipe decides what is hidden or altered in a batch.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -22,7 +22,7 @@ pub trait Samples: Sync {
     /// The samples of a split that can serve a task, by number.
     fn of_split(&self, split: Split, task: Task) -> Vec<usize>;
 
-    /// These samples, in this order, with what the task asks to be told about them.
+    /// These samples, in this order, with what the task needs to know about them.
     ///
     /// # Errors
     /// If a tensor cannot be made on the device.
@@ -90,7 +90,7 @@ impl Samples for Windows {
         Ok(batch)
     }
 
-    /// The entity, and how many rows behind its segment's start the window starts if it does not start there.
+    /// The entity, and how many rows after its segment's start the window starts if it does not start there.
     fn name(&self, sample: usize) -> String {
         let Some(segment) = self.series.segment_at(sample) else {
             return sample.to_string();

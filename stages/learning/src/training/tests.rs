@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
+use super::trainer::Trained;
 use super::*;
 use contract::artifact::{Digest, Segment, Series, Split, WindowRun, WindowSpec, Windows};
 use contract::{Device, Host, NullHost, Progress, StageContext, Trouble};

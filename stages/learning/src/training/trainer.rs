@@ -122,6 +122,7 @@ impl<'a> Trainer<'a> {
         let course = Course {
             epochs: 0,
             steps: 0,
+            // A generator for each purpose: a model that draws more does not change the order of the samples.
             shuffle: context.random("shuffle").state(),
             noise: context.random("noise").state(),
             validation_batches: 0,
@@ -223,6 +224,7 @@ impl<'a> Trainer<'a> {
 
     fn epoch(&mut self) -> Result<(), Trouble> {
         let epoch = self.course.epochs + 1;
+        // The log has the rate of the epoch's first step.
         let learning_rate = self.schedule.rate(self.course.epochs, 0.0);
         let train_loss = self.pass(epoch)?;
         let (validation_loss, measured) = self.validate(epoch)?;
@@ -243,6 +245,7 @@ impl<'a> Trainer<'a> {
         self.counter.set_validation(validation_loss);
         let seen = self.train_samples.len() as u64;
         self.counter.report(epoch, seen, train_loss);
+        // Only now: a checkpoint inside the epoch needs the state from which its order was drawn.
         self.course.shuffle = self.order().1.state();
         if let Some(inside) = self.course.inside.take() {
             self.course.noise = inside.noise;
@@ -278,6 +281,7 @@ impl<'a> Trainer<'a> {
             if !loss.is_finite() {
                 return Err(diverged("training", epoch, loss));
             }
+            // In proportion to its samples: the last step of an epoch may have fewer.
             inside.loss += loss * group.len() as f64;
             inside.done += group.len() as u64;
             inside.noise = noise.state();
@@ -340,6 +344,7 @@ impl<'a> Trainer<'a> {
         let mut total: Option<(f64, Gradients)> = None;
         for part in samples.chunks(self.recipe.batch) {
             let mut batch = self.gather(part, noise)?;
+            // Validation samples stay as they are.
             batch.inputs = augment(&self.recipe.augment, &batch.inputs, noise)?;
             let (loss, mut gradients) = self.gradients(phase, &batch, noise)?;
             if part.len() == samples.len() {

@@ -1,5 +1,5 @@
 //! thuml/Anomaly-Transformer: `model/`, and both phases, the score and the threshold of `solver.py`. Point adjustment and
-//! the figures after it are metrics' business.
+//! what follows is for the metrics.
 
 use std::collections::BTreeMap;
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::Adapter;
 use crate::case::{Case, Report, distance};
 
-/// The network that a case describes, with weights of its own.
+/// The network that a case describes, with weights that are not the case's yet.
 pub fn network(adapter: &Adapter, case: &Case, device: &Device) -> Box<dyn Network> {
     let (name, parameters) = (adapter.choice)(case);
     let choice =
@@ -33,7 +33,7 @@ pub fn check(adapter: &Adapter, case: &Case, device: &Device, place: &str) -> Re
     check_network(adapter, case, network.as_ref(), device, place)
 }
 
-/// The same of a network that is at hand.
+/// The same for a network that was built already.
 pub fn check_network(
     adapter: &Adapter,
     case: &Case,

@@ -85,7 +85,7 @@ pub const IMPUTATION: Adapter = Adapter {
     ..Adapter::BASE
 };
 
-/// The script's figures over all points, and those over the hidden ones.
+/// The script's errors over all points, and those over the hidden ones.
 fn errors(adapter: &Adapter, case: &Case, device: &Device, report: &mut Report) {
     let network = crate::check::network(adapter, case, device);
     network.state().set_data(&(adapter.weights)(case)).unwrap();

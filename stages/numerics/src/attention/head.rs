@@ -5,7 +5,7 @@
 
 use crate::elementary::exp;
 use crate::elementwise::{Lanes, lanes};
-use crate::product::{Panels, Rows, Start, accumulate_outer, multiply, multiply_scattered};
+use crate::product::{Panels, Rows, Start, accumulate_outer, multiply, multiply_scattered, starts};
 use crate::simd::{Level, vectorised};
 
 /// Sizes of an attention.
@@ -18,7 +18,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// Values of a row that belong to one head.
-    pub fn head(self) -> usize {
+    pub(crate) fn head(self) -> usize {
         self.width / self.heads
     }
 }
@@ -51,14 +51,13 @@ enum Third {
 impl HeadKernel {
     pub fn new(level: Level, sizes: Sizes) -> Self {
         let (length, head) = (sizes.length, sizes.head());
-        let rows = |width: usize| (0..length).map(|row| row * width).collect();
         Self {
             level,
             sizes,
-            sample_rows: rows(3 * sizes.width),
-            width_rows: rows(sizes.width),
-            square_rows: rows(length),
-            head_rows: rows(head),
+            sample_rows: starts(0, 3 * sizes.width, length),
+            width_rows: starts(0, sizes.width, length),
+            square_rows: starts(0, length, length),
+            head_rows: starts(0, head, length),
             across: Panels::new(level, 1, head, length),
             down: Panels::new(level, 1, length, head),
             part: vec![0.0; length * head],
@@ -176,6 +175,7 @@ vectorised! {
             for span in lanes(length) {
                 largest = largest.larger(Lanes::load_or(row, span, f32::NEG_INFINITY));
             }
+            // Without the largest value, no exponential overflows and their sum is at least 1.
             let shift = largest.largest() * scale;
             for value in row.iter_mut() {
                 *value = exp(*value * scale - shift);

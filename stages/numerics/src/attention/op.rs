@@ -68,6 +68,7 @@ impl AttentionOp {
                 let gradient = &gradient[sample * length * width..][..length * width];
                 for head in 0..heads {
                     let number = sample * heads + head;
+                    // The softmax needs the weights as they were before dropout, the values those after it.
                     kernel.weights(x, head, &mut weights);
                     if self.dropout.is_none() {
                         kernel.combine_backward(x, head, &weights, gradient, &mut slopes, target);

@@ -232,6 +232,7 @@ impl BatchNormOp {
         let (mut passed, sums) = self.pass_relu(statistics, x.values, y, gradient);
         let [bias, weight] = &sums;
         let of_affine = weight.iter().chain(bias).map(|sum| *sum as f32).collect();
+        // Before `passed` is turned into the gradient of `x`: in front of the addition, both are the same.
         let mut of_residual = None;
         if residual.is_some_and(|residual| residual.tracked) {
             of_residual = Some(passed.clone());

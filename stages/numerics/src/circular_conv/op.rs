@@ -15,8 +15,8 @@ use crate::simd::Level;
 pub(super) struct CircularConvOp {
     pub input: usize,
     pub output: usize,
-    /// What the sums start from, if not zero.
-    pub positions: Option<Positions>,
+    /// What the sums start from.
+    pub positions: Positions,
 }
 
 /// Convolves samples, `[batch, length, sizes.input]`, onto positions if there are any.
@@ -98,8 +98,8 @@ impl Operation<2> for CircularConvOp {
 
     fn forward(&self, [x, weight]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
         let dims = [x.dims[0], x.dims[1]];
-        let positions = self.positions.as_ref().map(Positions::values);
-        let target = convolve(x.values, dims, self.sizes(), weight.values, positions);
+        let start = Some(self.positions.values());
+        let target = convolve(x.values, dims, self.sizes(), weight.values, start);
         Ok((target, x.with_last(self.output)))
     }
 

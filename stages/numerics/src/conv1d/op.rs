@@ -6,7 +6,7 @@ use super::Sizes;
 use crate::chunks::{chunks, fill_rows, sum_parts};
 use crate::elementwise::{add, add_rows};
 use crate::operation::{Input, Operation};
-use crate::product::{Panels, Rows, Start, accumulate_outer, multiply};
+use crate::product::{Panels, Rows, Start, accumulate_outer, multiply, starts};
 use crate::simd::Level;
 
 /// `x`, `[batch, length, input]`, weight, `[output, input, kernel]`, and bias, `[output]`, to
@@ -41,10 +41,7 @@ impl ConvOp {
     fn input_gradient(&self, panels: &Panels, plan: &Plan, gradient: &[f32]) -> Vec<f32> {
         let depth = self.sizes.depth();
         // What every position of the kernel passes back to the values under it; overlapping ones are then added.
-        let mut dense = Vec::with_capacity(plan.starts.len());
-        for position in 0..plan.starts.len() {
-            dense.push(position * self.sizes.output);
-        }
+        let dense = starts(0, self.sizes.output, plan.starts.len());
         let parts = chunks(plan.batch);
         let ([target], _) = fill_rows(&parts, [plan.from], |samples, [target]| {
             let mut columns = vec![0.0; plan.starts.len() * depth];

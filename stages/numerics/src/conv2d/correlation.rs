@@ -24,10 +24,10 @@ const BLOCK: usize = 512;
 /// places. Weights are `[map channels, image channels, kernel height, kernel width]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Correlation {
-    pub level: Level,
-    pub window: Window2d,
-    pub batch: usize,
-    pub image: Grid,
+    pub(crate) level: Level,
+    pub(crate) window: Window2d,
+    pub(crate) batch: usize,
+    pub(crate) image: Grid,
     pub map: Grid,
 }
 
@@ -44,6 +44,7 @@ impl Correlation {
         let (depth, channels, taps) = (self.image.channels, self.map.channels, self.window.taps());
         let (stretches, length) = factors(&self.window, depth);
         let mut panels = Panels::new(self.level, stretches, length, channels);
+        // A stretch may span several taps: their values lie side by side in the image, but not in the weights.
         panels.fill_in_parallel(|stretch, index, column| {
             let row = stretch * length + index;
             weight[(column * depth + row % depth) * taps + row / depth]
@@ -302,7 +303,7 @@ fn task_size(count: usize) -> usize {
 }
 
 /// Into how many parts of the places, and slices of the image's channels, a weight gradient is split. Every part has
-/// sums of its own, of which wide layers cannot afford many.
+/// its own sums, of which wide layers cannot afford many.
 fn split(depth: usize, width: usize) -> (usize, usize) {
     let parts = match depth * width {
         0..=65_536 => 16,

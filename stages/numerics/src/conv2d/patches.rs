@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::window::Window2d;
-use crate::product::Rows;
+use crate::product::{Rows, starts};
 
 /// Height, width and channels of a plane, stored `[height, width, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,10 @@ pub(super) fn can_stay(window: &Window2d, channels: usize) -> bool {
 /// Memory of a thread that is used again and again.
 #[derive(Default)]
 pub(super) struct Scratch {
-    pub values: Vec<f32>,
-    pub starts: Vec<usize>,
+    pub(crate) values: Vec<f32>,
+    pub(crate) starts: Vec<usize>,
     /// Starts and places in the target, per phase of an adjoint.
-    pub phases: Vec<(Vec<usize>, Vec<usize>)>,
+    pub(crate) phases: Vec<(Vec<usize>, Vec<usize>)>,
 }
 
 thread_local! {
@@ -79,8 +79,8 @@ impl Strips<'_> {
     pub fn append(&self, sample: usize, rows: Range<isize>, values: &mut Vec<f32>) -> usize {
         let begin = values.len();
         let [height, width] = self.grid.size;
-        let inside = |column: isize| column.clamp(0, width as isize) as usize;
-        let (first, last) = (inside(self.columns.start), inside(self.columns.end));
+        let first = self.columns.start.clamp(0, width as isize) as usize;
+        let last = self.columns.end.clamp(0, width as isize) as usize;
         let left = (first as isize - self.columns.start) as usize * self.pitch();
         for row in rows {
             let end = values.len() + self.row();
@@ -128,24 +128,15 @@ impl Position {
 
     /// The next one in the order of memory.
     pub fn next(self, size: [usize; 2]) -> Self {
-        if self.column + 1 < size[1] {
-            return Self {
-                column: self.column + 1,
-                ..self
-            };
+        let mut next = self;
+        next.column += 1;
+        if next.column == size[1] {
+            (next.row, next.column) = (next.row + 1, 0);
         }
-        if self.row + 1 < size[0] {
-            return Self {
-                column: 0,
-                row: self.row + 1,
-                ..self
-            };
+        if next.row == size[0] {
+            (next.sample, next.row) = (next.sample + 1, 0);
         }
-        Self {
-            sample: self.sample + 1,
-            row: 0,
-            column: 0,
-        }
+        next
     }
 }
 
@@ -159,13 +150,14 @@ pub(super) fn bands(
         Position::of(positions.end - 1, size),
     );
     (first.sample..=last.sample).map(move |sample| {
-        let start = if sample == first.sample { first.row } else { 0 };
-        let end = if sample == last.sample {
-            last.row + 1
-        } else {
-            size[0]
-        };
-        (sample, start..end)
+        let mut rows = 0..size[0];
+        if sample == first.sample {
+            rows.start = first.row;
+        }
+        if sample == last.sample {
+            rows.end = last.row + 1;
+        }
+        (sample, rows)
     })
 }
 
@@ -237,10 +229,11 @@ pub(super) fn factors(window: &Window2d, channels: usize) -> (usize, usize) {
 
 fn taps(window: &Window2d, channels: usize, row: usize) -> Vec<usize> {
     let (count, _) = factors(window, channels);
-    let per_row = count / window.kernel[0];
-    let place = |tap: usize| {
-        let (down, right) = (tap / per_row, tap % per_row);
-        down * window.dilation[0] * row + right * window.dilation[1] * pitch(channels)
-    };
-    (0..count).map(place).collect()
+    let step = window.dilation[1] * pitch(channels);
+    let mut taps = Vec::with_capacity(count);
+    for down in 0..window.kernel[0] {
+        let first = down * window.dilation[0] * row;
+        taps.extend(starts(first, step, count / window.kernel[0]));
+    }
+    taps
 }

@@ -53,30 +53,30 @@ impl Window2d {
     }
 
     /// Rows (axis 0) or columns (axis 1) between the first and the last position of the kernel.
-    pub fn reach(&self, axis: usize) -> usize {
+    pub(crate) fn reach(&self, axis: usize) -> usize {
         (self.kernel[axis] - 1) * self.dilation[axis]
     }
 
     /// Places of the window on a plane of this height and width; `None` if it does not fit even once.
-    pub fn places(&self, size: [usize; 2]) -> Option<[usize; 2]> {
-        let along = |axis: usize| {
-            let free = (size[axis] + 2 * self.padding[axis]).checked_sub(self.reach(axis) + 1)?;
-            Some(free / self.stride[axis] + 1)
-        };
-        Some([along(0)?, along(1)?])
+    pub(crate) fn places(&self, size: [usize; 2]) -> Option<[usize; 2]> {
+        let mut places = [0; 2];
+        for axis in 0..2 {
+            let padded = size[axis] + 2 * self.padding[axis];
+            let free = padded.checked_sub(self.reach(axis) + 1)?;
+            places[axis] = free / self.stride[axis] + 1;
+        }
+        Some(places)
     }
 
     /// The plane that a transposed convolution makes of this many places, with rows and columns added at its end.
-    pub fn plane(&self, places: [usize; 2], added: [usize; 2]) -> Option<[usize; 2]> {
-        let along = |axis: usize| {
-            let full = places[axis].checked_sub(1)? * self.stride[axis]
-                + self.reach(axis)
-                + 1
-                + added[axis];
-            full.checked_sub(2 * self.padding[axis])
-                .filter(|size| *size > 0)
-        };
-        Some([along(0)?, along(1)?])
+    pub(crate) fn plane(&self, places: [usize; 2], added: [usize; 2]) -> Option<[usize; 2]> {
+        let mut size = [0; 2];
+        for axis in 0..2 {
+            let strides = places[axis].checked_sub(1)? * self.stride[axis];
+            let full = strides + self.reach(axis) + 1 + added[axis];
+            size[axis] = full.checked_sub(2 * self.padding[axis])?;
+        }
+        (size[0] > 0 && size[1] > 0).then_some(size)
     }
 }
 

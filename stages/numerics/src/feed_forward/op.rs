@@ -150,6 +150,7 @@ impl FeedForwardOp {
         share: &mut [f32],
         target: &mut [f32],
     ) {
+        // Computing the hidden values again costs less than keeping them from the forward pass.
         self.hide(kernels, x, rows, scratch);
         let x = &x[rows.start * self.input..rows.end * self.input];
         let gradient = &gradient[rows.start * self.output..rows.end * self.output];

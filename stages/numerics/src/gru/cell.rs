@@ -111,8 +111,3 @@ pub(super) enum Direction {
     /// Backward without the gradient of the input.
     BackwardToState,
 }
-
-/// Starts of `count` rows that are `width` apart, beginning at `first`.
-pub(super) fn starts(first: usize, width: usize, count: usize) -> Vec<usize> {
-    (0..count).map(|row| first + row * width).collect()
-}

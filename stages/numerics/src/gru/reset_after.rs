@@ -1,9 +1,9 @@
 //! The unit as PyTorch and cuDNN compute it: the reset gate acts on the product with the state.
 //! `r, z = σ(W x + b + U h + c)`, `n = tanh(W x + b + r (U h + c))`, `h' = n + z (h - n)`.
 
-use super::cell::{Cell, Direction, KEPT, Sample, Scratch, Sizes, Step, starts};
+use super::cell::{Cell, Direction, KEPT, Sample, Scratch, Sizes, Step};
 use crate::elementwise::{Lanes, add, add_rows, lanes};
-use crate::product::{Panels, Rows, Start, accumulate_outer, multiply};
+use crate::product::{Panels, Rows, Start, accumulate_outer, multiply, starts};
 use crate::simd::{Level, vectorised};
 
 /// Packed are `weight_ih`, `[3 * hidden, input]`, `weight_hh`, `[3 * hidden, hidden]`, and both biases, gates r, z, n.

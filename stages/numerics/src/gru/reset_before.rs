@@ -1,9 +1,9 @@
 //! The unit as it was published (Cho et al., EMNLP 2014) and as TensorFlow 1 computes it: the reset gate acts on the state.
 //! `r, u = σ([x, h] G + g)`, `c = tanh([x, r h] C + d)`, `h' = c + u (h - c)`.
 
-use super::cell::{Cell, Direction, Sample, Scratch, Sizes, Step, starts};
+use super::cell::{Cell, Direction, Sample, Scratch, Sizes, Step};
 use crate::elementwise::{Lanes, add_rows, lanes};
-use crate::product::{Panels, Rows, Start, accumulate_outer, multiply};
+use crate::product::{Panels, Rows, Start, accumulate_outer, multiply, starts};
 use crate::simd::{Level, vectorised};
 
 /// Packed are the kernels of the gates, `[input + hidden, 2 * hidden]`, and of the candidate, `[input + hidden, hidden]`, and

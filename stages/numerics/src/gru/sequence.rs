@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::cell::{Cell, Direction, Sample, Scratch, Sizes, Step};
 use crate::chunks::{CHUNKS, cut, each_part, split_rows, sum_shares};
 use crate::elementwise::add;
-use crate::product::Rows;
+use crate::product::{Rows, starts};
 use crate::simd::Level;
 
 /// Weights that no longer fit beside the rest into a core's cache, in floats.
@@ -60,15 +60,15 @@ impl<'a> Part<'a> {
             hidden,
             ..
         } = sizes;
-        let rows = |width: usize| (0..range.len()).map(|sample| sample * width).collect();
+        let samples = range.len();
         Self {
             sizes,
-            samples: range.len(),
+            samples,
             x: &sequence.x[range.start * time * input..range.end * time * input],
             initial: &sequence.initial[range.start * hidden..range.end * hidden],
-            x_starts: rows(time * input),
-            state_starts: rows(time * hidden),
-            initial_starts: rows(hidden),
+            x_starts: starts(0, time * input, samples),
+            state_starts: starts(0, time * hidden, samples),
+            initial_starts: starts(0, hidden, samples),
         }
     }
 
@@ -125,6 +125,7 @@ impl<'a> Part<'a> {
         } = sizes;
         let mut scratch = Scratch::new(self.samples, sizes);
         for now in (0..time).rev() {
+            // A state acts through the output and through the step after it.
             let own = gradient.chunks_exact(time * hidden);
             for (own, carried) in own.zip(carried.chunks_exact_mut(hidden)) {
                 let own = &own[now * hidden..(now + 1) * hidden];
@@ -202,13 +203,11 @@ pub(super) fn backward<C: Cell>(
     let cell = C::new(Level::detect(), sizes, sequence.packed, direction);
     let parts = parts(sizes);
     let mut x = of_input.then(|| vec![0.0; batch * time * input]);
-    let x_parts: Vec<Option<&mut [f32]>> = match &mut x {
-        Some(x) => split_rows(x, &parts, time * input)
-            .into_iter()
-            .map(Some)
-            .collect(),
-        None => parts.iter().map(|_| None).collect(),
-    };
+    let mut x_parts: Vec<Option<&mut [f32]>> = Vec::with_capacity(parts.len());
+    if let Some(x) = &mut x {
+        x_parts.extend(split_rows(x, &parts, time * input).into_iter().map(Some));
+    }
+    x_parts.resize_with(parts.len(), || None);
     let mut initial = vec![0.0; batch * hidden];
     let shares: Vec<Vec<f32>> = split_rows(&mut initial, &parts, hidden)
         .into_par_iter()

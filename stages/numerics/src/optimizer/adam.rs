@@ -16,22 +16,22 @@ use contract::Named;
 pub struct Adam {
     /// Learning rate.
     #[schemars(range(min = 0.0))]
-    pub lr: f64,
+    pub(crate) lr: f64,
     /// Decay of the mean of gradients.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub beta1: f64,
+    pub(crate) beta1: f64,
     /// Decay of the mean of squared gradients.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub beta2: f64,
+    pub(crate) beta2: f64,
     /// Added to the root of the mean of squares.
     #[schemars(range(min = 0.0))]
-    pub epsilon: f64,
+    pub(crate) epsilon: f64,
     /// L2 penalty: this times the weights is added to the gradient.
     #[schemars(range(min = 0.0))]
-    pub weight_decay: f64,
+    pub(crate) weight_decay: f64,
     /// Whether epsilon is added before the bias of the second moment is corrected, which in early steps makes it larger:
     /// the paper's epsilon-hat and TensorFlow's form. PyTorch adds it afterwards.
-    pub epsilon_hat: bool,
+    pub(crate) epsilon_hat: bool,
 }
 
 impl Default for Adam {
@@ -53,19 +53,19 @@ impl Default for Adam {
 pub struct AdamW {
     /// Learning rate.
     #[schemars(range(min = 0.0))]
-    pub lr: f64,
+    pub(crate) lr: f64,
     /// Decay of the mean of gradients.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub beta1: f64,
+    pub(crate) beta1: f64,
     /// Decay of the mean of squared gradients.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub beta2: f64,
+    pub(crate) beta2: f64,
     /// Added to the root of the mean of squares.
     #[schemars(range(min = 0.0))]
-    pub epsilon: f64,
+    pub(crate) epsilon: f64,
     /// Each step shrinks the weights by the rate times this.
     #[schemars(range(min = 0.0))]
-    pub weight_decay: f64,
+    pub(crate) weight_decay: f64,
 }
 
 impl Default for AdamW {
@@ -98,28 +98,25 @@ struct Step {
 
 impl Adam {
     fn step(&self, step: u64, rate: f64, decoupled: bool) -> Step {
-        let correction = |beta: f64| 1.0 - beta.powf(step as f64);
-        let root = correction(self.beta2).sqrt();
+        // Both moments start at zero, so that early ones are too small by these factors.
+        let first = 1.0 - self.beta1.powf(step as f64);
+        let root = (1.0 - self.beta2.powf(step as f64)).sqrt();
+        let (keep, penalty) = match decoupled {
+            true => (1.0 - rate * self.weight_decay, 0.0),
+            false => (1.0, self.weight_decay),
+        };
+        let epsilon = match self.epsilon_hat {
+            true => self.epsilon / root,
+            false => self.epsilon,
+        };
         Step {
             beta1: self.beta1 as f32,
             beta2: self.beta2 as f32,
-            epsilon: if self.epsilon_hat {
-                self.epsilon / root
-            } else {
-                self.epsilon
-            } as f32,
-            size: (rate / correction(self.beta1)) as f32,
+            epsilon: epsilon as f32,
+            size: (rate / first) as f32,
             root: root as f32,
-            keep: if decoupled {
-                (1.0 - rate * self.weight_decay) as f32
-            } else {
-                1.0
-            },
-            penalty: if decoupled {
-                0.0
-            } else {
-                self.weight_decay as f32
-            },
+            keep: keep as f32,
+            penalty: penalty as f32,
         }
     }
 }
@@ -151,6 +148,7 @@ vectorised! {
             let gradient = gradient + step.penalty * *value;
             *first += (gradient - *first) * (1.0 - step.beta1);
             *second = *second * step.beta2 + (1.0 - step.beta2) * (gradient * gradient);
+            // Decoupled weight decay shrinks the value itself and never enters the moments.
             *value = *value * step.keep - step.size * (*first / (second.sqrt() / step.root + step.epsilon));
         }
     }

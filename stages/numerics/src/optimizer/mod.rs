@@ -1,4 +1,4 @@
-//! Optimisers whose whole state can be saved, so that an interrupted training goes on to the bit.
+//! Optimisers whose whole state can be saved, so that an interrupted training continues to the same bits.
 //! Learning rates come from outside.
 
 contract::entries! {
@@ -11,7 +11,7 @@ contract::entries! {
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 
 use super::host::{with_slice, with_slice_mut};
 use super::state::{State, to_data};
@@ -93,17 +93,13 @@ impl Optimizer {
     pub fn new(choice: &OptimizerChoice, state: &State) -> Result<Self, Trouble> {
         let rule = choice.shared();
         let count = rule.memory().len();
-        let fresh = |parameter: &Var| match parameter.device() {
-            Device::Cpu => Ok(Memory::Host(vec![vec![0.0; parameter.elem_count()]; count])),
-            _ => (0..count)
-                .map(|_| parameter.zeros_like())
-                .collect::<candle_core::Result<_>>()
-                .map(Memory::Device),
-        };
-        let memory = state
-            .parameters()
-            .map(|(_, parameter)| fresh(parameter))
-            .collect::<candle_core::Result<_>>()?;
+        let mut memory = Vec::with_capacity(state.parameters().len());
+        for (_, parameter) in state.parameters() {
+            memory.push(match parameter.device() {
+                Device::Cpu => Memory::Host(vec![vec![0.0; parameter.elem_count()]; count]),
+                _ => Memory::Device(vec![parameter.zeros_like()?; count]),
+            });
+        }
         Ok(Self {
             rule,
             level: Level::detect(),
@@ -154,8 +150,7 @@ impl Optimizer {
             let Some(gradient) = gradient else { continue };
             match memory {
                 Memory::Host(memory) => {
-                    let gradient = gradient.contiguous()?;
-                    with_slice(&gradient, |gradient| {
+                    with_slice(&gradient.contiguous()?, |gradient| {
                         with_slice_mut(parameter, |values| {
                             self.rule
                                 .update(level, step, rate, values, gradient, memory);
@@ -164,11 +159,9 @@ impl Optimizer {
                 }
                 Memory::Device(memory) => {
                     let values = parameter.as_detached_tensor();
-                    parameter.set(
-                        &self
-                            .rule
-                            .update_tensor(step, rate, &values, gradient, memory)?,
-                    )?;
+                    let rule = &self.rule;
+                    let values = rule.update_tensor(step, rate, &values, gradient, memory)?;
+                    parameter.set(&values)?;
                 }
             }
         }
@@ -197,7 +190,7 @@ impl Optimizer {
         Ok(data)
     }
 
-    /// Goes on from what [`Self::to_data`] gave after `steps` steps.
+    /// Continues from what [`Self::to_data`] gave after `steps` steps.
     ///
     /// # Errors
     /// If something is missing or does not fit.
@@ -210,10 +203,12 @@ impl Optimizer {
         for ((name, parameter), memory) in state.parameters().zip(&mut self.memory) {
             for (index, kind) in self.rule.memory().iter().enumerate() {
                 let key = format!("{kind}.{name}");
-                let fits = |tensor: &&TensorData| tensor.shape == parameter.dims();
-                let values = data.get(&key).filter(fits).and_then(TensorData::to_f32);
-                let values = values
-                    .ok_or_else(|| Trouble::new(format!("the optimizer's `{key}` does not fit")))?;
+                let found = data.get(&key);
+                let found = found.filter(|tensor| tensor.shape == parameter.dims());
+                let Some(values) = found.and_then(TensorData::to_f32) else {
+                    let message = format!("the optimizer's `{key}` does not fit");
+                    return Err(Trouble::new(message));
+                };
                 match memory {
                     Memory::Host(memory) => memory[index] = values,
                     Memory::Device(memory) => {

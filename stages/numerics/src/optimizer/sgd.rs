@@ -15,15 +15,15 @@ use contract::{Fault, Named};
 pub struct Sgd {
     /// Learning rate.
     #[schemars(range(min = 0.0))]
-    pub lr: f64,
+    pub(crate) lr: f64,
     /// Share of the last direction that is kept.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub momentum: f64,
+    pub(crate) momentum: f64,
     /// Looks ahead along the direction (Nesterov); needs momentum.
-    pub nesterov: bool,
+    pub(crate) nesterov: bool,
     /// L2 penalty: this times the weights is added to the gradient.
     #[schemars(range(min = 0.0))]
-    pub weight_decay: f64,
+    pub(crate) weight_decay: f64,
 }
 
 impl Default for Sgd {

@@ -15,7 +15,7 @@ const LEAST_VARIANCE: f64 = 1e-10;
 /// What a series is around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trend {
-    /// An intercept of its own for every channel.
+    /// An intercept for every channel.
     Constant,
     /// Zero.
     None,
@@ -83,22 +83,21 @@ impl Autoregression {
         criterion: Criterion,
     ) -> Result<usize, String> {
         let design = Design::new(sections, most, trend)?;
-        let value = |order: usize| {
+        let (mut best, mut least) = (0, f64::INFINITY);
+        for order in 0..=most {
             let (_, covariance) = design.solve(order);
+            let fit = design.log_determinant(&covariance);
             let coefficients = design.channels * regressors(design.channels, order, trend);
-            criterion.value(
-                design.log_determinant(&covariance),
-                design.rows(),
-                coefficients,
-            )
-        };
-        let values: Vec<f64> = (0..=most).map(value).collect();
-        Ok((0..=most)
-            .min_by(|one, other| values[*one].total_cmp(&values[*other]))
-            .unwrap_or(0))
+            let value = criterion.value(fit, design.rows(), coefficients);
+            // The total order: a value that is not a number never wins.
+            if value.total_cmp(&least).is_lt() {
+                (best, least) = (order, value);
+            }
+        }
+        Ok(best)
     }
 
-    pub fn order(&self) -> usize {
+    pub(crate) fn order(&self) -> usize {
         self.coefficients.len()
     }
 
@@ -120,17 +119,12 @@ impl Autoregression {
     /// The expected next row after a past whose last row is the newest; it needs as many rows as the order.
     pub fn next(&self, past: &[f64]) -> Vec<f64> {
         let channels = self.channels();
-        let lag = |index: usize| {
-            let end = past.len() - index * channels;
-            &past[end - channels..end]
-        };
         let mut next = self.intercept.clone();
         for (index, coefficients) in self.coefficients.iter().enumerate() {
-            for (value, row) in next
-                .iter_mut()
-                .zip(coefficients.values().chunks_exact(channels.max(1)))
-            {
-                *value += dot(row, lag(index));
+            let end = past.len() - index * channels;
+            let lag = &past[end - channels..end];
+            for (equation, value) in next.iter_mut().enumerate() {
+                *value += dot(coefficients.row(equation), lag);
             }
         }
         next
@@ -187,10 +181,7 @@ struct Design<'a> {
 impl<'a> Design<'a> {
     fn new(sections: &'a [Matrix], lags: usize, trend: Trend) -> Result<Self, String> {
         let channels = sections.first().map_or(0, Matrix::columns);
-        let rows = |(index, section): (usize, &Matrix)| {
-            (lags..section.rows()).map(move |row| (index, row))
-        };
-        let targets: Vec<(usize, usize)> = sections.iter().enumerate().flat_map(rows).collect();
+        let targets = places(sections, lags);
         let regressors = 1 + channels * lags;
         if targets.len() <= regressors {
             return Err(format!(
@@ -202,7 +193,6 @@ impl<'a> Design<'a> {
         if trend == Trend::None {
             mean.fill(0.0);
         }
-        let products = Matrix::zeros(0, 0);
         let mut design = Self {
             trend,
             sections,
@@ -210,7 +200,7 @@ impl<'a> Design<'a> {
             targets,
             mean,
             deviation,
-            products,
+            products: Matrix::zeros(0, 0),
             lags,
         };
         let width = regressors + channels;
@@ -228,7 +218,7 @@ impl<'a> Design<'a> {
 
     fn standardise(&self, row: &[f64], target: &mut [f64]) {
         let units = self.mean.iter().zip(&self.deviation);
-        for (target, (value, (mean, deviation))) in target.iter_mut().zip(row.iter().zip(units)) {
+        for ((target, value), (mean, deviation)) in target.iter_mut().zip(row).zip(units) {
             *target = (value - mean) / deviation;
         }
     }
@@ -236,11 +226,8 @@ impl<'a> Design<'a> {
     fn regressors(&self, index: usize, lags: usize, target: &mut [f64]) {
         let (section, row) = self.targets[index];
         target[0] = f64::from(u8::from(self.trend == Trend::Constant));
-        for (lag, target) in target[1..]
-            .chunks_exact_mut(self.channels)
-            .enumerate()
-            .take(lags)
-        {
+        let lagged = target[1..].chunks_exact_mut(self.channels).take(lags);
+        for (lag, target) in lagged.enumerate() {
             self.standardise(self.sections[section].row(row - 1 - lag), target);
         }
     }
@@ -257,12 +244,10 @@ impl<'a> Design<'a> {
         let cross = Matrix::from_fn(own, self.channels, |row, column| {
             self.products[(row, first + column)]
         });
-        let outer = |row: usize, column: usize| self.products[(first + row, first + column)];
-        (
-            inner,
-            cross,
-            Matrix::from_fn(self.channels, self.channels, outer),
-        )
+        let outer = Matrix::from_fn(self.channels, self.channels, |row, column| {
+            self.products[(first + row, first + column)]
+        });
+        (inner, cross, outer)
     }
 
     /// Coefficients, `[1 + K order, K]`, and the covariance of the residuals, in standard units.
@@ -277,20 +262,17 @@ impl<'a> Design<'a> {
 
     /// ln det of a covariance given in standard units.
     fn log_determinant(&self, covariance: &Matrix) -> f64 {
-        let units: f64 = self
-            .deviation
-            .iter()
-            .map(|deviation| 2.0 * libm::log(*deviation))
-            .sum();
-        let values = match Eigen::new(covariance) {
-            Some(eigen) => eigen.values,
-            None => return f64::INFINITY,
+        let Some(eigen) = Eigen::new(covariance) else {
+            return f64::INFINITY;
         };
-        values
-            .into_iter()
-            .map(|value| libm::log(value.max(LEAST_VARIANCE)))
-            .sum::<f64>()
-            + units
+        let (mut logarithm, mut units) = (0.0, 0.0);
+        for value in eigen.values {
+            logarithm += libm::log(value.max(LEAST_VARIANCE));
+        }
+        for deviation in &self.deviation {
+            units += 2.0 * libm::log(*deviation);
+        }
+        logarithm + units
     }
 
     fn fit(&self, order: usize) -> Autoregression {
@@ -305,12 +287,8 @@ impl<'a> Design<'a> {
         let products = gram(self.rows(), self.channels, |index, row| {
             row.copy_from_slice(residuals.row(index))
         });
-        self.in_own_units(
-            order,
-            &coefficients,
-            &products.scaled(1.0 / self.rows() as f64),
-            &solver.inverse(),
-        )
+        let covariance = products.scaled(1.0 / self.rows() as f64);
+        self.in_own_units(order, &coefficients, &covariance, &solver.inverse())
     }
 
     fn residuals(&self, order: usize, coefficients: &Matrix) -> Matrix {
@@ -346,41 +324,35 @@ impl<'a> Design<'a> {
         inverse: &Matrix,
     ) -> Autoregression {
         let (channels, units) = (self.channels, &self.deviation);
-        let lag = |lag: usize| {
-            let value = |equation: usize, past: usize| {
+        let mut coefficients = Vec::with_capacity(order);
+        for lag in 0..order {
+            coefficients.push(Matrix::from_fn(channels, channels, |equation, past| {
                 standard[(1 + lag * channels + past, equation)] * units[equation] / units[past]
-            };
-            Matrix::from_fn(channels, channels, value)
-        };
-        let coefficients: Vec<Matrix> = (0..order).map(lag).collect();
-        let intercept = (0..channels).map(|equation| {
-            let past: f64 = coefficients
-                .iter()
-                .map(|lag| dot(lag.row(equation), &self.mean))
-                .sum();
-            self.mean[equation] + units[equation] * standard[(0, equation)] - past
-        });
+            }));
+        }
+        let mut intercept = Vec::with_capacity(channels);
+        for equation in 0..channels {
+            let mut past = 0.0;
+            for lag in &coefficients {
+                past += dot(lag.row(equation), &self.mean);
+            }
+            intercept.push(self.mean[equation] + units[equation] * standard[(0, equation)] - past);
+        }
         let covariance = Matrix::from_fn(channels, channels, |row, column| {
             covariance[(row, column)] * units[row] * units[column]
         });
         let free = (self.rows() - regressors(channels, order, self.trend)) as f64;
-        let unbiased: Vec<f64> = (0..channels)
-            .map(|equation| covariance[(equation, equation)] * self.rows() as f64 / free)
-            .collect();
         let inverse = self.inverse_in_own_units(order, inverse);
+        // Without a trend there is no intercept that could have an error.
         let first = usize::from(self.trend == Trend::None);
-        let standard_errors = Matrix::from_fn(
-            1 - first + channels * order,
-            channels,
-            |regressor, equation| {
-                (unbiased[equation] * inverse[first + regressor])
-                    .max(0.0)
-                    .sqrt()
-            },
-        );
+        let count = 1 - first + channels * order;
+        let standard_errors = Matrix::from_fn(count, channels, |regressor, equation| {
+            let unbiased = covariance[(equation, equation)] * self.rows() as f64 / free;
+            (unbiased * inverse[first + regressor]).max(0.0).sqrt()
+        });
         Autoregression {
             trend: self.trend,
-            intercept: intercept.collect(),
+            intercept,
             coefficients,
             covariance,
             rows: self.rows(),
@@ -390,52 +362,57 @@ impl<'a> Design<'a> {
 
     /// The diagonal of (XᵀX)⁻¹ for regressors that are not standardised.
     fn inverse_in_own_units(&self, order: usize, inverse: &Matrix) -> Vec<f64> {
-        let unit = |regressor: usize| self.deviation[(regressor - 1) % self.channels];
         // The intercept in own units is the standard one less what the means contribute.
-        let mut shift = vec![1.0; 1 + self.channels * order];
-        for (regressor, shift) in shift.iter_mut().enumerate().skip(1) {
-            *shift = -self.mean[(regressor - 1) % self.channels] / unit(regressor);
+        let mut shift = vec![1.0];
+        let mut diagonal = vec![0.0];
+        for regressor in 1..=self.channels * order {
+            let channel = (regressor - 1) % self.channels;
+            let unit = self.deviation[channel];
+            shift.push(-self.mean[channel] / unit);
+            diagonal.push(inverse[(regressor, regressor)] / unit.powi(2));
         }
-        let diagonal = |regressor: usize| match regressor {
-            0 => dot(&shift, &inverse.times(&shift)),
-            _ => inverse[(regressor, regressor)] / unit(regressor).powi(2),
-        };
-        (0..=self.channels * order).map(diagonal).collect()
+        diagonal[0] = dot(&shift, &inverse.times(&shift));
+        diagonal
     }
 }
 
 /// Mean and deviation of every channel; 1 where a channel does not vary.
 pub fn standard_units(sections: &[Matrix]) -> (Vec<f64>, Vec<f64>) {
     let channels = sections.first().map_or(0, Matrix::columns);
-    let rows = || {
-        sections
-            .iter()
-            .flat_map(|section| section.values().chunks_exact(channels.max(1)))
-    };
-    let count = rows().count().max(1) as f64;
+    let places = places(sections, 0);
+    let count = places.len().max(1) as f64;
     let mut mean = vec![0.0; channels];
-    rows().for_each(|row| {
-        mean.iter_mut()
-            .zip(row)
-            .for_each(|(sum, value)| *sum += value / count)
-    });
-    let mut variance = vec![0.0; channels];
-    for row in rows() {
-        for (sum, (value, mean)) in variance.iter_mut().zip(row.iter().zip(&mean)) {
+    for (section, row) in &places {
+        for (sum, value) in mean.iter_mut().zip(sections[*section].row(*row)) {
+            *sum += value / count;
+        }
+    }
+    let mut deviation = vec![0.0; channels];
+    for (section, row) in &places {
+        let values = sections[*section].row(*row).iter().zip(&mean);
+        for (sum, (value, mean)) in deviation.iter_mut().zip(values) {
             *sum += (value - mean).powi(2) / count;
         }
     }
-    let unit = |(variance, mean): (&f64, &f64)| {
-        let deviation = variance.sqrt();
+    for (deviation, mean) in deviation.iter_mut().zip(&mean) {
+        *deviation = deviation.sqrt();
         // Below this, what varies is the rounding of 32-bit values.
-        if deviation <= 1e-7 * mean.abs().max(1e-30) {
-            1.0
-        } else {
-            deviation
+        if *deviation <= 1e-7 * mean.abs().max(1e-30) {
+            *deviation = 1.0;
         }
-    };
-    let deviation = variance.iter().zip(&mean).map(unit).collect();
+    }
     (mean, deviation)
+}
+
+/// Section and row of every row that has `before` rows in front of it in its section.
+pub(super) fn places(sections: &[Matrix], before: usize) -> Vec<(usize, usize)> {
+    let mut places = Vec::new();
+    for (index, section) in sections.iter().enumerate() {
+        for row in before..section.rows() {
+            places.push((index, row));
+        }
+    }
+    places
 }
 
 /// The symmetric root of the inverse of a covariance whose eigenvalues are raised to `least` of their mean.

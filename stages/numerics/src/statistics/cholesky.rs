@@ -19,6 +19,7 @@ impl Cholesky {
                 let inner = dot(&lower.row(row)[..column], &lower.row(column)[..column]);
                 let rest = matrix[(row, column)] - inner;
                 if row == column {
+                    // What is left by rounding alone is no evidence of a positive value.
                     if rest <= matrix[(row, row)].abs() * f64::EPSILON || !rest.is_finite() {
                         return None;
                     }
@@ -31,7 +32,7 @@ impl Cholesky {
         Some(Self { lower })
     }
 
-    pub fn lower(&self) -> &Matrix {
+    pub(crate) fn lower(&self) -> &Matrix {
         &self.lower
     }
 
@@ -43,7 +44,7 @@ impl Cholesky {
     }
 
     /// L⁻¹ · vector, whose squared length is vectorᵀ · A⁻¹ · vector.
-    pub fn whiten(&self, vector: &[f64]) -> Vec<f64> {
+    pub(crate) fn whiten(&self, vector: &[f64]) -> Vec<f64> {
         let mut solved: Vec<f64> = Vec::with_capacity(vector.len());
         for (row, value) in vector.iter().enumerate() {
             let inner = dot(&self.lower.row(row)[..row], &solved);
@@ -53,26 +54,26 @@ impl Cholesky {
     }
 
     /// A⁻¹ · vector.
-    pub fn solve_vector(&self, vector: &[f64]) -> Vec<f64> {
+    pub(crate) fn solve_vector(&self, vector: &[f64]) -> Vec<f64> {
         let mut solved = self.whiten(vector);
         for row in (0..solved.len()).rev() {
             solved[row] /= self.lower[(row, row)];
             let value = solved[row];
             let (above, line) = (&mut solved[..row], &self.lower.row(row)[..row]);
-            above
-                .iter_mut()
-                .zip(line)
-                .for_each(|(solved, factor)| *solved -= value * factor);
+            for (solved, factor) in above.iter_mut().zip(line) {
+                *solved -= value * factor;
+            }
         }
         solved
     }
 
     /// A⁻¹ · right.
-    pub fn solve(&self, right: &Matrix) -> Matrix {
+    pub(crate) fn solve(&self, right: &Matrix) -> Matrix {
         let columns = right.transposed();
-        let solved = (0..columns.rows())
-            .flat_map(|column| self.solve_vector(columns.row(column)))
-            .collect();
+        let mut solved = Vec::with_capacity(columns.values().len());
+        for column in 0..columns.rows() {
+            solved.extend(self.solve_vector(columns.row(column)));
+        }
         Matrix::new(columns.rows(), columns.columns(), solved).transposed()
     }
 
@@ -87,8 +88,9 @@ impl Cholesky {
 /// Rows and columns that depend on those before them within `tolerance`, relative to their own diagonal, are left out:
 /// their part of the solution is zero. So regressors that say the same thing do not make least squares fail.
 #[derive(Clone, Debug)]
-pub struct Semidefinite {
+pub(crate) struct Semidefinite {
     factor: Cholesky,
+    /// Rows that are not left out.
     kept: Vec<usize>,
     size: usize,
 }
@@ -110,16 +112,14 @@ impl Semidefinite {
                 kept.push(row);
             }
         }
-        let value = |row: usize, column: usize| lower[row].get(column).copied().unwrap_or(0.0);
-        let factor = Cholesky {
-            lower: Matrix::from_fn(kept.len(), kept.len(), value),
-        };
-        Self { factor, kept, size }
-    }
-
-    /// Rows that are not left out.
-    pub fn kept(&self) -> &[usize] {
-        &self.kept
+        let lower = Matrix::from_fn(kept.len(), kept.len(), |row, column| {
+            lower[row].get(column).copied().unwrap_or(0.0)
+        });
+        Self {
+            factor: Cholesky { lower },
+            kept,
+            size,
+        }
     }
 
     pub fn solve(&self, right: &Matrix) -> Matrix {
@@ -194,7 +194,7 @@ mod tests {
         }
         let gram = columns.transposed_product(&columns);
         let solver = Semidefinite::new(&gram, 1e-10);
-        assert_eq!(solver.kept(), [0, 1, 3]);
+        assert_eq!(solver.kept, [0, 1, 3]);
         let target = draws(30, 1, 4);
         let right = columns.transposed_product(&target);
         let solution = solver.solve(&right);

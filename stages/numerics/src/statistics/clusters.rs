@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gram::RowSource;
+use super::gram::{RowSource, Scale};
+use super::matrix::add;
 use crate::chunks::chunks;
 use contract::{Random, Trouble};
 
@@ -88,18 +89,16 @@ impl Clusters {
                 break;
             }
             let mut left = random.uniform() * total;
-            let reached = distances.iter().position(|distance| {
+            for (row, distance) in distances.iter().enumerate() {
+                // Rounding may leave a rest: then it is the last row that has not been taken.
+                if *distance > 0.0 {
+                    chosen = row;
+                }
                 left -= distance;
-                left < 0.0
-            });
-            // Rounding may leave a rest: then it is the last row that has not been taken.
-            let last = || {
-                distances
-                    .iter()
-                    .rposition(|distance| *distance > 0.0)
-                    .unwrap_or(0)
-            };
-            chosen = reached.unwrap_or_else(last);
+                if left < 0.0 {
+                    break;
+                }
+            }
         }
         Self {
             width: source.width(),
@@ -114,7 +113,9 @@ impl Clusters {
             .map(|rows| Sums::of(self, source, rows))
             .collect();
         let mut total = Sums::empty(self.count(), self.width);
-        parts.iter().for_each(|part| total.add(part));
+        for part in &parts {
+            total.add(part);
+        }
         // A centroid that nobody is near to goes to the row that is farthest from its own.
         let mut far = total.far;
         let mut moved = 0.0;
@@ -128,10 +129,7 @@ impl Clusters {
                 }
                 continue;
             }
-            for (value, sum) in centroid
-                .iter_mut()
-                .zip(&total.sums[index * width..(index + 1) * width])
-            {
+            for (value, sum) in centroid.iter_mut().zip(&total.sums[index * width..]) {
                 let mean = sum / count as f64;
                 moved += (mean - f64::from(*value)).powi(2);
                 *value = mean as f32;
@@ -165,10 +163,9 @@ impl Sums {
             let values = source.row(row);
             let (index, distance) = clusters.nearest(values);
             own.counts[index] += 1;
-            let sums = &mut own.sums[index * width..(index + 1) * width];
-            sums.iter_mut()
-                .zip(values)
-                .for_each(|(sum, value)| *sum += f64::from(*value));
+            for (sum, value) in own.sums[index * width..].iter_mut().zip(values) {
+                *sum += f64::from(*value);
+            }
             own.see(row, distance);
         }
         own
@@ -181,14 +178,10 @@ impl Sums {
     }
 
     fn add(&mut self, other: &Self) {
-        self.counts
-            .iter_mut()
-            .zip(&other.counts)
-            .for_each(|(own, other)| *own += other);
-        self.sums
-            .iter_mut()
-            .zip(&other.sums)
-            .for_each(|(own, other)| *own += other);
+        for (own, other) in self.counts.iter_mut().zip(&other.counts) {
+            *own += other;
+        }
+        add(&other.sums, &mut self.sums);
         if let Some((row, distance)) = other.far {
             self.see(row, distance);
         }
@@ -197,26 +190,21 @@ impl Sums {
 
 /// The mean over columns of their variance.
 fn mean_variance(source: &impl RowSource) -> f64 {
-    let scale = super::gram::Scale::of(source);
-    scale
+    let scale = Scale::of(source);
+    let variances = scale
         .deviation
         .iter()
-        .map(|deviation| deviation * deviation)
-        .sum::<f64>()
-        / source.width().max(1) as f64
+        .map(|deviation| deviation * deviation);
+    variances.sum::<f64>() / source.width().max(1) as f64
 }
 
 /// Σ (one - other)², in sixteen interleaved sums.
-pub fn squared_distance(one: &[f32], other: &[f32]) -> f32 {
+pub(crate) fn squared_distance(one: &[f32], other: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0_f32; LANES];
     let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
-    let rest: f32 = ones
-        .remainder()
-        .iter()
-        .zip(others.remainder())
-        .map(|(a, b)| (a - b) * (a - b))
-        .sum();
+    let rest = ones.remainder().iter().zip(others.remainder());
+    let rest: f32 = rest.map(|(a, b)| (a - b) * (a - b)).sum();
     for (a, b) in ones.zip(others) {
         for lane in 0..LANES {
             let apart = a[lane] - b[lane];

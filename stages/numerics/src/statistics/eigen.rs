@@ -30,10 +30,8 @@ impl Eigen {
         let mut form = Tridiagonal::new(matrix.clone());
         let mut strips = Strips::new(&form.vectors);
         diagonalise(&mut form, &mut strips)?;
-        Some(Self::sorted(
-            &form.diagonal,
-            &strips.into_matrix(matrix.rows()),
-        ))
+        let vectors = strips.into_matrix(matrix.rows());
+        Some(Self::sorted(&form.diagonal, &vectors))
     }
 
     fn sorted(values: &[f64], vectors: &Matrix) -> Self {
@@ -42,15 +40,16 @@ impl Eigen {
         let mut sorted = vectors.select_rows(&order);
         for row in 0..sorted.rows() {
             let vector = sorted.row_mut(row);
-            let largest = vector.iter().fold(0.0_f64, |most, value| {
-                if value.abs() > most.abs() {
-                    *value
-                } else {
-                    most
+            let mut largest = 0.0_f64;
+            for value in &*vector {
+                if value.abs() > largest.abs() {
+                    largest = *value;
                 }
-            });
+            }
             if largest < 0.0 {
-                vector.iter_mut().for_each(|value| *value = -*value);
+                for value in vector {
+                    *value = -*value;
+                }
             }
         }
         Self {
@@ -64,10 +63,9 @@ impl Eigen {
         let mut scaled = self.vectors.clone();
         for (row, value) in self.values.iter().enumerate() {
             let factor = function(*value);
-            scaled
-                .row_mut(row)
-                .iter_mut()
-                .for_each(|component| *component *= factor);
+            for component in scaled.row_mut(row) {
+                *component *= factor;
+            }
         }
         scaled.transposed_product(&self.vectors).symmetric()
     }
@@ -108,9 +106,9 @@ impl Tridiagonal {
                 .for_each(|row| {
                     let tail = &mut row[step + 1..];
                     let shift = factor * dot(tail, vector);
-                    tail.iter_mut()
-                        .zip(vector)
-                        .for_each(|(value, direction)| *value -= shift * direction);
+                    for (value, direction) in tail.iter_mut().zip(vector) {
+                        *value -= shift * direction;
+                    }
                 });
         }
         Self {
@@ -123,17 +121,16 @@ impl Tridiagonal {
 
 /// The reflection I - factor · v · vᵀ that leaves only the first component of `vector`: v, factor, and that component.
 fn reflection(mut vector: Vec<f64>) -> (Vec<f64>, f64, f64) {
-    let largest = vector
-        .iter()
-        .fold(0.0_f64, |most, value| value.abs().max(most));
-    let tail = vector[1..]
-        .iter()
-        .fold(0.0_f64, |most, value| value.abs().max(most));
+    let tail = largest(&vector[1..]);
+    let largest = vector[0].abs().max(tail);
     if tail <= f64::MIN_POSITIVE || tail <= largest * f64::EPSILON * f64::EPSILON {
         let first = vector[0];
         return (vector, 0.0, first);
     }
-    vector.iter_mut().for_each(|value| *value /= largest);
+    // In these units no square overflows.
+    for value in &mut vector {
+        *value /= largest;
+    }
     let length = dot(&vector, &vector).sqrt() * if vector[0] > 0.0 { -1.0 } else { 1.0 };
     vector[0] -= length;
     let factor = 2.0 / dot(&vector, &vector);
@@ -149,20 +146,18 @@ fn reflect_both_sides(matrix: &mut Matrix, first: usize, vector: &[f64], factor:
         .map(|row| factor * dot(&matrix.row(row)[first..], vector))
         .collect();
     let half = 0.5 * factor * dot(&image, vector);
-    let shift: Vec<f64> = image
-        .iter()
-        .zip(vector)
-        .map(|(image, direction)| image - half * direction)
-        .collect();
-    let rows = matrix.values_mut()[first * size..]
+    let mut shift = image;
+    for (shift, direction) in shift.iter_mut().zip(vector) {
+        *shift -= half * direction;
+    }
+    matrix.values_mut()[first * size..]
         .par_chunks_exact_mut(size)
-        .with_min_len(64);
-    rows.zip(vector.par_iter().zip(&shift))
-        .for_each(|(row, (own_direction, own_shift))| {
-            for (value, (direction, shift)) in
-                row[first..].iter_mut().zip(vector.iter().zip(&shift))
-            {
-                *value -= own_direction * shift + own_shift * direction;
+        .with_min_len(64)
+        .enumerate()
+        .for_each(|(own, row)| {
+            let terms = vector.iter().zip(&shift);
+            for (value, (direction, other_shift)) in row[first..].iter_mut().zip(terms) {
+                *value -= vector[own] * other_shift + shift[own] * direction;
             }
         });
 }
@@ -176,14 +171,16 @@ struct Strips(Vec<Vec<f64>>);
 impl Strips {
     fn new(vectors: &Matrix) -> Self {
         let size = vectors.rows();
-        let strip = |first: usize| {
+        let mut strips = Vec::with_capacity(size.div_ceil(STRIP));
+        for first in (0..size).step_by(STRIP) {
             let columns = first..(first + STRIP).min(size);
-            (0..size)
-                .flat_map(|row| &vectors.row(row)[columns.clone()])
-                .copied()
-                .collect()
-        };
-        Self((0..size).step_by(STRIP).map(strip).collect())
+            let mut strip = Vec::with_capacity(size * columns.len());
+            for row in 0..size {
+                strip.extend_from_slice(&vectors.row(row)[columns.clone()]);
+            }
+            strips.push(strip);
+        }
+        Self(strips)
     }
 
     fn rotate(&mut self, rotations: &[Rotation], size: usize) {
@@ -217,12 +214,7 @@ fn diagonalise(form: &mut Tridiagonal, strips: &mut Strips) -> Option<()> {
     let size = form.diagonal.len();
     let mut rotations = Vec::with_capacity(size);
     // What lies below the rounding of the whole matrix is noise, and would only be turned round and round.
-    let noise = f64::EPSILON
-        * form
-            .diagonal
-            .iter()
-            .chain(&form.beside)
-            .fold(0.0, |most, value| value.abs().max(most));
+    let noise = f64::EPSILON * largest(&form.diagonal).max(largest(&form.beside));
     for wanted in 0..size {
         let mut sweeps = 0;
         loop {
@@ -242,6 +234,11 @@ fn diagonalise(form: &mut Tridiagonal, strips: &mut Strips) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// The largest absolute value, 0 of none.
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |most, value| value.abs().max(most))
 }
 
 fn is_negligible(form: &Tridiagonal, index: usize, noise: f64) -> bool {

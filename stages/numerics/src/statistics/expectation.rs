@@ -2,9 +2,10 @@
 //! and Forecasting Using the EM Algorithm", 1982): a few hidden states, the channels' own noise independent of each
 //! other. The start is the channels' principal components.
 
+use super::autoregression::places;
 use super::eigen::Eigen;
 use super::gram::gram;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, add, dot};
 use super::smoother::{Smoothed, smooth};
 use super::state_space::StateSpace;
 use super::{Cholesky, cholesky::Semidefinite};
@@ -70,15 +71,13 @@ pub fn fit(
 /// The model in which channels are scaled by `deviation` and shifted by `mean`.
 pub fn rescale(model: &StateSpace, mean: &[f64], deviation: &[f64]) -> StateSpace {
     let scale = Matrix::diagonal(deviation);
-    let shifted = model
-        .observation_intercept
-        .iter()
-        .zip(mean.iter().zip(deviation));
+    let mut observation_intercept = mean.to_vec();
+    for (channel, intercept) in observation_intercept.iter_mut().enumerate() {
+        *intercept += deviation[channel] * model.observation_intercept[channel];
+    }
     StateSpace {
         observation: scale.product(&model.observation),
-        observation_intercept: shifted
-            .map(|(own, (mean, deviation))| mean + deviation * own)
-            .collect(),
+        observation_intercept,
         observation_noise: scale.sandwich(&model.observation_noise),
         ..model.clone()
     }
@@ -87,11 +86,12 @@ pub fn rescale(model: &StateSpace, mean: &[f64], deviation: &[f64]) -> StateSpac
 /// States are the leading principal components, and follow each other by least squares.
 fn start(sections: &[Matrix], states: usize) -> Result<StateSpace, String> {
     let observed = sections[0].columns();
-    let places: Vec<(usize, usize)> = places(sections, 0);
-    let products = gram(places.len(), observed, |index, row| {
-        row.copy_from_slice(sections[places[index].0].row(places[index].1));
+    let rows = places(sections, 0);
+    let products = gram(rows.len(), observed, |index, target| {
+        let (section, row) = rows[index];
+        target.copy_from_slice(sections[section].row(row));
     });
-    let covariance = products.scaled(1.0 / places.len() as f64);
+    let covariance = products.scaled(1.0 / rows.len() as f64);
     let eigen = Eigen::new(&covariance).ok_or("the training rows are not finite")?;
     let leading: Vec<usize> = (0..states).collect();
     let observation = eigen.vectors.select_rows(&leading).transposed();
@@ -99,16 +99,11 @@ fn start(sections: &[Matrix], states: usize) -> Result<StateSpace, String> {
         .iter()
         .map(|section| section.product(&observation))
         .collect();
-    let (mut now, mut before, mut between) = (
-        Matrix::zeros(states, states),
-        Matrix::zeros(states, states),
-        Matrix::zeros(states, states),
-    );
-    for (section, row) in self::places(&components, 1) {
-        let (current, past) = (
-            components[section].row(row),
-            components[section].row(row - 1),
-        );
+    let [mut now, mut before, mut between] = [(); 3].map(|()| Matrix::zeros(states, states));
+    let pairs = places(&components, 1);
+    for (section, row) in &pairs {
+        let current = components[*section].row(*row);
+        let past = components[*section].row(row - 1);
         now.add_outer(current, current);
         before.add_outer(past, past);
         between.add_outer(current, past);
@@ -116,20 +111,19 @@ fn start(sections: &[Matrix], states: usize) -> Result<StateSpace, String> {
     let transition = Semidefinite::new(&before, 1e-10)
         .solve(&between.transposed())
         .transposed();
-    let count = self::places(&components, 1).len().max(1) as f64;
+    let count = pairs.len().max(1) as f64;
     let state_noise = now
         .minus(&transition.product_transposed(&between))
         .scaled(1.0 / count)
         .symmetric();
     let explained = observation.sandwich(&observation.transposed().sandwich(&covariance));
-    // At least a tenth of a channel is taken to be its own: from no noise at all, the iterations hardly move.
-    let own = |channel: usize| {
+    let mut own = Vec::with_capacity(observed);
+    for channel in 0..observed {
         let all = covariance[(channel, channel)];
-        (all - explained[(channel, channel)])
-            .max(0.1 * all)
-            .max(LEAST_VARIANCE)
-    };
-    let own: Vec<f64> = (0..observed).map(own).collect();
+        let rest = all - explained[(channel, channel)];
+        // At least a tenth of a channel is taken to be its own: from no noise at all, the iterations hardly move.
+        own.push(rest.max(0.1 * all).max(LEAST_VARIANCE));
+    }
     Ok(StateSpace {
         observation,
         observation_intercept: vec![0.0; observed],
@@ -142,24 +136,14 @@ fn start(sections: &[Matrix], states: usize) -> Result<StateSpace, String> {
     })
 }
 
-/// Section and row of every row from `first` on.
-fn places(sections: &[Matrix], first: usize) -> Vec<(usize, usize)> {
-    let rows =
-        |(index, section): (usize, &Matrix)| (first..section.rows()).map(move |row| (index, row));
-    sections.iter().enumerate().flat_map(rows).collect()
-}
-
 /// A covariance whose eigenvalues are at least [`LEAST_VARIANCE`].
 fn raised(covariance: &Matrix) -> Result<Matrix, String> {
     let eigen = Eigen::new(covariance).ok_or("a covariance is not finite")?;
-    if eigen
-        .values
-        .last()
-        .is_none_or(|least| *least >= LEAST_VARIANCE)
-    {
-        return Ok(covariance.clone());
+    // Eigenvalues fall. What need not be raised stays as it is, to the bit.
+    match eigen.values.last() {
+        Some(least) if *least < LEAST_VARIANCE => Ok(eigen.map(|value| value.max(LEAST_VARIANCE))),
+        _ => Ok(covariance.clone()),
     }
-    Ok(eigen.map(|value| value.max(LEAST_VARIANCE)))
 }
 
 /// What the maximisation needs to know of the hidden states: sums over all rows.
@@ -212,16 +196,12 @@ impl Moments {
     fn add(&mut self, section: &Matrix, states: &[Smoothed]) {
         for (index, state) in states.iter().enumerate() {
             let row = section.row(index);
-            self.mean
-                .iter_mut()
-                .zip(&state.mean)
-                .for_each(|(sum, mean)| *sum += mean);
+            add(&state.mean, &mut self.mean);
             add_second(&mut self.all, state);
             self.observed.add_outer(row, &state.mean);
-            self.squares
-                .iter_mut()
-                .zip(row)
-                .for_each(|(sum, value)| *sum += value * value);
+            for (sum, value) in self.squares.iter_mut().zip(row) {
+                *sum += value * value;
+            }
             if let (Some(next), Some(with_next)) = (states.get(index + 1), &state.with_next) {
                 add_second(&mut self.before, state);
                 add_second(&mut self.now, next);
@@ -231,10 +211,7 @@ impl Moments {
             }
         }
         if let Some(first) = states.first() {
-            self.first_mean
-                .iter_mut()
-                .zip(&first.mean)
-                .for_each(|(sum, mean)| *sum += mean);
+            add(&first.mean, &mut self.first_mean);
             add_second(&mut self.first, first);
         }
         self.rows += states.len();
@@ -243,27 +220,17 @@ impl Moments {
 
     /// The parameters that are most likely given these moments.
     fn maximise(&self, model: &StateSpace) -> Result<StateSpace, String> {
-        let singular =
-            || "the covariance of the hidden states is singular: use fewer `states`".to_owned();
-        let transition = Cholesky::new(&self.before)
-            .ok_or_else(singular)?
-            .solve(&self.between.transposed())
-            .transposed();
+        let transition = regress(&self.before, &self.between)?;
         let state_noise = self
             .now
             .minus(&transition.product_transposed(&self.between))
             .scaled(1.0 / self.steps as f64);
-        let observation = Cholesky::new(&self.all)
-            .ok_or_else(singular)?
-            .solve(&self.observed.transposed())
-            .transposed();
-        let own: Vec<f64> = (0..model.observed())
-            .map(|channel| {
-                let explained =
-                    super::matrix::dot(observation.row(channel), self.observed.row(channel));
-                ((self.squares[channel] - explained) / self.rows as f64).max(LEAST_VARIANCE)
-            })
-            .collect();
+        let observation = regress(&self.all, &self.observed)?;
+        let mut own = Vec::with_capacity(model.observed());
+        for (channel, squares) in self.squares.iter().enumerate() {
+            let explained = dot(observation.row(channel), self.observed.row(channel));
+            own.push(((squares - explained) / self.rows as f64).max(LEAST_VARIANCE));
+        }
         let sections = self.sections as f64;
         let initial_mean: Vec<f64> = self.first_mean.iter().map(|sum| sum / sections).collect();
         let initial_covariance = centred(&self.first.scaled(1.0 / sections), &initial_mean);
@@ -285,6 +252,14 @@ impl Moments {
     /// The covariance of a state at a random row.
     fn spread(&self) -> Matrix {
         centred(&self.all.scaled(1.0 / self.rows as f64), &self.mean_state())
+    }
+}
+
+/// The regression on states: `cross · states⁻¹`.
+fn regress(states: &Matrix, cross: &Matrix) -> Result<Matrix, String> {
+    match Cholesky::new(states) {
+        Some(factor) => Ok(factor.solve(&cross.transposed()).transposed()),
+        None => Err("the covariance of the hidden states is singular: use fewer `states`".into()),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, Sides};
+use super::matrix::{Matrix, Sides, add};
 use crate::chunks::chunks;
 
 /// Rows that are copied together.
@@ -42,9 +42,10 @@ impl<'a> Slices<'a> {
     pub fn thinned(mut self, most: usize) -> Self {
         let count = self.starts.len();
         if count > most {
-            self.starts = (0..most)
-                .map(|index| self.starts[index * count / most])
-                .collect();
+            for index in 0..most {
+                self.starts[index] = self.starts[index * count / most];
+            }
+            self.starts.truncate(most);
         }
         self
     }
@@ -74,15 +75,14 @@ pub struct Scale {
 impl Scale {
     pub fn of(source: &impl RowSource) -> Self {
         let count = source.rows().max(1) as f64;
-        let mean: Vec<f64> = column_sums(source, |_, value| value)
-            .into_iter()
-            .map(|sum| sum / count)
-            .collect();
-        let square = |column: usize, value: f64| (value - mean[column]).powi(2);
-        let deviation = column_sums(source, square)
-            .into_iter()
-            .map(|sum| (sum / count).sqrt())
-            .collect();
+        let mut mean = column_sums(source, |_, value| value);
+        for sum in &mut mean {
+            *sum /= count;
+        }
+        let mut deviation = column_sums(source, |column, value| (value - mean[column]).powi(2));
+        for sum in &mut deviation {
+            *sum = (*sum / count).sqrt();
+        }
         Self { mean, deviation }
     }
 
@@ -100,37 +100,30 @@ impl Scale {
 
     /// `(row - mean) / deviation`.
     pub fn apply(&self, row: &[f32], target: &mut [f64]) {
-        for (target, (value, (mean, deviation))) in target
-            .iter_mut()
-            .zip(row.iter().zip(self.mean.iter().zip(&self.deviation)))
-        {
+        let units = self.mean.iter().zip(&self.deviation);
+        for ((target, value), (mean, deviation)) in target.iter_mut().zip(row).zip(units) {
             *target = (f64::from(*value) - mean) / deviation;
         }
     }
 }
 
 fn column_sums(source: &impl RowSource, term: impl Fn(usize, f64) -> f64 + Sync) -> Vec<f64> {
-    let part = |rows: std::ops::Range<usize>| {
-        let mut sums = vec![0.0; source.width()];
-        for row in rows {
-            let terms = source
-                .row(row)
-                .iter()
-                .enumerate()
-                .map(|(column, value)| term(column, f64::from(*value)));
-            sums.iter_mut()
-                .zip(terms)
-                .for_each(|(sum, term)| *sum += term);
-        }
-        sums
-    };
-    let parts: Vec<Vec<f64>> = chunks(source.rows()).into_par_iter().map(part).collect();
+    let parts: Vec<Vec<f64>> = chunks(source.rows())
+        .into_par_iter()
+        .map(|rows| {
+            let mut sums = vec![0.0; source.width()];
+            for row in rows {
+                let values = source.row(row).iter().enumerate();
+                for (sum, (column, value)) in sums.iter_mut().zip(values) {
+                    *sum += term(column, f64::from(*value));
+                }
+            }
+            sums
+        })
+        .collect();
     let mut total = vec![0.0; source.width()];
-    for part in parts {
-        total
-            .iter_mut()
-            .zip(part)
-            .for_each(|(sum, part)| *sum += part);
+    for part in &parts {
+        add(part, &mut total);
     }
     total
 }
@@ -158,18 +151,12 @@ pub fn gram(count: usize, width: usize, fill: impl Fn(usize, &mut [f64]) + Sync)
                 let begin = stripe * STRIPE;
                 let sides = Sides {
                     left: &block[begin..],
-                    left_steps: (1, width as isize),
+                    left_steps: (1, width),
                     right: &block[begin..],
-                    right_steps: (width as isize, 1),
+                    right_steps: (width, 1),
                 };
                 let own = target.len() / width;
-                sides.add_to(
-                    &mut target[begin..],
-                    own,
-                    width - begin,
-                    rows,
-                    width as isize,
-                );
+                sides.add_to(&mut target[begin..], own, width - begin, rows, width);
             });
     }
     for row in 0..width {

@@ -41,20 +41,16 @@ pub struct Forest {
 }
 
 impl Forest {
-    /// Every tree has a stream of random numbers of its own, drawn from `random` in the order of the trees.
+    /// Every tree has its own stream of random numbers, seeded from `random` in the order of the trees.
     pub fn grow(source: &impl RowSource, growth: Growth, random: &mut Random) -> Self {
-        let streams: Vec<[u64; 4]> = (0..growth.trees)
-            .map(|_| {
-                [
-                    random.next_u64(),
-                    random.next_u64(),
-                    random.next_u64(),
-                    random.next_u64(),
-                ]
-            })
+        let mut streams = vec![[0; 4]; growth.trees];
+        for word in streams.as_flattened_mut() {
+            *word = random.next_u64();
+        }
+        let trees: Vec<Tree> = streams
+            .into_par_iter()
+            .map(|state| Tree::grow(source, growth, &mut Random::from_state(state)))
             .collect();
-        let tree = |state: &[u64; 4]| Tree::grow(source, growth, &mut Random::from_state(*state));
-        let trees: Vec<Tree> = streams.par_iter().map(tree).collect();
         let nodes = growth.nodes();
         let mut forest = Self::empty(growth.trees, nodes);
         for (index, tree) in trees.iter().enumerate() {
@@ -70,7 +66,7 @@ impl Forest {
     }
 
     /// Trees of a single leaf.
-    pub fn empty(trees: usize, nodes: usize) -> Self {
+    pub(crate) fn empty(trees: usize, nodes: usize) -> Self {
         let count = trees * nodes;
         Self {
             nodes,
@@ -81,37 +77,37 @@ impl Forest {
         }
     }
 
-    /// Whether every path stays inside its tree, comes to an end, and asks for columns below `width`.
+    /// Whether every path stays inside its tree, ends, and asks for columns below `width`.
     pub fn is_sound(&self, width: usize) -> bool {
-        let sizes = [
-            self.thresholds.len(),
-            self.children.len(),
-            self.lengths.len(),
-        ];
-        let node = |(place, (feature, child)): (usize, (&i64, &i64))| {
+        let (count, nodes) = (self.features.len(), self.nodes as i64);
+        if nodes == 0
+            || !count.is_multiple_of(self.nodes)
+            || [
+                self.thresholds.len(),
+                self.children.len(),
+                self.lengths.len(),
+            ] != [count; 3]
+        {
+            return false;
+        }
+        for (place, (feature, child)) in self.features.iter().zip(&self.children).enumerate() {
+            // Children behind their node: so no path goes in a circle.
             let own = (place % self.nodes) as i64;
-            *feature == LEAF
-                || ((0..width as i64).contains(feature)
-                    && *child > own
-                    && *child + 1 < self.nodes as i64)
-        };
-        self.nodes > 0
-            && self.features.len().is_multiple_of(self.nodes)
-            && sizes.iter().all(|size| *size == self.features.len())
-            && self
-                .features
-                .iter()
-                .zip(&self.children)
-                .enumerate()
-                .all(node)
+            let inner = (0..width as i64).contains(feature) && *child > own && *child + 1 < nodes;
+            if *feature != LEAF && !inner {
+                return false;
+            }
+        }
+        true
     }
 
     /// 2^(-E[h(row)] / c(samples)): near 1 for rows that few splits set apart, about 0.5 and below for the rest.
     pub fn score(&self, row: &[f32], samples: usize) -> f64 {
         let trees = self.features.len() / self.nodes;
-        let total: f64 = (0..trees)
-            .map(|tree| f64::from(self.path_length(tree, row)))
-            .sum();
+        let mut total = 0.0;
+        for tree in 0..trees {
+            total += f64::from(self.path_length(tree, row));
+        }
         (-total / trees as f64 / average_path_length(samples).max(f64::MIN_POSITIVE)).exp2()
     }
 
@@ -130,7 +126,7 @@ impl Forest {
 }
 
 /// c(n): the mean length of an unsuccessful search in a binary search tree of n rows (equation 1).
-pub fn average_path_length(rows: usize) -> f64 {
+pub(crate) fn average_path_length(rows: usize) -> f64 {
     const EULER: f64 = 0.577_215_664_901_532_9;
     match rows {
         0 | 1 => 0.0,
@@ -167,18 +163,17 @@ impl Tree {
     fn grow(source: &impl RowSource, growth: Growth, random: &mut Random) -> Self {
         let samples = growth.samples.min(source.rows());
         let rows = draw_without_return(source.rows(), samples, random);
-        let columns =
-            draw_without_return(source.width(), growth.features.min(source.width()), random);
+        let features = growth.features.min(source.width());
+        let columns = draw_without_return(source.width(), features, random);
         // As deep as a balanced tree would be: below that, nothing is an anomaly any more.
         let most = (samples.max(2) as f64).log2().ceil() as usize;
         let mut tree = Self(vec![Node::leaf(0, samples)]);
         let mut open = vec![(0, 0, rows)];
         while let Some((place, depth, rows)) = open.pop() {
-            let split = if depth < most && rows.len() > 1 {
-                choose_split(source, &rows, &columns, random)
-            } else {
-                None
-            };
+            let mut split = None;
+            if depth < most && rows.len() > 1 {
+                split = choose_split(source, &rows, &columns, random);
+            }
             let Some((feature, threshold)) = split else {
                 tree.0[place] = Node::leaf(depth, rows.len());
                 continue;
@@ -194,6 +189,7 @@ impl Tree {
             let (right, left) = rows
                 .into_iter()
                 .partition(|row| source.row(*row)[feature] >= threshold);
+            // The left side is grown first: the order decides which random numbers a node gets.
             open.push((child + 1, depth + 1, right));
             open.push((child, depth + 1, left));
         }
@@ -211,10 +207,11 @@ fn choose_split(
     let mut left = columns.to_vec();
     while !left.is_empty() {
         let column = left.swap_remove(random.below(left.len() as u64) as usize);
-        let values = rows.iter().map(|row| source.row(*row)[column]);
-        let (low, high) = values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
+        let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
+        for row in rows {
+            let value = source.row(*row)[column];
+            (low, high) = (low.min(value), high.max(value));
+        }
         if low < high {
             let drawn = random.range(f64::from(low), f64::from(high)) as f32;
             // Both sides get a row: the smallest stays below the threshold, the largest does not.

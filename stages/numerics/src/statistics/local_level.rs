@@ -22,23 +22,21 @@ impl LocalLevel {
     /// The variances under which sections of a channel are most likely, at least `least` in all. `None` if there are no
     /// two rows in a row.
     pub fn fit(sections: &[Vec<f64>], least: f64) -> Option<Self> {
-        let rows: usize = sections
-            .iter()
-            .map(|section| section.len().saturating_sub(1))
-            .sum();
-        if rows == 0 {
+        if sections.iter().all(|section| section.len() < 2) {
             return None;
         }
         let concentrated =
             |ratio: f64| Concentrated::of(sections, libm::exp(ratio)).log_likelihood(least);
         let step = (RATIOS.1 - RATIOS.0) / (GRID - 1) as f64;
-        let points: Vec<f64> = (0..GRID)
-            .map(|index| RATIOS.0 + step * index as f64)
-            .collect();
-        let best = points
-            .iter()
-            .copied()
-            .max_by(|one, other| concentrated(*one).total_cmp(&concentrated(*other)))?;
+        let (mut best, mut most) = (RATIOS.0, f64::NEG_INFINITY);
+        for index in 0..GRID {
+            let point = RATIOS.0 + step * index as f64;
+            let likelihood = concentrated(point);
+            // The last of several equals, in the total order of floats.
+            if likelihood.total_cmp(&most).is_ge() {
+                (best, most) = (point, likelihood);
+            }
+        }
         let ratio = libm::exp(highest(best - step, best + step, concentrated));
         let found = Concentrated::of(sections, ratio);
         let scale = found.scale(least);
@@ -69,6 +67,7 @@ impl Concentrated {
             let Some((first, rest)) = section.split_first() else {
                 continue;
             };
+            // Nothing is known of the level before the first observation, which is therefore its estimate.
             let (mut level, mut variance) = (*first, 1.0 + ratio);
             for value in rest {
                 let (error, spread) = (value - level, variance + 1.0);

@@ -48,17 +48,19 @@ impl Matrix {
 
     pub fn diagonal(values: &[f64]) -> Self {
         let mut matrix = Self::zeros(values.len(), values.len());
-        values
-            .iter()
-            .enumerate()
-            .for_each(|(index, value)| matrix[(index, index)] = *value);
+        for (index, value) in values.iter().enumerate() {
+            matrix[(index, index)] = *value;
+        }
         matrix
     }
 
     pub fn from_fn(rows: usize, columns: usize, value: impl Fn(usize, usize) -> f64) -> Self {
-        let values = (0..rows * columns)
-            .map(|index| value(index / columns, index % columns))
-            .collect();
+        let mut values = Vec::with_capacity(rows * columns);
+        for row in 0..rows {
+            for column in 0..columns {
+                values.push(value(row, column));
+            }
+        }
         Self {
             rows,
             columns,
@@ -91,7 +93,7 @@ impl Matrix {
         &self.values[row * self.columns..(row + 1) * self.columns]
     }
 
-    pub fn row_mut(&mut self, row: usize) -> &mut [f64] {
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f64] {
         &mut self.values[row * self.columns..(row + 1) * self.columns]
     }
 
@@ -109,11 +111,10 @@ impl Matrix {
     /// These rows, in this order.
     #[must_use]
     pub fn select_rows(&self, rows: &[usize]) -> Self {
-        let values = rows
-            .iter()
-            .flat_map(|row| self.row(*row))
-            .copied()
-            .collect();
+        let mut values = Vec::with_capacity(rows.len() * self.columns);
+        for row in rows {
+            values.extend_from_slice(self.row(*row));
+        }
         Self {
             rows: rows.len(),
             columns: self.columns,
@@ -123,7 +124,7 @@ impl Matrix {
 
     /// These rows and columns of a square matrix.
     #[must_use]
-    pub fn select(&self, indices: &[usize]) -> Self {
+    pub(crate) fn select(&self, indices: &[usize]) -> Self {
         Self::from_fn(indices.len(), indices.len(), |row, column| {
             self[(indices[row], indices[column])]
         })
@@ -145,7 +146,7 @@ impl Matrix {
 
     /// `self · otherᵀ`.
     #[must_use]
-    pub fn product_transposed(&self, other: &Self) -> Self {
+    pub(crate) fn product_transposed(&self, other: &Self) -> Self {
         assert_eq!(self.columns, other.columns);
         multiply((self, false), (other, true))
     }
@@ -183,33 +184,32 @@ impl Matrix {
     }
 
     /// Adds `factor · other` to this matrix.
-    pub fn add_scaled(&mut self, factor: f64, other: &Self) {
+    pub(crate) fn add_scaled(&mut self, factor: f64, other: &Self) {
         assert_eq!((self.rows, self.columns), (other.rows, other.columns));
-        self.values
-            .iter_mut()
-            .zip(&other.values)
-            .for_each(|(own, other)| *own += factor * other);
+        for (own, other) in self.values.iter_mut().zip(&other.values) {
+            *own += factor * other;
+        }
     }
 
     /// Adds `left · rightᵀ` to this matrix.
-    pub fn add_outer(&mut self, left: &[f64], right: &[f64]) {
+    pub(crate) fn add_outer(&mut self, left: &[f64], right: &[f64]) {
         assert_eq!((self.rows, self.columns), (left.len(), right.len()));
         for (row, left) in self.values.chunks_exact_mut(right.len().max(1)).zip(left) {
-            row.iter_mut()
-                .zip(right)
-                .for_each(|(own, right)| *own += left * right);
+            for (own, right) in row.iter_mut().zip(right) {
+                *own += left * right;
+            }
         }
     }
 
     /// The mean of a square matrix and its transpose.
     #[must_use]
-    pub fn symmetric(&self) -> Self {
+    pub(crate) fn symmetric(&self) -> Self {
         Self::from_fn(self.rows, self.columns, |row, column| {
             0.5 * (self[(row, column)] + self[(column, row)])
         })
     }
 
-    pub fn trace(&self) -> f64 {
+    pub(crate) fn trace(&self) -> f64 {
         (0..self.rows.min(self.columns))
             .map(|index| self[(index, index)])
             .sum()
@@ -222,7 +222,7 @@ impl Matrix {
             .fold(0.0, |largest, value| value.abs().max(largest))
     }
 
-    pub fn is_finite(&self) -> bool {
+    pub(crate) fn is_finite(&self) -> bool {
         self.values.iter().all(|value| value.is_finite())
     }
 
@@ -256,12 +256,8 @@ impl IndexMut<(usize, usize)> for Matrix {
 pub fn dot(one: &[f64], other: &[f64]) -> f64 {
     let mut sums = [0.0; 4];
     let (one_fours, other_fours) = (one.chunks_exact(4), other.chunks_exact(4));
-    let rest: f64 = one_fours
-        .remainder()
-        .iter()
-        .zip(other_fours.remainder())
-        .map(|(a, b)| a * b)
-        .sum();
+    let rest = one_fours.remainder().iter().zip(other_fours.remainder());
+    let rest: f64 = rest.map(|(a, b)| a * b).sum();
     for (a, b) in one_fours.zip(other_fours) {
         for lane in 0..4 {
             sums[lane] += a[lane] * b[lane];
@@ -270,58 +266,63 @@ pub fn dot(one: &[f64], other: &[f64]) -> f64 {
     (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
 }
 
+/// Adds terms to sums, one by one.
+pub(crate) fn add(terms: &[f64], sums: &mut [f64]) {
+    for (sum, term) in sums.iter_mut().zip(terms) {
+        *sum += term;
+    }
+}
+
 /// A matrix seen as it is or transposed: its size, and the steps from row to row and from column to column.
-fn view((matrix, transposed): (&Matrix, bool)) -> (usize, usize, isize, isize) {
-    let step = matrix.columns as isize;
+fn view((matrix, transposed): (&Matrix, bool)) -> (usize, usize, (usize, usize)) {
     if transposed {
-        (matrix.columns, matrix.rows, 1, step)
+        (matrix.columns, matrix.rows, (1, matrix.columns))
     } else {
-        (matrix.rows, matrix.columns, step, 1)
+        (matrix.rows, matrix.columns, (matrix.columns, 1))
     }
 }
 
 fn multiply(left: (&Matrix, bool), right: (&Matrix, bool)) -> Matrix {
-    let (rows, depth, left_row, left_column) = view(left);
-    let (_, columns, right_row, right_column) = view(right);
-    let mut product = Matrix::zeros(rows, columns);
-    if rows * columns * depth < SMALL {
-        let at = |matrix: &Matrix, place: isize| matrix.values[place as usize];
-        for row in 0..rows {
-            for inner in 0..depth {
-                let factor = at(
-                    left.0,
-                    row as isize * left_row + inner as isize * left_column,
-                );
-                for column in 0..columns {
-                    let value = at(
-                        right.0,
-                        inner as isize * right_row + column as isize * right_column,
-                    );
-                    product[(row, column)] += factor * value;
-                }
-            }
-        }
-        return product;
-    }
+    let (rows, depth, left_steps) = view(left);
+    let (_, columns, right_steps) = view(right);
     let sides = Sides {
         left: &left.0.values,
-        left_steps: (left_row, left_column),
+        left_steps,
         right: &right.0.values,
-        right_steps: (right_row, right_column),
+        right_steps,
     };
-    sides.add_to(&mut product.values, rows, columns, depth, columns as isize);
+    let mut product = Matrix::zeros(rows, columns);
+    if rows * columns * depth < SMALL {
+        sides.add_plainly(&mut product, depth);
+    } else {
+        sides.add_to(&mut product.values, rows, columns, depth, columns);
+    }
     product
 }
 
 /// The two sides of a product, with the steps from row to row and from column to column.
 pub(super) struct Sides<'a> {
     pub left: &'a [f64],
-    pub left_steps: (isize, isize),
+    pub left_steps: (usize, usize),
     pub right: &'a [f64],
-    pub right_steps: (isize, isize),
+    pub right_steps: (usize, usize),
 }
 
 impl Sides<'_> {
+    /// Adds a small product, term by term.
+    fn add_plainly(&self, product: &mut Matrix, depth: usize) {
+        let (left, right) = (self.left_steps, self.right_steps);
+        for row in 0..product.rows {
+            for inner in 0..depth {
+                let factor = self.left[row * left.0 + inner * left.1];
+                for column in 0..product.columns {
+                    let value = self.right[inner * right.0 + column * right.1];
+                    product[(row, column)] += factor * value;
+                }
+            }
+        }
+    }
+
     /// Adds the product, `[rows, columns]` over a `depth`, to a target whose rows are `step` apart.
     pub fn add_to(
         &self,
@@ -329,19 +330,15 @@ impl Sides<'_> {
         rows: usize,
         columns: usize,
         depth: usize,
-        step: isize,
+        step: usize,
     ) {
         if rows == 0 || columns == 0 || depth == 0 {
             return;
         }
-        let last = |count_rows: usize, count_columns: usize, (row, column): (isize, isize)| {
-            (count_rows - 1) * row as usize + (count_columns - 1) * column as usize
-        };
-        assert!(last(rows, depth, self.left_steps) < self.left.len());
-        assert!(last(depth, columns, self.right_steps) < self.right.len());
-        assert!(last(rows, columns, (step, 1)) < target.len());
-        // SAFETY: the assertions keep every access inside its slice: steps are not negative, and the place of the last
-        // row and column is the largest.
+        assert!(last_place(rows, depth, self.left_steps) < self.left.len());
+        assert!(last_place(depth, columns, self.right_steps) < self.right.len());
+        assert!(last_place(rows, columns, (step, 1)) < target.len());
+        // SAFETY: the assertions keep every access inside its slice, as no place is behind that of the last row and column.
         unsafe {
             gemm::gemm(
                 rows,
@@ -349,14 +346,14 @@ impl Sides<'_> {
                 depth,
                 target.as_mut_ptr(),
                 1,
-                step,
+                step as isize,
                 true,
                 self.left.as_ptr(),
-                self.left_steps.1,
-                self.left_steps.0,
+                self.left_steps.1 as isize,
+                self.left_steps.0 as isize,
                 self.right.as_ptr(),
-                self.right_steps.1,
-                self.right_steps.0,
+                self.right_steps.1 as isize,
+                self.right_steps.0 as isize,
                 1.0,
                 1.0,
                 false,
@@ -368,13 +365,18 @@ impl Sides<'_> {
     }
 }
 
+/// The place of the last value of so many rows and columns.
+fn last_place(rows: usize, columns: usize, (row, column): (usize, usize)) -> usize {
+    (rows - 1) * row + (columns - 1) * column
+}
+
 #[cfg(test)]
 pub mod tests {
     use super::*;
     use contract::Random;
 
     /// Standard normal draws.
-    pub fn draws(rows: usize, columns: usize, seed: u64) -> Matrix {
+    pub(crate) fn draws(rows: usize, columns: usize, seed: u64) -> Matrix {
         let mut random = Random::new(seed, "matrix");
         Matrix::new(
             rows,

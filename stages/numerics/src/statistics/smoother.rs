@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Cholesky;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, add};
 use super::state_space::{Filtered, Gains, StateSpace};
 
 /// Relative differences below which covariances are the same.
@@ -17,7 +17,7 @@ pub struct Smoothed {
     /// Cov(a_t | all rows). States share it where it has settled.
     pub covariance: Arc<Matrix>,
     /// Cov(a_{t+1}, a_t | all rows); none for the last row.
-    pub with_next: Option<Arc<Matrix>>,
+    pub(crate) with_next: Option<Arc<Matrix>>,
 }
 
 /// The covariances of a backward step, with what they depend on.
@@ -39,10 +39,9 @@ pub fn smooth(model: &StateSpace, filtered: &Filtered) -> Result<Vec<Smoothed>, 
     let mut known: Option<Backward> = None;
     for (index, step) in filtered.steps.iter().enumerate().rev() {
         let Some(later) = states.last() else {
-            let covariance = Arc::new(step.gains.filtered.clone());
             states.push(Smoothed {
                 mean: step.filtered.clone(),
-                covariance,
+                covariance: Arc::new(step.gains.filtered.clone()),
                 with_next: None,
             });
             continue;
@@ -57,27 +56,16 @@ pub fn smooth(model: &StateSpace, filtered: &Filtered) -> Result<Vec<Smoothed>, 
             Some(backward) => backward,
             None => backward(model, &step.gains, &next.gains, &later.covariance)?,
         };
-        let apart: Vec<f64> = later
-            .mean
-            .iter()
-            .zip(&next.predicted)
-            .map(|(one, other)| one - other)
-            .collect();
-        let shift = backward.pull.times(&apart);
-        let mean = step
-            .filtered
-            .iter()
-            .zip(shift)
-            .map(|(state, shift)| state + shift)
-            .collect();
-        let (covariance, with_next) = (
-            Arc::clone(&backward.covariance),
-            Some(Arc::clone(&backward.with_next)),
-        );
+        let mut apart = later.mean.clone();
+        for (apart, predicted) in apart.iter_mut().zip(&next.predicted) {
+            *apart -= predicted;
+        }
+        let mut mean = step.filtered.clone();
+        add(&backward.pull.times(&apart), &mut mean);
         states.push(Smoothed {
             mean,
-            covariance,
-            with_next,
+            covariance: Arc::clone(&backward.covariance),
+            with_next: Some(Arc::clone(&backward.with_next)),
         });
         known = Some(backward);
     }
@@ -101,20 +89,19 @@ fn backward(
         .transposed();
     let covariance = gains.filtered.plus(&pull.sandwich(&later.minus(predicted)));
     let close = covariance.minus(later).largest() <= SETTLED * later.largest();
+    // Once a covariance has settled, states share it, so that the next step finds this one reusable.
     let covariance = if close {
         Arc::clone(later)
     } else {
         Arc::new(covariance)
     };
-    let with_next = Arc::new(later.product_transposed(&pull));
-    let (gains, next, later) = (Arc::clone(gains), Arc::clone(next), Arc::clone(later));
     Ok(Backward {
-        gains,
-        next,
-        later,
+        gains: Arc::clone(gains),
+        next: Arc::clone(next),
+        later: Arc::clone(later),
+        with_next: Arc::new(later.product_transposed(&pull)),
         pull,
         covariance,
-        with_next,
     })
 }
 

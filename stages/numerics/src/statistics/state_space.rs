@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::Cholesky;
-use super::matrix::{Matrix, dot};
+use super::matrix::{Matrix, add, dot};
 
 /// Covariances that differ by less, relative to their largest entry, are the same: the filter has settled.
 const SETTLED: f64 = 1e-13;
@@ -36,17 +36,15 @@ pub struct StateSpace {
 #[derive(Debug)]
 pub struct Gains {
     /// Which channels are observed.
-    pub observed: Vec<usize>,
+    pub(crate) observed: Vec<usize>,
     /// Cov(a_t | y_1 … y_{t-1}).
     pub predicted: Matrix,
     /// Cov(a_t | y_1 … y_t).
     pub filtered: Matrix,
-    /// Cov(y_t | y_1 … y_{t-1}) of the observed channels.
-    pub error: Matrix,
     /// `[states, observed]`: how errors move the state.
     pub gain: Matrix,
+    /// Of Cov(y_t | y_1 … y_{t-1}) of the observed channels.
     factor: Cholesky,
-    observation: Matrix,
 }
 
 /// One step of the filter.
@@ -81,7 +79,7 @@ impl Filtered {
 }
 
 impl StateSpace {
-    pub fn states(&self) -> usize {
+    pub(crate) fn states(&self) -> usize {
         self.transition.rows()
     }
 
@@ -103,12 +101,15 @@ impl StateSpace {
             let observed: Vec<usize> = (0..row.len())
                 .filter(|channel| !row[*channel].is_nan())
                 .collect();
-            let known = settled.as_ref().filter(|(gains, next)| {
-                gains.observed == observed && gains.predicted == covariance && *next == covariance
-            });
-            let (gains, next) = match known {
-                Some((gains, next)) => (Arc::clone(gains), next.clone()),
-                None => self.gains(&covariance, observed)?,
+            let (gains, next) = match &settled {
+                Some((gains, next))
+                    if gains.observed == observed
+                        && gains.predicted == covariance
+                        && *next == covariance =>
+                {
+                    (Arc::clone(gains), next.clone())
+                }
+                _ => self.gains(&covariance, observed)?,
             };
             let step = self.step(row, &mean, &gains);
             mean = self.advance(&step.filtered);
@@ -151,10 +152,8 @@ impl StateSpace {
             observed,
             predicted: predicted.clone(),
             filtered,
-            error,
             gain,
             factor,
-            observation,
         };
         Ok((Arc::new(gains), next))
     }
@@ -162,20 +161,13 @@ impl StateSpace {
     fn step(&self, row: &[f64], mean: &[f64], gains: &Arc<Gains>) -> Step {
         let forecast = self.observe(mean);
         let mut error = vec![0.0; row.len()];
-        gains
-            .observed
-            .iter()
-            .for_each(|channel| error[*channel] = row[*channel] - forecast[*channel]);
-        let own: Vec<f64> = gains
-            .observed
-            .iter()
-            .map(|channel| error[*channel])
-            .collect();
+        let mut own = Vec::with_capacity(gains.observed.len());
+        for channel in &gains.observed {
+            error[*channel] = row[*channel] - forecast[*channel];
+            own.push(error[*channel]);
+        }
         let mut filtered = mean.to_vec();
-        filtered
-            .iter_mut()
-            .zip(gains.gain.times(&own))
-            .for_each(|(state, shift)| *state += shift);
+        add(&gains.gain.times(&own), &mut filtered);
         let log_likelihood = if own.is_empty() {
             0.0
         } else {
@@ -192,13 +184,17 @@ impl StateSpace {
     }
 
     /// E(y) at a state.
-    pub fn observe(&self, state: &[f64]) -> Vec<f64> {
-        add(self.observation.times(state), &self.observation_intercept)
+    pub(crate) fn observe(&self, state: &[f64]) -> Vec<f64> {
+        let mut observed = self.observation.times(state);
+        add(&self.observation_intercept, &mut observed);
+        observed
     }
 
     /// E of the state that follows.
-    pub fn advance(&self, state: &[f64]) -> Vec<f64> {
-        add(self.transition.times(state), &self.state_intercept)
+    pub(crate) fn advance(&self, state: &[f64]) -> Vec<f64> {
+        let mut next = self.transition.times(state);
+        add(&self.state_intercept, &mut next);
+        next
     }
 
     /// Mean `[steps, observed]` and covariances of the rows that follow a predicted state.
@@ -212,16 +208,11 @@ impl StateSpace {
         let (mut rows, mut covariances) = (Vec::new(), Vec::new());
         for _ in 0..steps {
             rows.extend(self.observe(&mean));
-            covariances.push(
-                self.observation
-                    .sandwich(&covariance)
-                    .plus(&self.observation_noise),
-            );
+            let around = self.observation.sandwich(&covariance);
+            covariances.push(around.plus(&self.observation_noise));
             mean = self.advance(&mean);
-            covariance = self
-                .transition
-                .sandwich(&covariance)
-                .plus(&self.state_noise);
+            let carried = self.transition.sandwich(&covariance);
+            covariance = carried.plus(&self.state_noise);
         }
         (Matrix::new(steps, self.observed(), rows), covariances)
     }
@@ -235,35 +226,6 @@ impl StateSpace {
         }
         rows
     }
-
-    /// Whether all sizes fit each other.
-    pub fn is_consistent(&self) -> bool {
-        let (states, observed) = (self.states(), self.observed());
-        let square =
-            |matrix: &Matrix, size: usize| matrix.rows() == size && matrix.columns() == size;
-        self.observation.columns() == states
-            && square(&self.transition, states)
-            && square(&self.state_noise, states)
-            && square(&self.initial_covariance, states)
-            && square(&self.observation_noise, observed)
-            && self.initial_mean.len() == states
-            && self.state_intercept.len() == states
-            && self.observation_intercept.len() == observed
-    }
-}
-
-impl Gains {
-    /// Z of the observed channels.
-    pub fn observation(&self) -> &Matrix {
-        &self.observation
-    }
-}
-
-fn add(mut one: Vec<f64>, other: &[f64]) -> Vec<f64> {
-    one.iter_mut()
-        .zip(other)
-        .for_each(|(one, other)| *one += other);
-    one
 }
 
 /// ln of the normal density of an error with the covariance of a factor.
@@ -370,6 +332,5 @@ mod tests {
             future.row(199)[0] - future.row(198)[0] < 1e-6
                 && covariances[199].minus(&covariances[198]).largest() < 1e-9
         );
-        assert!(model.is_consistent());
     }
 }

@@ -1,12 +1,12 @@
 //! What can be said of the parameters before anything runs, without a look at any file.
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use contract::Fault;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::CommandParams;
-use super::layout::{FILES, INPUTS};
+use super::layout::{FILES, INPUTS, is_inside};
 
 /// The schema of `run`. Numbers and switches are taken, as the text that was written.
 pub(super) fn arguments(_: &mut SchemaGenerator) -> Schema {
@@ -26,14 +26,11 @@ fn text_as_written() -> Schema {
 pub(super) fn check(params: &CommandParams) -> Result<(), Fault> {
     for (name, output) in &params.outputs {
         let has_files = !params.files.is_empty();
-        output_path(&output.path, has_files)
-            .map_err(|reason| Fault::new(format!("outputs.{name}.path"), reason))?;
+        let checked = output_path(&output.path, has_files);
+        checked.map_err(|reason| Fault::new(format!("outputs.{name}.path"), reason))?;
     }
-    if params
-        .run
-        .first()
-        .is_some_and(|program| program.trim().is_empty())
-    {
+    let program = params.run.first();
+    if program.is_some_and(|program| program.trim().is_empty()) {
         return Err(Fault::new("run.0", "the program to run has no name"));
     }
     for (index, argument) in params.run.iter().enumerate() {
@@ -44,10 +41,8 @@ pub(super) fn check(params: &CommandParams) -> Result<(), Fault> {
     }
     for name in params.env.keys().chain(&params.pass_env) {
         if name.is_empty() || name.contains(['=', '\0']) {
-            let reason = format!(
-                "`{}` is not a name of an environment variable",
-                name.escape_debug()
-            );
+            let shown = name.escape_debug();
+            let reason = format!("`{shown}` is not a name of an environment variable");
             let parameter = if params.env.contains_key(name) {
                 "env"
             } else {
@@ -56,21 +51,18 @@ pub(super) fn check(params: &CommandParams) -> Result<(), Fault> {
             return Err(Fault::new(parameter, reason));
         }
     }
-    match params.env.iter().find(|(_, value)| value.contains('\0')) {
-        Some((name, _)) => {
+    for (name, value) in &params.env {
+        if value.contains('\0') {
             let reason = "a value cannot hold a NUL character";
-            Err(Fault::new(format!("env.{name}"), reason))
+            return Err(Fault::new(format!("env.{name}"), reason));
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
 fn output_path(path: &Path, has_files: bool) -> Result<(), String> {
     let shown = path.display();
-    let is_inside = path
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
-    if !is_inside || path.as_os_str().is_empty() || path.to_string_lossy().contains('\0') {
+    if !is_inside(path) || path.as_os_str().is_empty() || path.to_string_lossy().contains('\0') {
         return Err(format!(
             "`{shown}` is not a path below the folder of the command"
         ));

@@ -13,7 +13,7 @@ const PASSED: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 /// The same on every machine: these decide what programs write, such as the order of names and how a time reads.
 const FIXED: [(&str, &str); 2] = [("LANG", "C.UTF-8"), ("TZ", "UTC")];
 
-/// Where temporary files go if nobody says.
+/// Where temporary files go if the machine does not say.
 const TEMPORARY: &str = "/tmp";
 
 /// All variables that the program sees. What was declared comes before what is passed on or fixed.
@@ -21,24 +21,24 @@ pub(super) fn variables(
     params: &CommandParams,
     context: &StageContext<'_>,
 ) -> BTreeMap<String, OsString> {
-    let mut variables: BTreeMap<String, OsString> = FIXED
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect();
+    let mut variables = BTreeMap::new();
+    for (name, value) in FIXED {
+        variables.insert(name.to_owned(), OsString::from(value));
+    }
     variables.insert("TMPDIR".to_owned(), TEMPORARY.into());
-    let passed = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    variables.extend(
-        PASSED
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), passed(name)?))),
-    );
-    let declared = |name: &String| Some((name.clone(), context.host.environment(name)?.into()));
-    variables.extend(params.pass_env.iter().filter_map(declared));
-    variables.extend(
-        params
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), value.into())),
-    );
+    for name in PASSED {
+        if let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) {
+            variables.insert(name.to_owned(), value);
+        }
+    }
+    // By way of the host, which puts the values into the key.
+    for name in &params.pass_env {
+        if let Some(value) = context.host.environment(name) {
+            variables.insert(name.clone(), value.into());
+        }
+    }
+    for (name, value) in &params.env {
+        variables.insert(name.clone(), value.into());
+    }
     variables
 }

@@ -1,7 +1,6 @@
-//! Processes that a program leaves behind: those of its group, and those that left the group for a session of their own but
-//! are still seen in its folder or hold its streams.
+//! Processes that a program leaves behind: those of its group, and those that left the group for another session but are
+//! still seen in its folder or hold its streams.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +16,7 @@ pub(super) struct Group(pub Pid);
 impl Group {
     /// Asks every process of the group to end, or ends it.
     pub fn send(self, signal: Signal) {
-        // A stopped process hears nothing but SIGKILL until it goes on.
+        // A stopped process hears nothing but SIGKILL until it continues.
         let _ = kill_process_group(self.0, signal);
         let _ = kill_process_group(self.0, Signal::CONT);
     }
@@ -29,20 +28,30 @@ impl Group {
     }
 
     fn has_living_member(self) -> bool {
-        let Ok(listed) = fs::read_dir("/proc") else {
+        // Without `/proc`, as on macOS, the kernel's word has to do.
+        let Some(processes) = listed() else {
             return true;
         };
-        let numbers = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        numbers
-            .filter_map(Status::of)
-            .any(|status| status.group == self.0.as_raw_nonzero().get() && status.is_alive)
+        let own = self.0.as_raw_nonzero().get();
+        let mut known = processes.into_iter().filter_map(Status::of);
+        known.any(|status| status.group == own && status.is_alive)
     }
+}
+
+/// The numbers of all processes, where the system lists them.
+fn listed() -> Option<Vec<i32>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let name = entry.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    Some(numbers)
 }
 
 /// What tells that a process descends from a program.
 #[derive(Debug)]
 pub(super) struct Traces {
-    /// The program's first process. What was there before it is none of its own.
+    /// The program's first process. What was there before it is not the program's.
     pub first: Pid,
     /// The folder that the program runs in, without links.
     pub folder: PathBuf,
@@ -51,11 +60,10 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    /// Processes that the program started and that are in no group of its own any more.
+    /// Processes that the program started and that have left its group.
     pub fn strays(&self) -> Vec<Pid> {
-        self.candidates()
-            .into_iter()
-            .filter_map(Pid::from_raw)
+        let candidates = self.candidates().into_iter().filter_map(Pid::from_raw);
+        candidates
             .filter(|process| self.is_stray(*process))
             .collect()
     }
@@ -63,21 +71,19 @@ impl Traces {
     /// Numbers that were given to processes after the first one.
     fn candidates(&self) -> Vec<i32> {
         let first = self.first.as_raw_nonzero().get();
-        match newest_number() {
-            Some(newest) if newest >= first && newest - first <= FEW => {
-                (first + 1..=newest).collect()
-            }
-            _ => {
-                let listed = fs::read_dir("/proc").into_iter().flatten();
-                let numbers =
-                    listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-                let started = Status::of(first).map(|status| status.started);
-                let is_later = |number: &i32| {
-                    Status::of(*number).is_some_and(|status| Some(status.started) >= started)
-                };
-                numbers.filter(is_later).collect()
-            }
+        if let Some(newest) = newest_number()
+            && newest >= first
+            && newest - first <= FEW
+        {
+            return (first + 1..=newest).collect();
         }
+        // Numbers start again at the beginning when the last one is given, so the time decides.
+        let started = Status::of(first).map(|status| status.started);
+        let mut later = listed().unwrap_or_default();
+        later.retain(|number| {
+            Status::of(*number).is_some_and(|status| Some(status.started) >= started)
+        });
+        later
     }
 
     fn is_stray(&self, process: Pid) -> bool {
@@ -116,12 +122,15 @@ impl Traces {
         if self.pipes.is_empty() {
             return false;
         }
-        let open = fs::read_dir(place.join("fd")).into_iter().flatten();
-        let mut targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        // Those of other users cannot be listed, and are none of the program's.
+        let Ok(open) = fs::read_dir(place.join("fd")) else {
+            return false;
+        };
+        let mut targets = open.flatten().map(|entry| fs::read_link(entry.path()));
         targets.any(|target| {
-            self.pipes
-                .iter()
-                .any(|pipe| target.as_os_str() == pipe.as_str())
+            let target = target.unwrap_or_default();
+            let mut pipes = self.pipes.iter();
+            pipes.any(|pipe| target.as_os_str() == pipe.as_str())
         })
     }
 }
@@ -136,26 +145,18 @@ fn runs_our_program(place: &Path) -> bool {
 /// Whether the number is that of a process, not of a thread.
 fn is_process(place: &Path) -> bool {
     let text = fs::read_to_string(place.join("status")).unwrap_or_default();
-    let group = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Tgid:"))
-        .map(str::trim);
-    group.is_some() && group == place.file_name().and_then(|name| name.to_str())
+    let Some(group) = text.lines().find_map(|line| line.strip_prefix("Tgid:")) else {
+        return false;
+    };
+    place.file_name().is_some_and(|name| name == group.trim())
 }
 
 /// Sends a signal to each process.
 pub(super) fn send_to_all(processes: &[Pid], signal: Signal) {
-    let own = rustix::process::getpid();
-    let unique: BTreeSet<i32> = processes
-        .iter()
-        .map(|process| process.as_raw_nonzero().get())
-        .collect();
-    for process in unique
-        .into_iter()
-        .filter_map(Pid::from_raw)
-        .filter(|process| *process != own)
-    {
-        let _ = kill_process(process, signal);
+    for process in processes {
+        if *process != rustix::process::getpid() {
+            let _ = kill_process(*process, signal);
+        }
     }
 }
 
@@ -167,12 +168,8 @@ pub(super) fn pipe_name(stream: impl std::os::fd::AsFd) -> Option<String> {
 
 /// The number that was given last to a process or thread of this namespace.
 fn newest_number() -> Option<i32> {
-    fs::read_to_string("/proc/loadavg")
-        .ok()?
-        .split_whitespace()
-        .last()?
-        .parse()
-        .ok()
+    let load = fs::read_to_string("/proc/loadavg").ok()?;
+    load.split_whitespace().last()?.parse().ok()
 }
 
 /// What `/proc/PID/stat` says.

@@ -20,10 +20,8 @@ const INTERPRETERS: [(&str, &str); 11] = [
 /// The program that runs a script of this name.
 pub(super) fn interpreter(script: &Path) -> Option<&'static str> {
     let ending = script.extension()?.to_str()?.to_lowercase();
-    INTERPRETERS
-        .iter()
-        .find(|(known, _)| *known == ending)
-        .map(|(_, program)| *program)
+    let (_, program) = INTERPRETERS.iter().find(|(known, _)| *known == ending)?;
+    Some(program)
 }
 
 /// How `run` begins where a script is run that is declared under this name. One that is a program itself needs no other.

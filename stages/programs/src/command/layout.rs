@@ -49,19 +49,21 @@ impl Layout {
             match part {
                 Part::Text(text) => filled.push_str(text),
                 Part::Placeholder(name) => {
-                    filled.push_str(self.paths.get(name).ok_or_else(|| {
-                        let known: Vec<String> = self
-                            .paths
-                            .keys()
-                            .map(|name| format!("{{{name}}}"))
-                            .collect();
-                        Trouble::new(format!("`{{{name}}}` is not an input of this stage"))
-                            .hint(format!("there are {}", known.join(", ")))
-                    })?)
+                    let Some(path) = self.paths.get(name) else {
+                        return Err(self.unknown(name));
+                    };
+                    filled.push_str(path);
                 }
             }
         }
         Ok(filled)
+    }
+
+    fn unknown(&self, name: &str) -> Trouble {
+        let known = self.paths.keys().map(|name| format!("{{{name}}}"));
+        let known: Vec<String> = known.collect();
+        Trouble::new(format!("`{{{name}}}` is not an input of this stage"))
+            .hint(format!("there are {}", known.join(", ")))
     }
 }
 
@@ -83,17 +85,16 @@ pub(super) fn lay_out(
         }
         paths.insert(format!("out.{name}"), as_argument(&path));
     }
-    let is_given = |kind: &str| {
-        paths
+    let mut given = Vec::new();
+    for (kind, folder) in [("in.", INPUTS), ("file.", FILES)] {
+        // Where nothing is given, the program may have an output of this name.
+        if paths
             .keys()
             .any(|placeholder| placeholder.starts_with(kind))
-    };
-    let folders = [("in.", INPUTS), ("file.", FILES)];
-    let given = folders
-        .into_iter()
-        .filter(|(kind, _)| is_given(kind))
-        .map(|(_, folder)| folder)
-        .collect();
+        {
+            given.push(folder);
+        }
+    }
     Ok(Layout {
         folder: folder.to_owned(),
         paths,
@@ -132,9 +133,12 @@ fn lay_out_inputs(
         let path = Path::new(INPUTS).join(unused(&file_name(name), &ending, &mut taken));
         let target = folder.join(&path);
         match artifact {
-            Artifact::Files(files) => files
-                .lay_out(&target)
-                .map_err(|error| input_error(name, error))?,
+            Artifact::Files(files) => {
+                if let Err(error) = files.lay_out(&target) {
+                    let message = format!("the input `{name}` could not be laid out");
+                    return Err(Trouble::new(message).because(error));
+                }
+            }
             other => {
                 let file = File::create_new(&target).map_err(cannot("write", &target))?;
                 let mut sink = BufWriter::new(file);
@@ -147,17 +151,14 @@ fn lay_out_inputs(
     Ok(())
 }
 
-fn input_error(name: &str, error: std::io::Error) -> Trouble {
-    Trouble::new(format!("the input `{name}` could not be laid out")).because(error)
-}
-
 /// A name in letters that no shell reads another way. Names that differ stay different as long as they are not too long.
 fn file_name(name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.=,+:@".contains(&byte);
     let mut safe = String::with_capacity(name.len());
     for (index, byte) in name.bytes().enumerate() {
+        let is_plain = byte.is_ascii_alphanumeric() || b"_-.=,+:@".contains(&byte);
+        // A leading dot hides a file, a leading dash makes an option of its name.
         let starts_oddly = index == 0 && (byte == b'.' || byte == b'-');
-        if is_plain(byte) && !starts_oddly {
+        if is_plain && !starts_oddly {
             safe.push(char::from(byte));
         } else {
             let _ = write!(safe, "%{byte:02X}");
@@ -179,7 +180,7 @@ fn unused(name: &str, ending: &str, taken: &mut BTreeSet<String>) -> String {
 }
 
 /// Copies the declared files. Below the folder they lie as they do beside the pipeline, so that a declared module is found
-/// beside the script that imports it; what is named by an absolute path, or lies above, gets a folder of its own.
+/// beside the script that imports it; what is named by an absolute path, or lies above, gets its own folder.
 fn lay_out_files(
     params: &CommandParams,
     folder: &Path,
@@ -194,16 +195,15 @@ fn lay_out_files(
         let below = context.host.names_below(name);
         let place = place(&request, below.is_empty(), &mut taken);
         for (name, target) in asked_for(name, below, &folder.join(&place)) {
+            // Two patterns may both match a file; it is copied once.
             if done.insert(target.clone()) {
                 let parent = target.parent().unwrap_or(folder);
                 fs::create_dir_all(parent).map_err(cannot("make", parent))?;
                 context.copy_file(&name, &target)?;
             }
         }
-        paths.insert(
-            format!("file.{name}"),
-            as_argument(&Path::new(FILES).join(place)),
-        );
+        let path = Path::new(FILES).join(place);
+        paths.insert(format!("file.{name}"), as_argument(&path));
     }
     Ok(())
 }
@@ -213,42 +213,44 @@ fn asked_for(name: &str, below: Vec<String>, place: &Path) -> Vec<(String, PathB
     if below.is_empty() {
         return vec![(name.to_owned(), place.to_owned())];
     }
+    let below = below.into_iter();
     below
-        .into_iter()
         .map(|below| (format!("{name}/{below}"), place.join(below)))
         .collect()
 }
 
 /// What declared paths begin with, so that no folder of a file that lies elsewhere is called so.
 fn folders_beside(files: &BTreeMap<String, PathBuf>) -> BTreeSet<String> {
-    let first = |path: &PathBuf| {
-        plain(path)
-            .components()
-            .next()
-            .map(|part| part.as_os_str().to_string_lossy().into())
-    };
-    files.values().filter_map(first).collect()
+    let mut names = BTreeSet::new();
+    for path in files.values() {
+        if let Some(first) = plain(path).components().next() {
+            names.insert(first.as_os_str().to_string_lossy().into_owned());
+        }
+    }
+    names
 }
 
 /// The path without parts that lead nowhere.
-fn plain(path: &Path) -> PathBuf {
-    path.components()
-        .filter(|part| *part != Component::CurDir)
-        .collect()
+pub(super) fn plain(path: &Path) -> PathBuf {
+    let parts = path.components();
+    parts.filter(|part| *part != Component::CurDir).collect()
+}
+
+/// Whether a path leads to something below a folder, with no way out of it.
+pub(super) fn is_inside(path: &Path) -> bool {
+    let mut parts = path.components();
+    parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Where a declared file or folder goes below the folder of declared files. Two that lie at different places get different
 /// ones: `taken` holds the names that are used.
 fn place(request: &FileRequest, is_file: bool, taken: &mut BTreeSet<String>) -> PathBuf {
-    let path = plain(&if is_file {
-        request.path.clone()
+    let path = if is_file {
+        plain(&request.path)
     } else {
-        request.folder()
-    });
-    let is_below = path
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
-    if is_below && path.components().next().is_some() {
+        plain(&request.folder())
+    };
+    if is_inside(&path) && !path.as_os_str().is_empty() {
         return path;
     }
     let mut own = file_name(&request.name);

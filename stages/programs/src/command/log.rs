@@ -42,13 +42,12 @@ pub(super) struct Log<'a> {
 
 impl<'a> Log<'a> {
     pub fn new(host: &'a dyn Host) -> Self {
-        let said = || Ring::new(SAID, 1);
         Self {
             host,
             lines: Default::default(),
             head: HEAD,
             tail: Ring::new(TAIL, PER_LINE),
-            said: [said(), said()],
+            said: [Ring::new(SAID, 1), Ring::new(SAID, 1)],
             remarks: Vec::new(),
         }
     }
@@ -77,11 +76,9 @@ impl<'a> Log<'a> {
                 "… {lines} lines ({bytes} bytes) are left out here …"
             ));
         }
-        self.tail
-            .lines
-            .drain(..)
-            .chain(self.remarks.drain(..))
-            .for_each(|line| self.host.note(&line));
+        for line in self.tail.lines.drain(..).chain(self.remarks.drain(..)) {
+            self.host.note(&line);
+        }
     }
 
     /// Adds a line that is not the program's, at the end.
@@ -92,23 +89,15 @@ impl<'a> Log<'a> {
     /// The end of what the program said of a fault: its messages, or if there are none its output.
     pub fn last_words(&self) -> String {
         let [output, messages] = &self.said;
-        let of = |ring: &Ring| {
-            ring.lines
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join("\n")
-                .trim()
-                .to_owned()
-        };
-        let said = of(messages);
-        if said.is_empty() { of(output) } else { said }
+        let said = messages.text();
+        if said.is_empty() { output.text() } else { said }
     }
 
     fn end_line(&mut self, stream: Stream) {
         let text = self.lines[stream as usize].finish();
         self.said[stream as usize].push(text.clone());
         let cost = text.len() + PER_LINE;
+        // The first lines are passed on as they come, for those who watch; later ones wait, so that the end is kept too.
         if cost <= self.head {
             self.head -= cost;
             return self.host.note(&text);
@@ -189,6 +178,11 @@ impl Ring {
         }
     }
 
+    fn text(&self) -> String {
+        let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        lines.join("\n").trim().to_owned()
+    }
+
     fn push(&mut self, line: String) {
         self.cost += line.len() + self.per_line;
         self.lines.push_back(line);
@@ -208,10 +202,9 @@ fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         push_plain(&mut text, chunk.valid());
-        chunk
-            .invalid()
-            .iter()
-            .for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
     }
     text
 }

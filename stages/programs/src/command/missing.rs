@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::CommandParams;
-use super::remarks::{declaration, plain};
+use super::layout::plain;
+use super::remarks::declaration;
 use contract::LookUp;
 
 /// What programs say when a file is not where they look for it.
@@ -18,9 +19,8 @@ const LINES: usize = 50;
 /// How to declare the file whose absence a program complained about in its last words.
 pub(super) fn advice(params: &CommandParams, said: &str, look_up: LookUp<'_>) -> Option<String> {
     let lines = said.lines().rev().take(LINES);
-    let path = lines
-        .flat_map(missing)
-        .find(|path| is_beside(path, look_up))?;
+    let mut paths = lines.flat_map(missing);
+    let path = paths.find(|path| is_beside(path, look_up))?;
     let text = path.display().to_string();
     let (key, declare) = declaration(params, &text);
     Some(format!(
@@ -32,10 +32,8 @@ pub(super) fn advice(params: &CommandParams, said: &str, look_up: LookUp<'_>) ->
 fn missing(line: &str) -> Vec<PathBuf> {
     if let Some((_, module)) = line.split_once(NO_MODULE) {
         let name = module.trim_matches([' ', '\'', '"', ';']);
-        let first = name
-            .split(['\'', '"', ' ', ';', '.'])
-            .next()
-            .unwrap_or_default();
+        let mut parts = name.split(['\'', '"', ' ', ';', '.']);
+        let first = parts.next().unwrap_or_default();
         return match first {
             "" => Vec::new(),
             first => vec![PathBuf::from(format!("{first}.py")), PathBuf::from(first)],
@@ -49,13 +47,13 @@ fn missing(line: &str) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for word in line.split(is_between).filter(|word| !word.is_empty()) {
         let path = plain(Path::new(word));
-        // A path of the program's own folder, which it saw whole.
-        let name = path
-            .file_name()
-            .filter(|_| path.is_absolute())
-            .map(PathBuf::from);
+        let name = path.file_name().map(PathBuf::from);
+        let is_absolute = path.is_absolute();
         paths.push(path);
-        paths.extend(name);
+        if is_absolute {
+            // A path of the program's own folder, which it saw whole.
+            paths.extend(name);
+        }
     }
     paths
 }
@@ -63,19 +61,16 @@ fn missing(line: &str) -> Vec<PathBuf> {
 /// Whether a relative path leads to a file beside the pipeline, or to a folder of modules.
 fn is_beside(path: &Path, look_up: LookUp<'_>) -> bool {
     let is_relative = path.is_relative() && !path.as_os_str().is_empty() && !path.starts_with("..");
-    let is_module = |place: &Path| {
-        place.is_dir() && place.read_dir().is_ok_and(|mut names| names.any(is_python))
-    };
-    is_relative && look_up(path).is_some_and(|place| place.is_file() || is_module(&place))
+    is_relative && look_up(path).is_some_and(|place| place.is_file() || has_modules(&place))
+}
+
+fn has_modules(folder: &Path) -> bool {
+    let entries = folder.read_dir();
+    entries.is_ok_and(|mut entries| entries.any(is_python))
 }
 
 fn is_python(entry: std::io::Result<std::fs::DirEntry>) -> bool {
-    entry.is_ok_and(|entry| {
-        entry
-            .path()
-            .extension()
-            .is_some_and(|ending| ending == "py")
-    })
+    entry.is_ok_and(|entry| Path::new(&entry.file_name()).extension() == Some("py".as_ref()))
 }
 
 #[cfg(test)]

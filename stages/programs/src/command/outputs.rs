@@ -24,33 +24,22 @@ const LONGEST_METRICS: u64 = 16 << 20;
 pub(super) fn collect(params: &CommandParams, layout: &Layout) -> Result<Outputs, Trouble> {
     let folder = layout.folder();
     let written = Written::below(folder, &|path| layout.is_given(path))?;
-    let is_declared = |path: &Path| {
-        params
-            .outputs
-            .values()
-            .any(|output| path.starts_with(&output.path))
-    };
-    let extra = written
-        .found
-        .iter()
-        .find(|(path, sort)| **sort != Sort::Folder && !is_declared(path));
-    if let Some((path, _)) = extra {
-        let hint = "declare it below `outputs`, or write temporary files to TMPDIR";
-        return Err(Trouble::new(format!(
-            "the command wrote `{}`, which is not declared",
-            shown(path)
-        ))
-        .hint(hint));
+    for (path, sort) in &written.found {
+        let mut declared = params.outputs.values();
+        // An empty folder beside the outputs does no harm; a file that nobody keeps would be missed.
+        if *sort != Sort::Folder && !declared.any(|output| path.starts_with(&output.path)) {
+            let message = format!("the command wrote `{}`, which is not declared", shown(path));
+            let hint = "declare it below `outputs`, or write temporary files to TMPDIR";
+            return Err(Trouble::new(message).hint(hint));
+        }
     }
     let mut outputs = Outputs::default();
     for (name, output) in &params.outputs {
         let path: PathBuf = output.path.components().collect();
         let Some(sort) = written.found.get(&path) else {
-            return Err(
-                Trouble::new(format!("the command did not write its output `{name}`"))
-                    .at(&output.path, None)
-                    .hint(format!("`{{out.{name}}}` in `run` is its path")),
-            );
+            let message = format!("the command did not write its output `{name}`");
+            let hint = format!("`{{out.{name}}}` in `run` is its path");
+            return Err(Trouble::new(message).at(&output.path, None).hint(hint));
         };
         outputs = match output.kind {
             OutputKind::Files => outputs.with(name, files(folder, &path, *sort, &written)?),
@@ -130,14 +119,16 @@ fn shown(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     let mut text = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
-        chunk.valid().chars().for_each(|character| match character {
-            control if control.is_control() => text.extend(control.escape_default()),
-            other => text.push(other),
-        });
-        chunk
-            .invalid()
-            .iter()
-            .for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+        for character in chunk.valid().chars() {
+            if character.is_control() {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
     }
     text
 }
@@ -148,12 +139,11 @@ fn files(folder: &Path, path: &Path, sort: Sort, written: &Written) -> Result<Fi
         return Ok(Files::new(vec![entry(folder, root, path, sort)?])?);
     }
     let (mut entries, mut folders) = (Vec::new(), Vec::new());
-    let below = written
-        .found
-        .range(path.to_owned()..)
-        .take_while(|(below, _)| below.starts_with(path))
-        .skip(1);
-    for (below, sort) in below {
+    // The folder itself comes first, and behind it everything below.
+    for (below, sort) in written.found.range(path.to_owned()..).skip(1) {
+        if !below.starts_with(path) {
+            break;
+        }
         match sort {
             Sort::Folder => folders.push(relative(path, below)?),
             other => entries.push(entry(folder, path, below, *other)?),
@@ -165,15 +155,13 @@ fn files(folder: &Path, path: &Path, sort: Sort, written: &Written) -> Result<Fi
 /// The exact name of something below an output.
 fn relative(root: &Path, path: &Path) -> Result<RelativePath, Trouble> {
     if path.to_str().is_none() {
-        return Err(Trouble::new(format!(
-            "the command wrote `{}`, whose name is not UTF-8",
-            shown(path)
-        ))
-        .hint("let the program give it another name, or remove it"));
+        let path = shown(path);
+        let message = format!("the command wrote `{path}`, whose name is not UTF-8");
+        let hint = "let the program give it another name, or remove it";
+        return Err(Trouble::new(message).hint(hint));
     }
-    Ok(RelativePath::from_path(
-        path.strip_prefix(root).unwrap_or(path),
-    )?)
+    let below = path.strip_prefix(root).unwrap_or(path);
+    Ok(RelativePath::from_path(below)?)
 }
 
 fn entry(folder: &Path, root: &Path, path: &Path, sort: Sort) -> Result<FileEntry, Trouble> {
@@ -213,8 +201,8 @@ fn not_kept(place: &Path, path: &Path, sort: Sort) -> Trouble {
         "an output holds plain files and folders; let the program remove the others before it ends";
     match sort {
         Sort::Link => {
-            let target = fs::read_link(place)
-                .map_or_else(|_| "something".to_owned(), |target| shown(&target));
+            let target = fs::read_link(place).unwrap_or_else(|_| "something".into());
+            let target = shown(&target);
             let nothing = if place.exists() {
                 ""
             } else {
@@ -250,17 +238,19 @@ fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, Trouble> {
     std::io::Read::read_to_end(&mut file, &mut text).map_err(unreadable(path))?;
     let values: Values = serde_json::from_slice(&text)
         .map_err(|error| not_metrics(&text, &error).at(name, Some(error.line())))?;
-    let entry = |(name, value)| Metric {
-        name,
-        value,
-        direction: Direction::Neither,
-        oracle: false,
-        inflating: false,
-        caveat: String::new(),
-    };
-    Ok(Metrics {
-        entries: values.0.into_iter().map(entry).collect(),
-    })
+    let mut entries = Vec::with_capacity(values.0.len());
+    for (name, value) in values.0 {
+        entries.push(Metric {
+            name,
+            value,
+            // The file does not say which way is better.
+            direction: Direction::Neither,
+            oracle: false,
+            inflating: false,
+            caveat: String::new(),
+        });
+    }
+    Ok(Metrics { entries })
 }
 
 /// Why a text is not metrics, in words for people who do not know the parser.
@@ -306,9 +296,8 @@ impl<'de> serde::Deserialize<'de> for Values {
                 let mut values = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, Option<f64>>()? {
                     if values.insert(name.clone(), value).is_some() {
-                        return Err(M::Error::custom(format!(
-                            "there are two metrics called `{name}`"
-                        )));
+                        let message = format!("there are two metrics called `{name}`");
+                        return Err(M::Error::custom(message));
                     }
                 }
                 Ok(Values(values))

@@ -56,20 +56,20 @@ pub(super) fn remarks(params: &CommandParams, connected: Option<&[&str]>) -> Vec
     let mut found = Vec::new();
     for (index, argument) in params.run.iter().enumerate() {
         let place = format!("run.{index}");
-        let unknown: BTreeSet<&str> = placeholders(argument)
-            .filter(|name| names.lacks(name))
-            .collect();
-        found.extend(unknown.into_iter().map(|name| names.unknown(&place, name)));
-        let almost: BTreeSet<&str> = in_braces(argument).collect();
-        found.extend(
-            almost
-                .into_iter()
-                .filter_map(|text| names.almost(&place, text)),
-        );
+        // Sets: what stands in an argument twice is reported once.
+        for name in placeholders(argument).collect::<BTreeSet<&str>>() {
+            if names.lacks(name) {
+                found.push(names.unknown(&place, name));
+            }
+        }
+        for text in in_braces(argument) {
+            found.extend(names.almost(&place, text));
+        }
     }
     for (name, value) in &params.env {
-        let filled = placeholders(value).next();
-        found.extend(filled.map(|placeholder| in_a_variable(&format!("env.{name}"), placeholder)));
+        if let Some(placeholder) = placeholders(value).next() {
+            found.push(in_a_variable(&format!("env.{name}"), placeholder));
+        }
     }
     found
 }
@@ -91,11 +91,9 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     fn of(params: &'a CommandParams, connected: Option<&[&'a str]>) -> Self {
-        let items = |connected: &[&'a str]| {
-            connected
-                .iter()
-                .filter_map(|name| name.strip_prefix("inputs."))
-                .collect()
+        let items = |ports: &[&'a str]| {
+            let names = ports.iter().filter_map(|port| port.strip_prefix("inputs."));
+            names.collect()
         };
         Self {
             outputs: params.outputs.keys().map(String::as_str).collect(),
@@ -117,29 +115,25 @@ impl<'a> Names<'a> {
         let Some((kind, name)) = split(placeholder) else {
             return false;
         };
-        self.of_kind(kind)
-            .is_some_and(|names| !names.contains(&name))
+        let known = self.of_kind(kind);
+        known.is_some_and(|names| !names.contains(&name))
     }
 
     /// The placeholders for what has this name.
     fn called(&self, name: &str) -> Vec<String> {
-        let has = |kind: &Kind| {
-            self.of_kind(*kind)
-                .is_some_and(|names| names.contains(&name))
-        };
-        KINDS
-            .into_iter()
-            .filter(has)
-            .map(|kind| written(kind, name))
-            .collect()
+        let mut found = Vec::new();
+        for kind in KINDS {
+            if self.of_kind(kind).unwrap_or_default().contains(&name) {
+                found.push(written(kind, name));
+            }
+        }
+        found
     }
 
     fn unknown(&self, place: &str, placeholder: &str) -> Remark {
         let (kind, name) = split(placeholder).unwrap_or((Kind::Input, placeholder));
-        let message = format!(
-            "`{{{placeholder}}}` is not {} of this stage",
-            kind.article_and_name()
-        );
+        let what = kind.article_and_name();
+        let message = format!("`{{{placeholder}}}` is not {what} of this stage");
         let hint = match &self.called(name)[..] {
             [] => self.choices(kind, name),
             meant => format!("did you mean {}?", meant.join(" or ")),
@@ -150,12 +144,8 @@ impl<'a> Names<'a> {
     /// The placeholders of a kind, or how to get one.
     fn choices(&self, kind: Kind, name: &str) -> String {
         const MOST: usize = 20;
-        let names = self.of_kind(kind).unwrap_or_default();
-        let shown: Vec<String> = names
-            .iter()
-            .take(MOST)
-            .map(|name| written(kind, name))
-            .collect();
+        let names = self.of_kind(kind).unwrap_or_default().iter().take(MOST);
+        let shown: Vec<String> = names.map(|name| written(kind, name)).collect();
         match (kind, &shown[..]) {
             (Kind::Input, []) => "the stage has no inputs: name a stage in `from`".to_owned(),
             (Kind::File, []) => {
@@ -193,10 +183,8 @@ impl<'a> Names<'a> {
 
 fn split(placeholder: &str) -> Option<(Kind, &str)> {
     let (word, name) = placeholder.split_once('.')?;
-    KINDS
-        .into_iter()
-        .find(|kind| kind.word() == word)
-        .map(|kind| (kind, name))
+    let kind = KINDS.into_iter().find(|kind| kind.word() == word)?;
+    Some((kind, name))
 }
 
 fn written(kind: Kind, name: &str) -> String {
@@ -204,20 +192,21 @@ fn written(kind: Kind, name: &str) -> String {
 }
 
 /// What stands in braces in the text between placeholders, without blanks around it; not that of `${NAME}`, which is a shell's.
-fn in_braces(argument: &str) -> impl Iterator<Item = &str> {
-    let texts = parts(argument).into_iter().filter_map(|part| match part {
-        Part::Text(text) => Some(text),
-        Part::Placeholder(_) => None,
-    });
-    texts.flat_map(|text| {
-        text.match_indices('{').filter_map(|(start, _)| {
+fn in_braces(argument: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    for part in parts(argument) {
+        let Part::Text(text) = part else { continue };
+        for (start, _) in text.match_indices('{') {
             let rest = &text[start + 1..];
-            let end = rest
-                .find(['{', '}'])
-                .filter(|end| rest[*end..].starts_with('}'))?;
-            (!text[..start].ends_with('$')).then(|| rest[..end].trim())
-        })
-    })
+            if let Some(end) = rest.find(['{', '}'])
+                && rest[end..].starts_with('}')
+                && !text[..start].ends_with('$')
+            {
+                found.insert(rest[..end].trim());
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// How often, where the kernel does not say that a process has ended.
 const BLIND_POLL: Duration = Duration::from_millis(1);
 
-/// How long processes have for ending by themselves when they are asked to.
+/// How long processes have to end when they are asked to.
 const GRACE: Duration = Duration::from_millis(1000);
 
 /// How long processes are waited for that were ended. One that waits for a disk or a network may take longer.
@@ -64,33 +64,32 @@ pub(super) fn run_to_end(
 }
 
 fn failed(arguments: &[String], status: ExitStatus, log: &Log<'_>) -> Trouble {
-    let error = Trouble::new(format!(
-        "`{}` ended with {status}",
-        shortened(&arguments.join(" "))
-    ));
+    let line = shortened(&arguments.join(" "));
+    let error = Trouble::new(format!("`{line}` ended with {status}"));
     let words = log.last_words();
-    if words.is_empty() {
-        return error.because("it said nothing about why");
-    }
-    error.because(words)
+    error.because(if words.is_empty() {
+        "it said nothing about why".to_owned()
+    } else {
+        words
+    })
 }
 
 /// A command line in a sentence: without line breaks, and not too long.
 fn shortened(line: &str) -> String {
     const MOST: usize = 300;
-    let mut shown: String = line.chars().take(MOST).flat_map(printable).collect();
-    if line.chars().nth(MOST).is_some() {
-        shown.push('…');
+    let mut shown = String::new();
+    for (index, character) in line.chars().enumerate() {
+        if index == MOST {
+            shown.push('…');
+            break;
+        }
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
     }
     shown
-}
-
-fn printable(character: char) -> Vec<char> {
-    if character.is_control() {
-        character.escape_default().collect()
-    } else {
-        vec![character]
-    }
 }
 
 /// A program at work.
@@ -112,12 +111,13 @@ impl Running {
         variables: &BTreeMap<String, OsString>,
         folder: &Path,
     ) -> Result<Self, Trouble> {
-        let (name, rest) = arguments
-            .split_first()
-            .ok_or_else(|| Trouble::new("there is nothing to run"))?;
+        let Some((name, rest)) = arguments.split_first() else {
+            return Err(Trouble::new("there is nothing to run"));
+        };
         let program = program::find(name, variables, folder)?;
         let mut command = Command::new(&program);
-        // A group of its own, so that a stop reaches what the program started.
+        // Its own group, so that a stop reaches what the program started, and Ctrl-C at the terminal reaches only us: we
+        // give the program time to save what it wants to save.
         command
             .arg0(name)
             .args(rest)
@@ -125,11 +125,14 @@ impl Running {
             .env_clear()
             .envs(variables)
             .process_group(0);
+        // Nothing to read: a program that asks gets an end of file at once instead of waiting for an answer.
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        // Links in the path are resolved, since `/proc/PID/cwd` has none.
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
+        // Before the program starts: were we killed in between, its folder would be all that is known of it.
         let mut watched = Watched::new(&folder);
         let mut child = spawn(&mut command)
             .map_err(|error| program::cannot_start(name, &program, &folder, error))?;
@@ -174,23 +177,23 @@ impl Running {
 
     /// Whether the program has ended. It is not reaped.
     fn has_ended(&self) -> bool {
+        // Not reaped, its number stays its own, which is that of the group: a signal to the group reaches nobody else.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         !matches!(waitid(WaitId::Pid(self.group.0), options), Ok(None))
     }
 
     /// Waits until there is something to read, the program ends, or the time is over.
     fn wait(&self, most: Duration) {
-        let output = self.output.as_ref().map(AsFd::as_fd);
-        let streams = [
-            output,
-            self.messages.as_ref().map(AsFd::as_fd),
-            self.end.as_ref().map(AsFd::as_fd),
-        ];
-        let mut sources: Vec<PollFd<'_>> = streams
-            .iter()
-            .flatten()
-            .map(|stream| PollFd::new(stream, PollFlags::IN))
-            .collect();
+        let mut sources = Vec::new();
+        if let Some(stream) = &self.output {
+            sources.push(PollFd::new(stream, PollFlags::IN));
+        }
+        if let Some(stream) = &self.messages {
+            sources.push(PollFd::new(stream, PollFlags::IN));
+        }
+        if let Some(end) = &self.end {
+            sources.push(PollFd::new(end, PollFlags::IN));
+        }
         if sources.is_empty() {
             return std::thread::sleep(most);
         }
@@ -209,6 +212,8 @@ impl Running {
 
     /// Reads what the program left in its streams. A pipe holds little, so there is an end to it.
     fn read_rest(&mut self, log: &mut Log<'_>) {
+        // One round reads a MiB, the most that a pipe holds; the second meets its end. Until the end would be too long:
+        // a process that the program left behind may hold the stream open for ever.
         self.read(log);
         self.read(log);
     }
@@ -246,11 +251,10 @@ impl Running {
                 self.wait_for_group(LAST_WAIT, log);
             }
         }
-        let pipes = [
-            self.output.as_ref().and_then(pipe_name),
-            self.messages.as_ref().and_then(pipe_name),
-        ];
-        self.traces.pipes = pipes.into_iter().flatten().collect();
+        // A stream at its end is held by nobody. One that is open names a process that left group and folder both.
+        let pipes = &mut self.traces.pipes;
+        pipes.extend(self.output.as_ref().and_then(pipe_name));
+        pipes.extend(self.messages.as_ref().and_then(pipe_name));
         let strays = self.end_strays(log);
         if is_left || strays {
             log.remark("processes that the program left behind were ended");
@@ -267,7 +271,7 @@ impl Running {
         }
     }
 
-    /// Ends processes that are in no group of the program's any more. Returns whether there were any.
+    /// Ends processes that have left the program's group. Returns whether there were any.
     fn end_strays(&mut self, log: &mut Log<'_>) -> bool {
         let mut found = self.traces.strays();
         let any = !found.is_empty();

@@ -26,15 +26,14 @@ pub(super) fn find(
     }
     let path = variables.get("PATH").cloned().unwrap_or_default();
     // What is relative would be looked for in the program's folder, where nothing is.
-    let folders: Vec<PathBuf> = std::env::split_paths(&path)
-        .filter(|folder| folder.is_absolute())
-        .collect();
-    let places = || folders.iter().map(|folder| folder.join(name));
-    if let Some(found) = places().find(|place| is_program(place)) {
-        return Ok(found);
+    let folders = std::env::split_paths(&path);
+    let folders: Vec<PathBuf> = folders.filter(|folder| folder.is_absolute()).collect();
+    let places: Vec<PathBuf> = folders.iter().map(|folder| folder.join(name)).collect();
+    if let Some(found) = places.iter().find(|place| is_program(place)) {
+        return Ok(found.clone());
     }
     let error = Trouble::new(format!("cannot start `{}`", name.escape_debug()));
-    if let Some(found) = places().find(|place| place.is_file()) {
+    if let Some(found) = places.iter().find(|place| place.is_file()) {
         let hint = format!("make it executable: `chmod +x {}`", found.display());
         return Err(error
             .because(format!("{} is not executable", found.display()))
@@ -60,16 +59,11 @@ fn hint(name: &str, folder: &Path, path: &[PathBuf]) -> String {
     }
     if name.contains(char::is_whitespace) {
         let words: Vec<&str> = name.split_whitespace().collect();
-        return format!(
-            "write the program and each argument as a separate item: `[{}]`",
-            words.join(", ")
-        );
+        let words = words.join(", ");
+        return format!("write the program and each argument as a separate item: `[{words}]`");
     }
-    if name == "python"
-        && path
-            .iter()
-            .any(|folder| is_program(&folder.join("python3")))
-    {
+    let mut folders = path.iter();
+    if name == "python" && folders.any(|folder| is_program(&folder.join("python3"))) {
         return "there is `python3`".to_owned();
     }
     if name.starts_with(['~', '$']) || name.contains("${") {
@@ -117,9 +111,9 @@ fn first_line(path: &Path) -> String {
     use std::io::Read;
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(200).read_to_end(&mut bytes));
+    if read.is_err() {
+        return String::new();
+    }
     let text = String::from_utf8_lossy(&bytes);
-    read.ok()
-        .and_then(|_| text.split('\n').next())
-        .unwrap_or_default()
-        .to_owned()
+    text.split('\n').next().unwrap_or_default().to_owned()
 }

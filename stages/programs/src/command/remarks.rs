@@ -1,13 +1,13 @@
 //! What is possible and yet not what was meant: a program or a file that stands beside the pipeline, is named in `run`, and is
-//! not declared. The program runs in a folder of its own, where it is not; and if it is named by its whole path, what it
+//! not declared. The program runs in its own folder, where it is not; and if it is named by its whole path, what it
 //! holds determines the outputs and is in no key.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use super::CommandParams;
 use super::interpreter::run_line;
-use super::layout::{FILES, INPUTS};
+use super::layout::{FILES, INPUTS, is_inside, plain};
 use super::template::{Part, parts, placeholders};
 use contract::{LookUp, Remark};
 
@@ -54,9 +54,7 @@ pub(super) fn remarks(params: &CommandParams, look_up: LookUp<'_>) -> Vec<Remark
 fn program(params: &CommandParams, look_up: LookUp<'_>) -> Option<Remark> {
     let name = params.run.first()?;
     let path = Path::new(name);
-    let is_filled_in = parts(name)
-        .iter()
-        .any(|part| matches!(part, Part::Placeholder(_)));
+    let is_filled_in = placeholders(name).next().is_some();
     let fatal = |message: String, hint: String| Some(Remark::error("run.0", message).hint(hint));
     if !is_filled_in && name.starts_with(['~', '$']) && name.contains('/') {
         let message = format!("there is no program `{name}`: no shell replaces its beginning");
@@ -64,29 +62,22 @@ fn program(params: &CommandParams, look_up: LookUp<'_>) -> Option<Remark> {
     }
     if !is_filled_in && name.contains(char::is_whitespace) && path.is_relative() {
         let words: Vec<&str> = name.split_whitespace().collect();
-        let message = format!(
-            "the program's name `{}` has blanks in it",
-            name.escape_debug()
-        );
-        return fatal(
-            message,
-            format!(
-                "write the program and each argument as a separate item: `[{}, …]`",
-                words.join(", ")
-            ),
-        );
+        let shown = name.escape_debug();
+        let message = format!("the program's name `{shown}` has blanks in it");
+        let words = words.join(", ");
+        let hint =
+            format!("write the program and each argument as a separate item: `[{words}, …]`");
+        return fatal(message, hint);
     }
     if !is_filled_in && name.contains('/') && path.is_relative() && !is_given(path) {
         let message = format!(
             "there is no program `{name}` where the stage runs, which is in its own folder"
         );
-        return match look_up(path) {
-            Some(place) => fatal(message, hint_for_a_program(params, name, &place)),
-            None => fatal(
-                message,
-                "there is no such file beside the pipeline either: check its path".to_owned(),
-            ),
+        let hint = match look_up(path) {
+            Some(place) => hint_for_a_program(params, name, &place),
+            None => "there is no such file beside the pipeline either: check its path".to_owned(),
         };
+        return fatal(message, hint);
     }
     // A bare name is looked for on PATH only; a script beside the pipeline is not found there.
     let is_script = !is_filled_in && Path::new(name).extension().is_some() && !name.contains('/');
@@ -101,16 +92,14 @@ fn program(params: &CommandParams, look_up: LookUp<'_>) -> Option<Remark> {
 /// A declared script that is to be the program and cannot be executed.
 fn not_executable(params: &CommandParams, name: &str, look_up: LookUp<'_>) -> Option<Remark> {
     let key = placeholders(name).next()?.strip_prefix("file.")?;
-    let path = params
-        .files
-        .get(key)
-        .filter(|_| name == format!("{{file.{key}}}"))?;
-    let place = look_up(path).filter(|place| place.is_file() && !is_executable(place))?;
+    let path = params.files.get(key)?;
+    let place = look_up(path)?;
+    if name != format!("{{file.{key}}}") || !place.is_file() || is_executable(&place) {
+        return None;
+    }
     let message = format!("`{}` is not executable", path.display());
-    let hint = format!(
-        "write `{}`, or make it executable with `chmod +x`",
-        run_line(&place, key, false)
-    );
+    let line = run_line(&place, key, false);
+    let hint = format!("write `{line}`, or make it executable with `chmod +x`");
     Some(Remark::warning("not-executable", "run.0", message).hint(hint))
 }
 
@@ -131,10 +120,7 @@ struct Word {
 fn words(argument: &str) -> Vec<Word> {
     let mut words = Vec::new();
     // What is filled in is not a path of the user's, nor is what follows it.
-    if parts(argument)
-        .iter()
-        .all(|part| matches!(part, Part::Text(_)))
-    {
+    if placeholders(argument).next().is_none() {
         let value = match argument.split_once('=') {
             Some((option, value)) if option.starts_with('-') => value,
             _ => argument,
@@ -144,22 +130,22 @@ fn words(argument: &str) -> Vec<Word> {
             is_whole: true,
         });
     }
-    let text: String = parts(argument)
-        .into_iter()
-        .map(|part| match part {
+    let mut text = String::new();
+    for part in parts(argument) {
+        text.push_str(match part {
             Part::Text(text) => text,
+            // No path holds this, so it marks the words that hold a placeholder.
             Part::Placeholder(_) => "\0",
-        })
-        .collect();
-    let looks_like_a_path = |word: &&str| !word.contains('\0') && word.contains(['.', '/']);
-    let pieces = text
-        .split(BETWEEN)
-        .filter(looks_like_a_path)
-        .map(|word| Word {
-            text: word.to_owned(),
-            is_whole: false,
         });
-    words.extend(pieces);
+    }
+    for word in text.split(BETWEEN) {
+        if !word.contains('\0') && word.contains(['.', '/']) {
+            words.push(Word {
+                text: word.to_owned(),
+                is_whole: false,
+            });
+        }
+    }
     words
 }
 
@@ -171,14 +157,11 @@ fn undeclared(
 ) -> Option<Remark> {
     let text = word.text.as_str();
     let path = Path::new(text);
-    let is_output = params
-        .outputs
-        .values()
-        .any(|output| path.starts_with(&output.path));
+    let mut outputs = params.outputs.values();
+    let is_output = outputs.any(|output| path.starts_with(&output.path));
     let is_machine = MACHINE.iter().any(|folder| path.starts_with(folder));
-    let names_something = path
-        .components()
-        .any(|part| matches!(part, Component::Normal(_)));
+    let mut components = path.components();
+    let names_something = components.any(|part| matches!(part, Component::Normal(_)));
     if text.is_empty()
         || text.starts_with('-')
         || !names_something
@@ -224,23 +207,21 @@ fn is_program(place: &Path) -> bool {
 
 fn is_executable(place: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    place
+    let mode = place
         .metadata()
-        .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+        .map(|metadata| metadata.permissions().mode());
+    mode.is_ok_and(|mode| mode & 0o111 != 0)
 }
 
 /// How to name a file in an argument: the whole argument where it can be said, in quotes, since YAML takes braces for a map.
 fn hint_for_an_argument(params: &CommandParams, word: &Word, argument: &str) -> String {
     let (key, declare) = declaration(params, &word.text);
     let placeholder = format!("{{file.{key}}}");
-    let write = match word.is_whole {
-        true => format!(
-            "write `{}`",
-            quoted(&with_placeholder(argument, &word.text, &placeholder))
-        ),
-        false => format!("write `{placeholder}` in its place"),
-    };
-    format!("{declare}{write}")
+    if word.is_whole {
+        let whole = quoted(&with_placeholder(argument, &word.text, &placeholder));
+        return format!("{declare}write `{whole}`");
+    }
+    format!("{declare}write `{placeholder}` in its place")
 }
 
 /// The argument with a placeholder for the path at its end, or else for the first place of it.
@@ -257,24 +238,18 @@ fn hint_for_a_program(params: &CommandParams, text: &str, place: &Path) -> Strin
         return "it is a folder: name a file in it".to_owned();
     }
     let (key, declare) = declaration(params, text);
-    format!(
-        "{declare}write `{}`",
-        run_line(place, &key, is_executable(place))
-    )
+    let line = run_line(place, &key, is_executable(place));
+    format!("{declare}write `{line}`")
 }
 
 /// How to name a file in a variable, where placeholders are not filled in: by the place of its copy.
 fn hint_for_a_variable(params: &CommandParams, text: &str) -> String {
     let (key, declare) = declaration(params, text);
     let path = plain(Path::new(text));
-    if path
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)))
-    {
-        return format!(
-            "{declare}write `{}`, where the program finds its copy",
-            Path::new(FILES).join(path).display()
-        );
+    if is_inside(&path) {
+        let copy = Path::new(FILES).join(path);
+        let copy = copy.display();
+        return format!("{declare}write `{copy}`, where the program finds its copy");
     }
     format!("{declare}give `\"{{file.{key}}}\"` to the program as an argument in `run`")
 }
@@ -287,9 +262,8 @@ pub(super) fn declaration(params: &CommandParams, text: &str) -> (String, String
     let path = plain(Path::new(text));
     let key = free_key(params, &path);
     let path = path.display().to_string();
-    let needs_quotes = path
-        .chars()
-        .any(|c| c.is_whitespace() || ",[]{}#&*!|>'\"%@`:?".contains(c));
+    let needs_quotes =
+        path.contains(|c: char| c.is_whitespace() || ",[]{}#&*!|>'\"%@`:?".contains(c));
     let path = if needs_quotes { quoted(&path) } else { path };
     let declare = match params.files.is_empty() {
         true => format!("add `files: {{{key}: {path}}}` under `with`, and "),
@@ -305,35 +279,24 @@ fn quoted(text: &str) -> String {
 
 fn declared_as<'a>(params: &'a CommandParams, text: &str) -> Option<&'a str> {
     let path = plain(Path::new(text));
-    params
-        .files
-        .iter()
-        .find(|(_, declared)| plain(declared) == path)
-        .map(|(key, _)| key.as_str())
-}
-
-pub(super) fn plain(path: &Path) -> PathBuf {
-    path.components()
-        .filter(|part| *part != Component::CurDir)
-        .collect()
+    let mut files = params.files.iter();
+    let (key, _) = files.find(|(_, declared)| plain(declared) == path)?;
+    Some(key)
 }
 
 /// A name for a path that no other file has.
 fn free_key(params: &CommandParams, path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let base: String = stem
-        .chars()
-        .map(|c| if is_plain(c) { c } else { '_' })
-        .collect();
-    let base = if base.chars().any(|c| c.is_ascii_alphanumeric()) {
-        base
-    } else {
-        "file".to_owned()
-    };
-    let numbered = (2..).map(|number| format!("{base}{number}"));
-    std::iter::once(base.clone())
-        .chain(numbered)
-        .find(|key| !params.files.contains_key(key))
-        .unwrap_or(base)
+    let is_odd = |c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-';
+    let mut base = stem.replace(is_odd, "_");
+    if !base.contains(|c: char| c.is_ascii_alphanumeric()) {
+        "file".clone_into(&mut base);
+    }
+    let mut key = base.clone();
+    let mut number = 2;
+    while params.files.contains_key(&key) {
+        key = format!("{base}{number}");
+        number += 1;
+    }
+    key
 }

@@ -373,7 +373,7 @@ fn metrics_are_numbers_each_once() {
 
 #[test]
 fn what_is_left_behind_ends_with_the_program() {
-    // In the group; deaf to being asked; in a session of its own with the streams; and in one without them.
+    // In the group; deaf to being asked; in its own session with the streams; and in one without them.
     let left = [
         "sleep 300 & echo $! > {out.o}",
         "(trap '' TERM; sleep 300; sleep 300) & echo $! > {out.o}",

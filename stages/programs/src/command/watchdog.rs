@@ -1,6 +1,6 @@
 //! Ends programs whose runner is gone. A runner that is killed cannot end anything any more, so a small shell waits for the
-//! end of a pipe that only the runner holds, and ends the process groups that were under way, and what has left them for a
-//! session of its own but is still in the folder of its program.
+//! end of a pipe that only the runner holds, and ends the process groups that were under way, and what has left them for
+//! another session but is still in the folder of its program.
 //!
 //! A signal that the kernel sends to a child when its parent dies (`PR_SET_PDEATHSIG`) would reach the program but not what
 //! the program started, and it goes by the thread that forked, not by the process.
@@ -95,14 +95,11 @@ impl Watched {
         };
         watchdog.last += 1;
         let number = watchdog.last;
-        // A line of the shell's input is one of the path, too.
-        let folder = folder
-            .to_str()
-            .filter(|folder| !folder.contains('\n'))
-            .unwrap_or_default()
-            .to_owned();
+        // The shell reads lines, so a path with a line break goes unwatched; the group is watched all the same.
+        let folder = folder.to_str().unwrap_or_default();
+        let folder = if folder.contains('\n') { "" } else { folder };
         let entry = Entry {
-            folder,
+            folder: folder.to_owned(),
             group: None,
         };
         let lines = entry.lines(number);
@@ -126,6 +123,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        // Told at once: the kernel gives the number of the group to others before long.
         if let Ok(mut watchdog) = WATCHDOG.lock() {
             watchdog.programs.remove(&self.0);
             watchdog.tell(&format!("- {}\n", self.0));
@@ -135,10 +133,11 @@ impl Drop for Watched {
 
 impl Entry {
     fn lines(&self, number: u64) -> String {
-        let group = self
-            .group
-            .map_or_else(String::new, |group| format!("+ {number} {group}\n"));
-        format!("@ {number} {}\n{group}", self.folder)
+        let mut lines = format!("@ {number} {}\n", self.folder);
+        if let Some(group) = self.group {
+            lines.push_str(&format!("+ {number} {group}\n"));
+        }
+        lines
     }
 }
 
@@ -149,7 +148,7 @@ impl Watchdog {
         {
             return;
         }
-        // It was not started yet, or somebody ended it.
+        // It was not started yet, or somebody ended it. A new one is told everything: it knows nothing.
         if let Some((mut old, _)) = self.shell.take() {
             let _ = old.wait();
         }
@@ -157,27 +156,25 @@ impl Watchdog {
             return;
         }
         self.shell = start();
-        let all: String = self
-            .programs
-            .iter()
-            .map(|(number, entry)| entry.lines(*number))
-            .collect();
         if let Some((_, input)) = &mut self.shell {
-            let _ = input.write_all(all.as_bytes());
+            for (number, entry) in &self.programs {
+                let _ = input.write_all(entry.lines(*number).as_bytes());
+            }
         }
     }
 }
 
 fn start() -> Option<(Child, ChildStdin)> {
+    // By its whole path, since PATH is the user's; in the root, so that it keeps no folder busy; with none of our streams,
+    // whose readers would wait for it.
     let mut shell = Command::new("/bin/sh");
     shell
         .args(["-c", SCRIPT, "runner-watchdog"])
-        .current_dir("/");
-    shell
+        .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    // A group of its own: what is typed at the terminal, or its end, is not meant for it.
+    // Its own group: what is typed at the terminal, or its end, is not meant for it.
     let mut child = shell.process_group(0).spawn().ok()?;
     let input = child.stdin.take()?;
     Some((child, input))
@@ -237,7 +234,7 @@ mod tests {
         children[1].wait().unwrap();
     }
 
-    /// A program that was about to start may be under way, and what it started may be in no group of its own.
+    /// A program that was about to start may be under way, and what it started may be in another group.
     #[cfg(target_os = "linux")]
     #[test]
     fn what_is_at_work_in_a_folder_ends_with_the_pipe() {

@@ -1,15 +1,10 @@
 //! ARFF as the archives write it: numeric attributes, the nominal class last, a sample per line.
 
-use rayon::prelude::*;
-
-use super::{LineFault, Sample, value};
+use super::{LineFault, Sample, numbered_lines, parse_samples, value};
 
 /// The samples of one file; each has one dimension.
 pub(super) fn read(text: &str) -> Result<Vec<Sample>, LineFault> {
-    let mut lines = text
-        .lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line.trim()));
+    let mut lines = numbered_lines(text);
     let mut attributes: Vec<Attribute> = Vec::new();
     let mut last = 0;
     loop {
@@ -23,40 +18,31 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, LineFault> {
             Some(("@attribute", rest)) => attributes.push(Attribute::read(rest, number)?),
             Some(("@data", _)) => break,
             _ => {
-                return Err(LineFault::new(
-                    number,
-                    format!("`{}` in the head of an ARFF file", start(line)),
-                ));
+                let message = format!("`{}` in the head of an ARFF file", start(line));
+                return Err(LineFault::new(number, message));
             }
         }
     }
     let classes = match attributes.pop() {
         Some(Attribute::Nominal(classes)) if !attributes.is_empty() => classes,
         _ => {
-            return Err(LineFault::new(
-                last,
-                "the last attribute is not a class of named values",
-            ));
+            let message = "the last attribute is not a class of named values";
+            return Err(LineFault::new(last, message));
         }
     };
-    if attributes
-        .iter()
-        .any(|attribute| matches!(attribute, Attribute::Nominal(_)))
-    {
-        return Err(LineFault::new(
-            last,
-            "an attribute before the last one is not numeric",
-        ));
+    for attribute in &attributes {
+        if matches!(attribute, Attribute::Nominal(_)) {
+            let message = "an attribute before the last one is not numeric";
+            return Err(LineFault::new(last, message));
+        }
     }
-    let rows: Vec<(usize, &str)> = lines
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('%'))
-        .collect();
-    if rows.is_empty() {
+    let samples = parse_samples(lines.collect(), '%', |number, line| {
+        sample(line, number, attributes.len(), &classes)
+    })?;
+    if samples.is_empty() {
         return Err(LineFault::new(last, "no samples follow `@data`"));
     }
-    let sample = |(number, line): &(usize, &str)| sample(line, *number, attributes.len(), &classes);
-    let samples: Vec<Result<Sample, LineFault>> = rows.par_iter().map(sample).collect();
-    samples.into_iter().collect()
+    Ok(samples)
 }
 
 enum Attribute {
@@ -68,13 +54,9 @@ impl Attribute {
     /// What follows `@attribute`: a name and a type.
     fn read(rest: &str, line: usize) -> Result<Self, LineFault> {
         if let Some((_, values)) = rest.split_once('{') {
-            let values = values.trim_end().trim_end_matches('}');
-            return Ok(Self::Nominal(
-                values
-                    .split(',')
-                    .map(|class| unquoted(class).to_owned())
-                    .collect(),
-            ));
+            let values = values.trim_end().trim_end_matches('}').split(',');
+            let classes = values.map(|class| unquoted(class).to_owned());
+            return Ok(Self::Nominal(classes.collect()));
         }
         let kind = rest.split_whitespace().next_back().unwrap_or_default();
         match kind.to_ascii_lowercase().as_str() {
@@ -88,13 +70,13 @@ impl Attribute {
 
 /// The keyword of a line in lower case, and the rest.
 fn declaration(line: &str) -> Option<(&'static str, &str)> {
-    ["@relation", "@attribute", "@data"]
-        .into_iter()
-        .find_map(|keyword| {
-            let head = line.get(..keyword.len())?;
-            head.eq_ignore_ascii_case(keyword)
-                .then(|| (keyword, line[keyword.len()..].trim()))
-        })
+    for keyword in ["@relation", "@attribute", "@data"] {
+        let head = line.get(..keyword.len()).unwrap_or_default();
+        if head.eq_ignore_ascii_case(keyword) {
+            return Some((keyword, line[keyword.len()..].trim()));
+        }
+    }
+    None
 }
 
 fn unquoted(text: &str) -> &str {
@@ -120,17 +102,12 @@ fn sample(
     }
     let class = fields.next().map(unquoted);
     let found = values.len() + usize::from(class.is_some()) + fields.count();
-    let class = class.filter(|_| found == length + 1).ok_or_else(|| {
-        LineFault::new(
-            number,
-            format!("{found} fields where {} are declared", length + 1),
-        )
-    })?;
+    let Some(class) = class.filter(|_| found == length + 1) else {
+        let message = format!("{found} fields where {} are declared", length + 1);
+        return Err(LineFault::new(number, message));
+    };
     if !classes.iter().any(|known| known == class) {
-        return Err(LineFault::new(
-            number,
-            format!("`{class}` is none of the classes that the file declares"),
-        ));
+        return Err(LineFault::undeclared(number, class));
     }
     Ok(Sample {
         class: Some(class.to_owned()),

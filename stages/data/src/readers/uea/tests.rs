@@ -1,4 +1,4 @@
-//! Both formats, their faults, and the real problem where it is at hand.
+//! Both formats, their faults, and the real problem where it is available.
 
 use std::path::PathBuf;
 

@@ -1,10 +1,8 @@
 //! The `.ts` format of sktime and aeon: a head of `@` lines, then a sample per line, its dimensions separated by colons,
-//! the values of each by commas, the class last. Time stamps are left out: the order of the values is theirs. Targets of regression
-//! are not understood.
+//! the values of each by commas, the class last. Time stamps are left out: the values stand in their order. Targets of
+//! regression are not understood.
 
-use rayon::prelude::*;
-
-use super::{LineFault, Sample, value};
+use super::{LineFault, Sample, numbered_lines, parse_samples, value};
 
 /// What the head says that matters here.
 #[derive(Default)]
@@ -19,10 +17,7 @@ struct Head {
 /// The samples of a file.
 pub(super) fn read(text: &str) -> Result<Vec<Sample>, LineFault> {
     let mut head = Head::default();
-    let mut lines = text
-        .lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line.trim()));
+    let mut lines = numbered_lines(text);
     let mut last = 1;
     loop {
         let Some((number, line)) = lines.next() else {
@@ -37,17 +32,13 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, LineFault> {
         }
         head.read(line, number)?;
     }
-    let rows: Vec<(usize, &str)> = lines
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .collect();
-    if rows.is_empty() {
+    let samples = parse_samples(lines.collect(), '#', |number, line| {
+        head.sample(line, number)
+    })?;
+    if samples.is_empty() {
         return Err(LineFault::new(last, "no samples follow `@data`"));
     }
-    let samples: Vec<Result<Sample, LineFault>> = rows
-        .par_iter()
-        .map(|(number, line)| head.sample(line, *number))
-        .collect();
-    samples.into_iter().collect()
+    Ok(samples)
 }
 
 impl Head {
@@ -70,53 +61,46 @@ impl Head {
                 Ok(())
             }
             "@dimension" | "@dimensions" => {
-                let count = first.parse().ok().filter(|count| *count > 0);
-                self.dimensions = Some(count.ok_or_else(|| {
-                    LineFault::new(number, format!("`{first}` is not a number of dimensions"))
-                })?);
+                self.dimensions = first.parse().ok().filter(|count| *count > 0);
+                if self.dimensions.is_none() {
+                    let message = format!("`{first}` is not a number of dimensions");
+                    return Err(LineFault::new(number, message));
+                }
                 Ok(())
             }
             _ if keyword.starts_with('@') => Ok(()),
-            _ => Err(LineFault::new(
-                number,
-                "a line before `@data` that begins with neither `@` nor `#`",
-            )),
+            _ => {
+                let message = "a line before `@data` that begins with neither `@` nor `#`";
+                Err(LineFault::new(number, message))
+            }
         }
     }
 
     fn sample(&self, line: &str, number: usize) -> Result<Sample, LineFault> {
-        let (data, class) = match &self.classes {
-            None => (line, None),
-            Some(classes) => {
-                let split = line
-                    .rsplit_once(':')
-                    .map(|(data, class)| (data, class.trim()));
-                let (data, class) = split
-                    .ok_or_else(|| LineFault::new(number, "the line has no class at its end"))?;
-                if !classes.is_empty() && !classes.iter().any(|known| known == class) {
-                    return Err(LineFault::new(
-                        number,
-                        format!("`{class}` is none of the classes that the file declares"),
-                    ));
-                }
-                (data, Some(class.to_owned()))
+        let (mut data, mut class) = (line, None);
+        if let Some(classes) = &self.classes {
+            let Some((before, found)) = line.rsplit_once(':') else {
+                return Err(LineFault::new(number, "the line has no class at its end"));
+            };
+            let found = found.trim().to_owned();
+            if !classes.is_empty() && !classes.contains(&found) {
+                return Err(LineFault::undeclared(number, &found));
             }
-        };
-        let dimensions = self.values(data, number)?;
-        match self.dimensions {
-            Some(declared) if declared != dimensions.len() => {
-                let message = format!(
-                    "{} dimensions where {declared} are declared",
-                    dimensions.len()
-                );
-                Err(LineFault::new(number, message))
-            }
-            _ => Ok(Sample {
-                class,
-                dimensions,
-                line: number,
-            }),
+            (data, class) = (before, Some(found));
         }
+        let dimensions = self.values(data, number)?;
+        let found = dimensions.len();
+        if let Some(declared) = self.dimensions
+            && declared != found
+        {
+            let message = format!("{found} dimensions where {declared} are declared");
+            return Err(LineFault::new(number, message));
+        }
+        Ok(Sample {
+            class,
+            dimensions,
+            line: number,
+        })
     }
 
     /// The values of each dimension of a sample.
@@ -130,16 +114,11 @@ impl Head {
             return Ok(dimensions);
         }
         // Stamps may hold commas and colons, brackets do not.
-        let data = data.trim();
-        let inner = data
-            .strip_prefix('(')
-            .and_then(|data| data.strip_suffix(')'))
-            .ok_or_else(|| {
-                LineFault::new(
-                    number,
-                    "values with time stamps stand in brackets: `(0,1.5),(1,2.5)`",
-                )
-            })?;
+        let opened = data.trim().strip_prefix('(');
+        let Some(inner) = opened.and_then(|data| data.strip_suffix(')')) else {
+            let message = "values with time stamps stand in brackets: `(0,1.5),(1,2.5)`";
+            return Err(LineFault::new(number, message));
+        };
         for dimension in inner.split("):(") {
             let mut values = Vec::new();
             for pair in dimension.split("),(") {

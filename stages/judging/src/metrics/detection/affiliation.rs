@@ -1,5 +1,5 @@
 //! Affiliation (Huet, Navarro and Rossi, Local Evaluation of Time Series Anomaly Detection Algorithms, KDD 2022):
-//! distances between events and alarms, as the probability that a uniformly random alarm in the zone is no closer.
+//! distances between events and alarms, as the probability that a uniformly random alarm in the zone is at least as far away.
 
 use std::ops::Range;
 

@@ -141,7 +141,7 @@ impl ForecastCase {
     /// Sums a term over the judged values, to the same bits for any number of threads.
     pub fn total(&self, term: impl Fn(Point) -> f64 + Sync) -> Total {
         let chunks = self.windows().div_ceil(CHUNK);
-        let of_chunk = |chunk: usize| {
+        let of_chunks = (0..chunks).into_par_iter().map(|chunk| {
             let mut total = Total::default();
             for window in chunk * CHUNK..self.windows().min((chunk + 1) * CHUNK) {
                 for step in self.steps() {
@@ -152,8 +152,8 @@ impl ForecastCase {
                 }
             }
             total
-        };
-        let totals: Vec<Total> = (0..chunks).into_par_iter().map(of_chunk).collect();
+        });
+        let totals: Vec<Total> = of_chunks.collect();
         let mut all = Total::default();
         for total in totals {
             all.sum += total.sum;

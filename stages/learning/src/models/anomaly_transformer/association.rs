@@ -93,14 +93,15 @@ fn discrepancy(series: &Tensor, prior: &Tensor) -> Result<Tensor> {
 /// `[batch, length, heads]`.
 pub(super) fn prior(sigma: &Tensor) -> Result<Tensor> {
     let length = sigma.dim(1)?;
-    let squares: Vec<f32> = (0..length * length)
-        .map(|index| {
-            let distance = (index / length) as f32 - (index % length) as f32;
-            distance * distance
-        })
-        .collect();
-    let squares = Tensor::from_vec(squares, (1, 1, length, length), sigma.device())?
-        .to_dtype(sigma.dtype())?;
+    let mut squares = Vec::with_capacity(length * length);
+    for row in 0..length {
+        for other in 0..length {
+            let distance = row as f32 - other as f32;
+            squares.push(distance * distance);
+        }
+    }
+    let squares = Tensor::from_vec(squares, (1, 1, length, length), sigma.device())?;
+    let squares = squares.to_dtype(sigma.dtype())?;
     let sigma = sigma.transpose(1, 2)?.unsqueeze(3)?;
     let exponent = squares.broadcast_div(&(sigma.sqr()? * 2.0)?)?.neg()?;
     exponent

@@ -10,7 +10,7 @@ use numerics::initialise::Initial;
 use numerics::linear::Linear;
 use numerics::{Mode, StateBuilder};
 
-/// What the controller says. `[batch, channels]` unless something else is said.
+/// What the controller says: `[batch, channels]` each unless noted otherwise.
 pub struct Signals {
     /// The controller's last state, `[batch, control hidden]`.
     pub brain: Tensor,
@@ -85,6 +85,7 @@ impl Bounded {
         (low, high): (f64, f64),
         start: f64,
     ) -> Result<Self> {
+        // The weights are zero at first, so that the bias decides alone: it is where `between` gives the start.
         let share = (start - low) / (high - low);
         let logit = (share / (1.0 - share)).ln() as f32;
         let linear = Linear::starting_at(
@@ -177,6 +178,7 @@ impl Controller {
             let both = film
                 .forward(&brain)?
                 .reshape((batch, self.channels, 2, self.hidden))?;
+            // Scales within a tenth of 1, shifts within a tenth of 0.
             gammas.push(((both.narrow(2, 0, 1)?.tanh()? * 0.1)? + 1.0)?);
             betas.push((both.narrow(2, 1, 1)?.tanh()? * 0.1)?);
         }

@@ -4,7 +4,8 @@
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
 
 use super::softplus;
-use numerics::host::{floats, with_slice};
+use crate::models::{dot, gradient_of};
+use numerics::host::{floats, with_slices};
 
 /// The latent vectors of a batch, `[batch, length, latent]`, and the standard deviations that they were drawn with.
 pub(super) struct Drawn {
@@ -47,10 +48,10 @@ fn compose(projected: &Tensor, kernel: &Tensor, draws: &Tensor, least: f64) -> R
     let mut z = Tensor::zeros((batch, latent), projected.dtype(), projected.device())?;
     let (mut all, mut deviations) = (Vec::with_capacity(length), Vec::with_capacity(length));
     for time in 0..length {
-        let row = |of: &Tensor| of.narrow(1, time, 1)?.squeeze(1);
-        let parameters = (row(projected)? + z.matmul(kernel)?)?;
+        let (own, draws) = (projected.narrow(1, time, 1)?, draws.narrow(1, time, 1)?);
+        let parameters = (own.squeeze(1)? + z.matmul(kernel)?)?;
         let deviation = (softplus(&parameters.narrow(1, latent, latent)?)? + least)?;
-        z = (parameters.narrow(1, 0, latent)? + (&deviation * row(draws)?)?)?;
+        z = (parameters.narrow(1, 0, latent)? + (&deviation * draws.squeeze(1)?)?)?;
         all.push(z.clone());
         deviations.push(deviation);
     }
@@ -77,14 +78,11 @@ impl Connected {
     ) {
         target.copy_from_slice(projected);
         let Some(previous) = previous else { return };
-        for (z, row) in previous[..self.latent]
-            .iter()
-            .zip(kernel.chunks_exact(2 * self.latent))
-        {
-            target
-                .iter_mut()
-                .zip(row)
-                .for_each(|(target, weight)| *target += z * weight);
+        let rows = kernel.chunks_exact(2 * self.latent);
+        for (z, row) in previous[..self.latent].iter().zip(rows) {
+            for (target, weight) in target.iter_mut().zip(row) {
+                *target += z * weight;
+            }
         }
     }
 
@@ -94,9 +92,8 @@ impl Connected {
         let mut parameters = vec![0.0; width];
         let rows = projected
             .chunks_exact(width)
-            .zip(draws.chunks_exact(self.latent))
-            .enumerate();
-        for (index, (projected, draws)) in rows {
+            .zip(draws.chunks_exact(self.latent));
+        for (index, (projected, draws)) in rows.enumerate() {
             let (before, after) = both.split_at_mut(index * width);
             let previous = (index % length > 0).then(|| &before[(index - 1) * width..]);
             self.parameters(projected, kernel, previous, &mut parameters);
@@ -110,21 +107,20 @@ impl Connected {
         both
     }
 
-    /// The gradients of `projected` and `kernel`.
-    fn backward(&self, case: Values<'_>, gradient: &[f32], length: usize) -> [Vec<f32>; 2] {
+    /// The gradients of `projected` and `kernel`; `both` is what the forward pass gave.
+    fn backward(
+        &self,
+        [projected, kernel, draws, both, gradient]: [&[f32]; 5],
+        length: usize,
+    ) -> [Vec<f32>; 2] {
         let (latent, width) = (self.latent, 2 * self.latent);
-        let Values {
-            projected,
-            kernel,
-            draws,
-            both,
-        } = case;
-        let (mut of_projected, mut of_kernel) =
-            (vec![0.0; projected.len()], vec![0.0; kernel.len()]);
+        let mut of_projected = vec![0.0; projected.len()];
+        let mut of_kernel = vec![0.0; kernel.len()];
         let (mut parameters, mut carried) = (vec![0.0; width], vec![0.0; latent]);
         for index in (0..projected.len() / width).rev() {
             let row = index * width..(index + 1) * width;
             let previous = (index % length > 0).then(|| &both[row.start - width..row.start]);
+            // From the last row of a window to its first: nothing is carried over from the next window.
             if index % length == length - 1 {
                 carried.fill(0.0);
             }
@@ -135,33 +131,20 @@ impl Connected {
                 let upstream = of_z[unit] + carried[unit];
                 let spread = of_deviation[unit] + upstream * draws[index * latent + unit];
                 own[unit] = upstream;
+                // The slope of softplus is the logistic function.
                 own[latent + unit] = spread / (1.0 + (-parameters[latent + unit]).exp());
             }
             let Some(previous) = previous else { continue };
-            let rows = kernel
-                .chunks_exact(width)
-                .zip(of_kernel.chunks_exact_mut(width));
-            for ((weights, sums), (z, carried)) in rows.zip(previous.iter().zip(&mut carried)) {
-                *carried = weights
-                    .iter()
-                    .zip(own.iter())
-                    .map(|(weight, own)| weight * own)
-                    .sum();
-                sums.iter_mut()
-                    .zip(own.iter())
-                    .for_each(|(sum, own)| *sum += z * own);
+            for unit in 0..latent {
+                let weights = &kernel[unit * width..][..width];
+                carried[unit] = dot(weights, own);
+                for (sum, own) in of_kernel[unit * width..][..width].iter_mut().zip(&*own) {
+                    *sum += previous[unit] * own;
+                }
             }
         }
         [of_projected, of_kernel]
     }
-}
-
-#[derive(Clone, Copy)]
-struct Values<'a> {
-    projected: &'a [f32],
-    kernel: &'a [f32],
-    draws: &'a [f32],
-    both: &'a [f32],
 }
 
 /// `ln(1 + e^x)` without overflow.
@@ -203,24 +186,14 @@ impl CustomOp3 for Connected {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let length = projected.dim(1)?;
-        let [of_projected, of_kernel] = with_slice(projected, |projected| {
-            with_slice(kernel, |kernel| {
-                with_slice(draws, |draws| {
-                    with_slice(both, |both| {
-                        let case = Values {
-                            projected,
-                            kernel,
-                            draws,
-                            both,
-                        };
-                        with_slice(&gradient, |gradient| self.backward(case, gradient, length))
-                    })
-                })
-            })
-        })?????;
-        let of_projected = Tensor::from_vec(of_projected, projected.shape(), projected.device())?;
-        let of_kernel = Tensor::from_vec(of_kernel, kernel.shape(), kernel.device())?;
-        Ok((Some(of_projected), Some(of_kernel), None))
+        let values = [projected, kernel, draws, both, &gradient];
+        let [of_projected, of_kernel] =
+            with_slices(values, |values| self.backward(values, length))?;
+        Ok((
+            gradient_of(projected, of_projected)?,
+            gradient_of(kernel, of_kernel)?,
+            None,
+        ))
     }
 }
 

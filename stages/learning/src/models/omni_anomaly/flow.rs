@@ -5,10 +5,10 @@ use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor
 use rayon::prelude::*;
 
 use super::softplus;
-use crate::models::dot;
+use crate::models::{dot, gradient_of};
 use numerics::StateBuilder;
 use numerics::chunks::{chunks, split_rows};
-use numerics::host::{floats, with_slice};
+use numerics::host::{floats, with_slices};
 use numerics::initialise::Initial;
 
 /// Layers one after another, `y + û tanh(w·y + b)` each.
@@ -32,20 +32,17 @@ impl PlanarFlow {
         count: usize,
         latent: usize,
     ) -> Result<Self> {
-        let layers = (0..count).map(|index| {
-            let mut parameter = |part: &str, shape: &[usize], initial| {
-                builder.parameter(format!("{name}/_{index}/{part}"), shape, initial)
-            };
-            Ok(Layer {
-                w: parameter("w", &[1, latent], Initial::Normal(0.01))?,
-                u: parameter("u", &[1, latent], Initial::Normal(0.01))?,
-                b: parameter("b", &[1], Initial::Zeros)?,
-            })
-        });
-        Ok(Self {
-            layers: layers.collect::<Result<_>>()?,
-            latent,
-        })
+        let mut layers = Vec::with_capacity(count);
+        for index in 0..count {
+            let name = format!("{name}/_{index}");
+            let small = Initial::Normal(0.01);
+            layers.push(Layer {
+                w: builder.parameter(format!("{name}/w"), &[1, latent], small)?,
+                u: builder.parameter(format!("{name}/u"), &[1, latent], small)?,
+                b: builder.parameter(format!("{name}/b"), &[1], Initial::Zeros)?,
+            });
+        }
+        Ok(Self { layers, latent })
     }
 
     /// `[…, latent]` to the same shape, and `Σ ln|det|` over the layers, `[…]`.
@@ -56,16 +53,13 @@ impl PlanarFlow {
         let (y, volume) = if self.layers.is_empty() {
             (flat.clone(), flat.sum(1)?.zeros_like()?)
         } else if y.device().is_cpu() && y.dtype() == DType::F32 {
+            let latent = self.latent;
             let packed = self.packed()?.contiguous()?;
-            let both = flat.apply_op2(
-                &packed,
-                Planar {
-                    latent: self.latent,
-                },
-            )?;
+            let both = flat.apply_op2(&packed, Planar { latent })?;
+            let volume = both.narrow(1, latent, 1)?.squeeze(1)?;
             (
-                both.narrow(1, 0, self.latent)?.contiguous()?,
-                both.narrow(1, self.latent, 1)?.squeeze(1)?.contiguous()?,
+                both.narrow(1, 0, latent)?.contiguous()?,
+                volume.contiguous()?,
             )
         } else {
             self.compose(&flat, &self.packed()?)?
@@ -77,19 +71,18 @@ impl PlanarFlow {
 
     /// `[layers, latent + latent + 1]`: `w`, the `û` that keeps the layer invertible, and `b`.
     fn packed(&self) -> Result<Tensor> {
-        let stack = |part: fn(&Layer) -> &Var| {
-            let tensors: Vec<&Tensor> = self
-                .layers
-                .iter()
-                .map(|layer| part(layer).as_tensor())
-                .collect();
-            Tensor::cat(&tensors, 0)
-        };
+        let (mut w, mut u, mut b) = (Vec::new(), Vec::new(), Vec::new());
+        for layer in &self.layers {
+            w.push(layer.w.as_tensor());
+            u.push(layer.u.as_tensor());
+            b.push(layer.b.as_tensor());
+        }
         let (w, u, b) = (
-            stack(|layer| &layer.w)?,
-            stack(|layer| &layer.u)?,
-            stack(|layer| &layer.b)?,
+            Tensor::cat(&w, 0)?,
+            Tensor::cat(&u, 0)?,
+            Tensor::cat(&b, 0)?,
         );
+        // û = u + (m(w·u) - w·u) w / |w|² with m(x) = -1 + ln(1 + e^x), which is above -1 (appendix A.1).
         let product = (&w * &u)?.sum_keepdim(1)?;
         let along = ((softplus(&product)? - 1.0)? - &product)?;
         let direction = (along / w.sqr()?.sum_keepdim(1)?)?.broadcast_mul(&w)?;
@@ -135,19 +128,27 @@ struct Numbers<'a> {
     stretch: f32,
 }
 
+impl Numbers<'_> {
+    /// Moves a point, and returns the activation.
+    fn apply(&self, point: &mut [f32]) -> f32 {
+        let a = (dot(self.w, point) + self.b).tanh();
+        for (point, u) in point.iter_mut().zip(self.u) {
+            *point += a * u;
+        }
+        a
+    }
+}
+
 impl Planar {
     fn layers<'a>(&self, packed: &'a [f32]) -> Vec<Numbers<'a>> {
-        let of = |layer: &'a [f32]| {
+        let mut layers = Vec::new();
+        for layer in packed.chunks_exact(2 * self.latent + 1) {
             let (w, rest) = layer.split_at(self.latent);
             let (u, b) = rest.split_at(self.latent);
-            Numbers {
-                w,
-                u,
-                b: b[0],
-                stretch: dot(w, u),
-            }
-        };
-        packed.chunks_exact(2 * self.latent + 1).map(of).collect()
+            let (b, stretch) = (b[0], dot(w, u));
+            layers.push(Numbers { w, u, b, stretch });
+        }
+        layers
     }
 
     fn forward(&self, y: &[f32], packed: &[f32]) -> Vec<f32> {
@@ -155,27 +156,18 @@ impl Planar {
         let rows = y.len() / latent;
         let mut target = vec![0.0; rows * (latent + 1)];
         let parts = chunks(rows);
-        split_rows(&mut target, &parts, latent + 1)
-            .into_par_iter()
-            .zip(&parts)
-            .for_each(|(target, range)| {
-                let y = &y[range.start * latent..range.end * latent];
-                for (y, target) in y
-                    .chunks_exact(latent)
-                    .zip(target.chunks_exact_mut(latent + 1))
-                {
-                    let (point, volume) = target.split_at_mut(latent);
-                    point.copy_from_slice(y);
-                    for layer in &layers {
-                        let a = (dot(layer.w, point) + layer.b).tanh();
-                        volume[0] += ((1.0 - a * a) * layer.stretch).ln_1p();
-                        point
-                            .iter_mut()
-                            .zip(layer.u)
-                            .for_each(|(point, u)| *point += a * u);
-                    }
+        let targets = split_rows(&mut target, &parts, latent + 1).into_par_iter();
+        targets.zip(&parts).for_each(|(target, range)| {
+            let y = y[range.start * latent..range.end * latent].chunks_exact(latent);
+            for (y, target) in y.zip(target.chunks_exact_mut(latent + 1)) {
+                let (point, volume) = target.split_at_mut(latent);
+                point.copy_from_slice(y);
+                for layer in &layers {
+                    let a = layer.apply(point);
+                    volume[0] += ((1.0 - a * a) * layer.stretch).ln_1p();
                 }
-            });
+            }
+        });
         target
     }
 
@@ -185,8 +177,8 @@ impl Planar {
         let rows = y.len() / latent;
         let mut of_y = vec![0.0; y.len()];
         let parts = chunks(rows);
-        let shares: Vec<Vec<f32>> = split_rows(&mut of_y, &parts, latent)
-            .into_par_iter()
+        let targets = split_rows(&mut of_y, &parts, latent).into_par_iter();
+        let shares: Vec<Vec<f32>> = targets
             .zip(&parts)
             .map(|(of_y, range)| {
                 let mut walk = Walk {
@@ -194,11 +186,9 @@ impl Planar {
                     activations: vec![0.0; layers.len()],
                 };
                 let mut share = vec![0.0; packed.len()];
-                let y = y[range.start * latent..range.end * latent].chunks_exact(latent);
-                let gradient = gradient[range.start * (latent + 1)..range.end * (latent + 1)]
-                    .chunks_exact(latent + 1);
-                for ((y, gradient), of_y) in y.zip(gradient).zip(of_y.chunks_exact_mut(latent)) {
-                    of_y.copy_from_slice(y);
+                for (row, of_y) in range.clone().zip(of_y.chunks_exact_mut(latent)) {
+                    let gradient = &gradient[row * (latent + 1)..][..=latent];
+                    of_y.copy_from_slice(&y[row * latent..][..latent]);
                     walk.forward(&layers, of_y);
                     of_y.copy_from_slice(&gradient[..latent]);
                     walk.backward(&layers, of_y, gradient[latent], &mut share);
@@ -208,10 +198,9 @@ impl Planar {
             .collect();
         let mut of_packed = vec![0.0; packed.len()];
         for share in &shares {
-            of_packed
-                .iter_mut()
-                .zip(share)
-                .for_each(|(sum, share)| *sum += share);
+            for (sum, share) in of_packed.iter_mut().zip(share) {
+                *sum += share;
+            }
         }
         [of_y, of_packed]
     }
@@ -232,15 +221,11 @@ impl Walk {
             .zip(&mut self.activations);
         for (layer, (kept, activation)) in layers.iter().zip(kept) {
             kept.copy_from_slice(point);
-            *activation = (dot(layer.w, point) + layer.b).tanh();
-            point
-                .iter_mut()
-                .zip(layer.u)
-                .for_each(|(point, u)| *point += *activation * u);
+            *activation = layer.apply(point);
         }
     }
 
-    /// `gradient` goes from behind the last layer to before the first; `volume` is that of the logarithm.
+    /// `gradient` goes from after the last layer to before the first; `volume` is that of the logarithm.
     fn backward(
         &self,
         layers: &[Numbers<'_>],
@@ -252,6 +237,7 @@ impl Walk {
         let kept = self.points.chunks_exact(latent).zip(&self.activations);
         let shares = share.chunks_exact_mut(2 * latent + 1);
         for ((layer, (point, a)), share) in layers.iter().zip(kept).zip(shares).rev() {
+            // The volume is ln(1 + (1 - a²) w·û); what follows are its derivatives by w·û and by a.
             let (slope, per_volume) = (1.0 - a * a, volume / (1.0 + (1.0 - a * a) * layer.stretch));
             let of_stretch = per_volume * slope;
             let of_a = dot(gradient, layer.u) - 2.0 * a * layer.stretch * per_volume;
@@ -293,20 +279,10 @@ impl CustomOp2 for Planar {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
-        let [of_y, of_packed] = with_slice(y, |y| {
-            with_slice(packed, |packed| {
-                with_slice(&gradient, |gradient| self.backward(y, packed, gradient))
-            })
-        })???;
-        let of_y = Tensor::from_vec(of_y, y.shape(), y.device())?;
-        Ok((
-            Some(of_y),
-            Some(Tensor::from_vec(
-                of_packed,
-                packed.shape(),
-                packed.device(),
-            )?),
-        ))
+        let [of_y, of_packed] = with_slices([y, packed, &gradient], |[y, packed, gradient]| {
+            self.backward(y, packed, gradient)
+        })?;
+        Ok((gradient_of(y, of_y)?, gradient_of(packed, of_packed)?))
     }
 }
 

@@ -26,15 +26,16 @@ impl RandomWalk {
             let spread = variance + 1.0;
             let scale = spread.sqrt();
             let row = &mut innovations[time * length..(time + 1) * length];
-            row.iter_mut()
-                .zip(&prediction)
-                .for_each(|(weight, predicted)| *weight = (-predicted / scale) as f32);
+            for (weight, predicted) in row.iter_mut().zip(&prediction) {
+                *weight = (-predicted / scale) as f32;
+            }
             row[time] = (1.0 / scale) as f32;
             constants.push((0.5 * (TAU * spread).ln()) as f32);
             let gain = variance / spread;
-            prediction
-                .iter_mut()
-                .for_each(|weight| *weight *= 1.0 - gain);
+            // The next prediction is this one, moved towards the value by the filter's gain.
+            for weight in &mut prediction {
+                *weight *= 1.0 - gain;
+            }
             prediction[time] += gain;
             variance = variance * (1.0 - gain) + 1.0;
         }

@@ -1,5 +1,5 @@
 //! The block that both networks of OmniAnomaly share: a gated recurrent unit and two dense layers.
-//! What is read off its output is said by whoever calls it.
+//! The caller says what is read off its output.
 
 use candle_core::{Result, Tensor, Var};
 
@@ -41,11 +41,11 @@ pub(super) struct Readout {
 impl Readout {
     /// Layers beside each other.
     pub fn beside(layers: &[&Dense]) -> Result<Self> {
-        let kernels: Vec<&Tensor> = layers
-            .iter()
-            .map(|layer| layer.kernel.as_tensor())
-            .collect();
-        let biases: Vec<&Tensor> = layers.iter().map(|layer| layer.bias.as_tensor()).collect();
+        let (mut kernels, mut biases) = (Vec::new(), Vec::new());
+        for layer in layers {
+            kernels.push(layer.kernel.as_tensor());
+            biases.push(layer.bias.as_tensor());
+        }
         Ok(Self {
             kernel: Tensor::cat(&kernels, 1)?,
             bias: Tensor::cat(&biases, 0)?,
@@ -126,10 +126,13 @@ impl Recurrent {
         let (second, second_bias) = weights(&self.second);
         let inner = second.matmul(&readout.kernel)?;
         let kernel = first.matmul(&inner)?;
-        let through =
-            |bias: &Tensor, kernel: &Tensor| bias.unsqueeze(0)?.matmul(kernel)?.squeeze(0);
-        let bias = ((through(&first_bias, &inner)? + through(&second_bias, &readout.kernel)?)?
-            + &readout.bias)?;
+        // Each bias goes through the layers after its own.
+        let first_bias = first_bias.unsqueeze(0)?.matmul(&inner)?.squeeze(0)?;
+        let second_bias = second_bias
+            .unsqueeze(0)?
+            .matmul(&readout.kernel)?
+            .squeeze(0)?;
+        let bias = ((first_bias + second_bias)? + &readout.bias)?;
         let (batch, length, width) = states.dims3()?;
         let columns = kernel.dim(1)?;
         let rows = states

@@ -38,7 +38,7 @@ pub(super) struct Bottleneck {
 }
 
 impl Bottleneck {
-    /// Channels behind the block for each one inside.
+    /// Channels of the output for each one inside.
     pub const EXPANSION: usize = 4;
 
     pub fn new(

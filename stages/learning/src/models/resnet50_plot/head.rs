@@ -1,4 +1,4 @@
-//! The head: three linear layers, values dropped in front of each, a ReLU and then a normalisation behind the first two.
+//! The head: three linear layers, values dropped in front of each, a ReLU and then a normalisation after the first two.
 
 use candle_core::{Result, Tensor};
 

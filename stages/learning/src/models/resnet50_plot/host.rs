@@ -1,10 +1,9 @@
-//! A training step on the CPU with a tape of our own for the blocks: gradients are added where they are made, and what
+//! A training step on the CPU with a hand-written tape for the blocks: gradients are added where they are made, and what
 //! backward no longer needs is freed. Stem and head go through Candle's graph. It computes what the graph of the whole
 //! network computes; a test holds them together.
 
 use std::sync::Arc;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, TensorId, Var, bail};
 use rayon::prelude::*;
 
@@ -48,11 +47,9 @@ impl Found {
         self.0.push((parameter.id(), gradient));
     }
 
-    fn get(&self, parameter: &Var) -> Option<Tensor> {
-        self.0
-            .iter()
-            .find(|(id, _)| *id == parameter.id())
-            .map(|(_, gradient)| gradient.clone())
+    fn get(&self, parameter: &Var) -> Option<&Tensor> {
+        let found = self.0.iter().find(|(id, _)| *id == parameter.id())?;
+        Some(&found.1)
     }
 }
 
@@ -95,21 +92,15 @@ pub(super) fn gradients(
     let of_stem = (&stem * Tensor::from_vec(gradient, stem.shape(), &Device::Cpu)?)?
         .sum_all()?
         .backward()?;
-    let of = |parameter: &Var| {
-        let in_store = |store: &GradStore| store.get(parameter.as_tensor()).cloned();
-        found
-            .get(parameter)
-            .or_else(|| in_store(&of_head))
-            .or_else(|| in_store(&of_stem))
-    };
-    let gradients = Gradients(
-        network
-            .state
-            .parameters()
-            .map(|(_, parameter)| of(parameter))
-            .collect(),
-    );
-    Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+    let mut gradients = Vec::new();
+    for (_, parameter) in network.state.parameters() {
+        let gradient = match found.get(parameter) {
+            Some(gradient) => Some(gradient),
+            None => of_head.get(parameter).or(of_stem.get(parameter)),
+        };
+        gradients.push(gradient.cloned());
+    }
+    Ok((f64::from(loss.to_scalar::<f32>()?), Gradients(gradients)))
 }
 
 fn forward(block: &Bottleneck, input: Planes, samples: usize) -> Result<BlockTape> {
@@ -227,6 +218,7 @@ fn undo(
         output,
     } = tape;
     let mut gradients = norm.backward(&convolved, &output.values, gradient);
+    // Tapes are what fills memory: each part goes as soon as it is not needed any more.
     drop(output);
     let [weight, bias] = gradients.parameters()?;
     found.add(&unit.norm.weight, weight);
@@ -260,12 +252,10 @@ fn means(x: &Planes, samples: usize) -> Result<Tensor> {
     let Grid { channels, .. } = x.grid;
     let mut means = vec![0.0; samples * channels];
     let planes = x.values.par_chunks_exact(x.grid.positions() * channels);
-    means
-        .par_chunks_exact_mut(channels)
-        .zip(planes)
-        .for_each(|(mean, plane)| {
-            group_means(Level::detect(), plane, x.grid.positions(), channels, mean);
-        });
+    let targets = means.par_chunks_exact_mut(channels).zip(planes);
+    targets.for_each(|(mean, plane)| {
+        group_means(Level::detect(), plane, x.grid.positions(), channels, mean);
+    });
     Tensor::from_vec(means, (samples, channels), &Device::Cpu)
 }
 
@@ -275,16 +265,15 @@ fn spread(gradient: &Tensor, grid: Grid) -> Result<Vec<f32>> {
     let gradient = gradient.contiguous()?;
     let mut planes = vec![0.0; gradient.dim(0)? * grid.positions() * grid.channels];
     with_slice(&gradient, |gradient| {
-        let pairs = planes.par_chunks_exact_mut(grid.positions() * grid.channels);
-        pairs
-            .zip(gradient.par_chunks_exact(grid.channels))
-            .for_each(|(plane, gradient)| {
-                for row in plane.chunks_exact_mut(grid.channels) {
-                    row.iter_mut()
-                        .zip(gradient)
-                        .for_each(|(value, gradient)| *value = gradient * share);
+        let targets = planes.par_chunks_exact_mut(grid.positions() * grid.channels);
+        let pairs = targets.zip(gradient.par_chunks_exact(grid.channels));
+        pairs.for_each(|(plane, gradient)| {
+            for row in plane.chunks_exact_mut(grid.channels) {
+                for (value, gradient) in row.iter_mut().zip(gradient) {
+                    *value = gradient * share;
                 }
-            });
+            }
+        });
     })?;
     Ok(planes)
 }

@@ -21,21 +21,21 @@ const COUNTER: &str = "num_batches_tracked";
 /// nothing is changed then.
 pub(super) fn load(path: &Path, state: &State) -> Result<(), Trouble> {
     let file = path.display();
-    let unreadable = || Trouble::new(format!("the pretrained weights in {file} cannot be read"));
-    let bytes = std::fs::read(path).map_err(|error| unreadable().because(error))?;
-    let found = tensors_of(&bytes).map_err(|error| unreadable().because(error))?;
+    let unreadable = format!("the pretrained weights in {file} cannot be read");
+    let bytes = std::fs::read(path).map_err(|error| Trouble::new(&unreadable).because(error))?;
+    let found = tensors_of(&bytes).map_err(|error| Trouble::new(&unreadable).because(error))?;
     let mut values = state.to_data()?;
-    if let Some(name) = found
-        .keys()
-        .find(|name| !name.starts_with(HEAD) && !values.contains_key(*name))
-    {
-        let message = format!("{file} holds a tensor `{name}` that the backbone does not have");
-        return Err(Trouble::new(message).hint("do `width`, `depth` and `planes` fit the file?"));
+    for name in found.keys() {
+        if !name.starts_with(HEAD) && !values.contains_key(name) {
+            let message = format!("{file} holds a tensor `{name}` that the backbone does not have");
+            let hint = "do `width`, `depth` and `planes` fit the file?";
+            return Err(Trouble::new(message).hint(hint));
+        }
     }
-    for (name, own) in values
-        .iter_mut()
-        .filter(|(name, _)| !name.starts_with(HEAD))
-    {
+    for (name, own) in &mut values {
+        if name.starts_with(HEAD) {
+            continue;
+        }
         match found.get(name) {
             Some(tensor) if tensor.shape == own.shape && tensor.element == own.element => {
                 own.clone_from(tensor)
@@ -52,10 +52,10 @@ pub(super) fn load(path: &Path, state: &State) -> Result<(), Trouble> {
             }
             None if name.ends_with(COUNTER) => {}
             None => {
-                return Err(Trouble::new(format!(
-                    "{file} lacks the tensor `{name}` of the backbone"
-                ))
-                .hint("the file must have torchvision's names, such as `layer1.0.conv1.weight`"));
+                let message = format!("{file} lacks the tensor `{name}` of the backbone");
+                let hint =
+                    "the file must have torchvision's names, such as `layer1.0.conv1.weight`";
+                return Err(Trouble::new(message).hint(hint));
             }
         }
     }

@@ -10,11 +10,12 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::models::gradient_of;
 use numerics::Level;
 use numerics::chunks::{chunks, split_rows};
 use numerics::conv::TAPS;
 use numerics::elementwise::add;
-use numerics::host::{floats, with_slice};
+use numerics::host::{floats, with_slices};
 use numerics::product::{Panels, Rows, Start, accumulate_outer, multiply};
 
 /// `weights ⊙ (W * x)`: `x` is `[patches, 2 * width, input]`, the kernel `[output, input, 3, 3]`, weights
@@ -92,15 +93,15 @@ impl DynamicOp {
     /// Those of the nine taps that lie inside at a place.
     fn neighbours(&self, place: usize) -> Vec<Neighbour> {
         let width = self.patch / 2;
-        let (row, column) = (place / width, place % width);
-        let inside = |tap: usize| {
-            let (row, column) = (
-                (row + tap / 3).checked_sub(1)?,
-                (column + tap % 3).checked_sub(1)?,
-            );
-            (row < 2 && column < width).then_some((tap, row * width + column))
-        };
-        (0..TAPS).filter_map(inside).collect()
+        let mut neighbours = Vec::new();
+        for tap in 0..TAPS {
+            // One more than where the tap falls, so that what lies before the plane is 0.
+            let (row, column) = (place / width + tap / 3, place % width + tap % 3);
+            if (1..=2).contains(&row) && (1..=width).contains(&column) {
+                neighbours.push((tap, (row - 1) * width + column - 1));
+            }
+        }
+        neighbours
     }
 
     /// Places with the same taps share panels; `weight(tap, from, to)` is asked for what is in them.
@@ -114,11 +115,10 @@ impl DynamicOp {
         for place in 0..self.patch {
             let neighbours = self.neighbours(place);
             let taps: Vec<usize> = neighbours.iter().map(|(tap, _)| *tap).collect();
-            let index = known
-                .iter()
-                .position(|other| *other == taps)
-                .unwrap_or(known.len());
-            if index == known.len() {
+            let same = known.iter().position(|other| *other == taps);
+            let index = same.unwrap_or(known.len());
+            if same.is_none() {
+                // All places away from the border have the same taps, so there are few panels.
                 let mut new = Panels::new(Level::detect(), taps.len(), sizes.0, sizes.1);
                 new.fill(|index, from, to| weight(taps[index], from, to));
                 panels.push(new);
@@ -181,11 +181,9 @@ impl DynamicOp {
             let weights = &weights[patch * output..(patch + 1) * output];
             for (place, target) in target.chunks_exact_mut(output).enumerate() {
                 let inner = &inner[(place * count + patch) * output..][..output];
-                target
-                    .iter_mut()
-                    .zip(inner)
-                    .zip(weights)
-                    .for_each(|((target, z), weight)| *target = z * weight);
+                for ((target, z), weight) in target.iter_mut().zip(inner).zip(weights) {
+                    *target = z * weight;
+                }
             }
         }
     }
@@ -241,6 +239,7 @@ impl DynamicOp {
             .zip(inner.chunks_exact(count * self.output))
         {
             for (tap, place) in neighbours {
+                // A weight's gradient is what its tap saw times the gradient of what it gave.
                 let rows = Rows {
                     values: x,
                     starts: &starts,
@@ -283,48 +282,39 @@ impl DynamicOp {
     }
 
     /// The gradients of `x`, kernel and weights; the chunks' shares are added in their order.
-    fn gradients(
-        &self,
-        kernel: &[f32],
-        x: &[f32],
-        weights: &[f32],
-        gradient: &[f32],
-    ) -> [Vec<f32>; 3] {
+    fn gradients(&self, [kernel, x, weights, gradient]: [&[f32]; 4]) -> [Vec<f32>; 3] {
         let directions = (&self.forward(kernel), &self.backward(kernel));
-        let part = |range: Range<usize>| {
-            let rows = |width: usize| range.start * width..range.end * width;
-            let (from, to) = (self.patch * self.input, self.patch * self.output);
-            self.share(
-                directions,
-                (
-                    &x[rows(from)],
-                    &weights[rows(self.output)],
-                    &gradient[rows(to)],
-                ),
-            )
-        };
-        let shares: Vec<Share> = chunks(weights.len() / self.output)
+        let parts = chunks(weights.len() / self.output);
+        let shares: Vec<Share> = parts
             .into_par_iter()
-            .map(part)
+            .map(|part| {
+                let x = rows(x, &part, self.patch * self.input);
+                let weights = rows(weights, &part, self.output);
+                let gradient = rows(gradient, &part, self.patch * self.output);
+                self.share(directions, (x, weights, gradient))
+            })
             .collect();
         let mut sums = vec![0.0; TAPS * self.input * self.output];
-        shares
-            .iter()
-            .for_each(|share| add(Level::detect(), &share.kernel, &mut sums));
+        let (mut of_x, mut of_weights) = (Vec::with_capacity(x.len()), Vec::new());
+        for share in &shares {
+            add(Level::detect(), &share.kernel, &mut sums);
+            of_x.extend_from_slice(&share.x);
+            of_weights.extend_from_slice(&share.weights);
+        }
         let mut of_kernel = vec![0.0; sums.len()];
         for (index, row) in sums.chunks_exact(self.output).enumerate() {
             let (tap, from) = (index / self.input, index % self.input);
-            row.iter()
-                .enumerate()
-                .for_each(|(to, sum)| of_kernel[(to * self.input + from) * TAPS + tap] = *sum);
+            for (to, sum) in row.iter().enumerate() {
+                of_kernel[(to * self.input + from) * TAPS + tap] = *sum;
+            }
         }
-        let joined = |part: fn(&Share) -> &[f32]| shares.iter().flat_map(part).copied().collect();
-        [
-            joined(|share| &share.x),
-            of_kernel,
-            joined(|share| &share.weights),
-        ]
+        [of_x, of_kernel, of_weights]
     }
+}
+
+/// The rows of a range, `width` values each.
+fn rows<'a>(values: &'a [f32], range: &Range<usize>, width: usize) -> &'a [f32] {
+    &values[range.start * width..range.end * width]
 }
 
 impl CustomOp3 for DynamicOp {
@@ -346,17 +336,13 @@ impl CustomOp3 for DynamicOp {
         let patches = weights.len() / self.output;
         let mut target = vec![0.0; patches * self.patch * self.output];
         let parts = chunks(patches);
-        split_rows(&mut target, &parts, self.patch * self.output)
+        let targets = split_rows(&mut target, &parts, self.patch * self.output);
+        targets
             .into_par_iter()
             .zip(&parts)
             .for_each(|(target, part)| {
-                let rows = |width: usize| part.start * width..part.end * width;
-                self.apply(
-                    &direction,
-                    &x[rows(self.patch * self.input)],
-                    &weights[rows(self.output)],
-                    target,
-                );
+                let x = rows(x, part, self.patch * self.input);
+                self.apply(&direction, x, rows(weights, part, self.output), target);
             });
         Ok((
             CpuStorage::F32(target),
@@ -373,19 +359,14 @@ impl CustomOp3 for DynamicOp {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
-        let [of_x, of_kernel, of_weights] = with_slice(x, |x| {
-            with_slice(kernel, |kernel| {
-                with_slice(weights, |weights| {
-                    with_slice(&gradient, |gradient| {
-                        self.gradients(kernel, x, weights, gradient)
-                    })
-                })
-            })
-        })????;
+        let [of_x, of_kernel, of_weights] =
+            with_slices([kernel, x, weights, &gradient], |values| {
+                self.gradients(values)
+            })?;
         Ok((
-            Some(Tensor::from_vec(of_x, x.shape(), x.device())?),
-            Some(Tensor::from_vec(of_kernel, kernel.shape(), x.device())?),
-            Some(Tensor::from_vec(of_weights, weights.shape(), x.device())?),
+            gradient_of(x, of_x)?,
+            gradient_of(kernel, of_kernel)?,
+            gradient_of(weights, of_weights)?,
         ))
     }
 }

@@ -1,5 +1,5 @@
 //! From a series to patches, as the authors' program embeds it: values, positions, and a convolution over each feature.
-//! How patches are laid out for the blocks is said by whoever asks for them.
+//! The networks lay the patches out for their blocks.
 
 use candle_core::{Device, Tensor};
 
@@ -22,7 +22,7 @@ impl Patches {
         rows.div_ceil(self.stride)
     }
 
-    /// Rows to be added behind a window.
+    /// Rows to be added after a window.
     fn padding(self, rows: usize) -> usize {
         ((self.count(rows) - 1) * self.stride + self.length).saturating_sub(rows)
     }

@@ -4,7 +4,7 @@
 //! - A sample's kernels are applied to the whole batch and their results added, so that its forecast depends on the others.
 //! - The kernel's weights have no patch index: one kernel per sample.
 //! - `[batch, length, width]` is read as `[batch * width, length]` without transposing, and
-//!   `[batch * width, patches, patch]` as `[batch, patches, patch, width]`; behind the blocks,
+//!   `[batch * width, patches, patch]` as `[batch, patches, patch, width]`; after the blocks,
 //!   `[batch, width, patches, patch]` as `[batch, 2 * length, width]`.
 //! - A block is a convolution and its transpose with the same kernel, without bias and activation.
 

@@ -12,7 +12,7 @@
 //!   and ReLU follow inside the residual.
 //! - Heads are linear: over time and then over features for forecasts and reconstructions; over the mean of all patches for
 //!   classes.
-//! - Windows are normalised by themselves (mean and deviation of each channel, put back at the end) where
+//! - Windows are normalised one by one (mean and deviation of each channel, put back at the end) where
 //!   `instance_norm` says so. The authors' program does not do it.
 
 use candle_core::{Tensor, Var};
@@ -84,7 +84,7 @@ impl Block {
     }
 }
 
-/// What comes behind the blocks.
+/// What comes after the blocks.
 enum Head {
     /// Rows of patches to rows of the output, then features to channels.
     Rows { time: Linear, width: Linear },

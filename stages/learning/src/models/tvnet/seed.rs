@@ -79,7 +79,7 @@ impl Block {
     }
 }
 
-/// What comes behind the blocks.
+/// What comes after the blocks.
 enum Head {
     Forecast {
         channels: Linear,
@@ -118,6 +118,7 @@ impl Head {
             } => (channels, staircase, time),
         };
         let mut values = channels.forward(x)?;
+        // The program's forecasts are never negative.
         if form == Form::Reference {
             values = values.relu()?;
         }

@@ -2,7 +2,7 @@
 //! Where the kernel's weights come from is the block's business.
 //!
 //! A kernel whose output channels are scaled by `a` gives `Wᵀ(a ⊙ a ⊙ (W x))`. So the scales, and not kernels per sample,
-//! are all that a batch needs: `a²` of each sample by itself, or, as the authors' program has it, the sum of `a²` over the
+//! are all that a batch needs: `a²` of each sample alone, or, as the authors' program has it, the sum of `a²` over the
 //! batch for every sample.
 
 use std::ops::Range;
@@ -10,11 +10,12 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::models::gradient_of;
 use numerics::Level;
 use numerics::chunks::{chunks, split_rows};
 use numerics::conv::TAPS;
 use numerics::elementwise::add;
-use numerics::host::{floats, with_slice};
+use numerics::host::{floats, with_slice, with_slices};
 use numerics::product::{Panels, Rows, Start, accumulate_outer, multiply};
 
 /// `Wᵀ(scales ⊙ (W x))`: `x` is `[batch, height, width, channels]`, the kernel `[output, channels, 3, 3]`, scales
@@ -157,9 +158,9 @@ impl Kernel<'_> {
 /// `rows[position, output] *= scales[output]`.
 fn scale(rows: &mut [f32], scales: &[f32]) {
     for row in rows.chunks_exact_mut(scales.len()) {
-        row.iter_mut()
-            .zip(scales)
-            .for_each(|(value, scale)| *value *= scale);
+        for (value, scale) in row.iter_mut().zip(scales) {
+            *value *= scale;
+        }
     }
 }
 
@@ -175,18 +176,19 @@ impl TiedOp {
 
     fn kernel(&self, weight: &[f32]) -> Kernel<'_> {
         let (level, depth) = (Level::detect(), 3 * self.channels);
-        let value =
-            |line: usize, index: usize, to: usize| weight[to * 3 * depth + self.place(line, index)];
         let mut forward = Panels::new(level, 3, depth, self.output);
-        forward.fill(value);
+        forward.fill(|line, index, to| weight[to * 3 * depth + self.place(line, index)]);
         let mut transposed = Panels::new(level, 1, self.output, 3 * depth);
-        transposed.fill(|_, to, index| value(index / depth, index % depth, to));
-        let start = |row: usize, column: usize| (row * self.width + column) * self.channels;
-        let starts: Vec<usize> = (0..self.height - 2)
-            .flat_map(|row| (0..self.width - 2).map(move |column| start(row, column)))
-            .collect();
+        transposed
+            .fill(|_, to, index| weight[to * 3 * depth + self.place(index / depth, index % depth)]);
+        let line = self.width * self.channels;
+        let mut starts = Vec::with_capacity((self.height - 2) * (self.width - 2));
+        for row in 0..self.height - 2 {
+            for column in 0..self.width - 2 {
+                starts.push(row * line + column * self.channels);
+            }
+        }
         let dense = (0..starts.len()).map(|row| row * self.output).collect();
-        let lines = [0, 1, 2].map(|line| start(line, 0));
         let zeros = vec![0.0; (3 * depth).max(self.output)];
         Kernel {
             level,
@@ -194,7 +196,7 @@ impl TiedOp {
             forward,
             transposed,
             starts,
-            lines,
+            lines: [0, line, 2 * line],
             dense,
             zeros,
         }
@@ -203,20 +205,16 @@ impl TiedOp {
     fn apply(&self, kernel: &Kernel<'_>, x: &[f32], scales: &[f32]) -> Vec<f32> {
         let mut target = vec![0.0; x.len()];
         let (plane, parts) = (self.plane(), chunks(x.len() / self.plane()));
-        split_rows(&mut target, &parts, plane)
-            .into_par_iter()
-            .zip(&parts)
-            .for_each(|(target, samples)| {
-                let mut scratch = kernel.scratch();
-                for (sample, target) in samples.clone().zip(target.chunks_exact_mut(plane)) {
-                    kernel.convolve(&x[sample * plane..(sample + 1) * plane], &mut scratch.inner);
-                    scale(
-                        &mut scratch.inner,
-                        &scales[sample * self.output..(sample + 1) * self.output],
-                    );
-                    kernel.add_transposed(&scratch.inner, &mut scratch.columns, target);
-                }
-            });
+        let targets = split_rows(&mut target, &parts, plane).into_par_iter();
+        targets.zip(&parts).for_each(|(target, samples)| {
+            let mut scratch = kernel.scratch();
+            for (sample, target) in samples.clone().zip(target.chunks_exact_mut(plane)) {
+                kernel.convolve(&x[sample * plane..(sample + 1) * plane], &mut scratch.inner);
+                let scales = &scales[sample * self.output..(sample + 1) * self.output];
+                scale(&mut scratch.inner, scales);
+                kernel.add_transposed(&scratch.inner, &mut scratch.columns, target);
+            }
+        });
         target
     }
 
@@ -238,16 +236,11 @@ impl TiedOp {
             let (x, gradient) = (&x[own.clone()], &gradient[own]);
             kernel.convolve(x, &mut scratch.inner);
             kernel.convolve(gradient, &mut scratch.other);
-            for (z, q) in scratch
-                .inner
-                .chunks_exact(output)
-                .zip(scratch.other.chunks_exact(output))
-            {
-                of_scales
-                    .iter_mut()
-                    .zip(z)
-                    .zip(q)
-                    .for_each(|((sum, z), q)| *sum += z * q);
+            let inner = scratch.inner.chunks_exact(output);
+            for (z, q) in inner.zip(scratch.other.chunks_exact(output)) {
+                for ((sum, z), q) in of_scales.iter_mut().zip(z).zip(q) {
+                    *sum += z * q;
+                }
             }
             let scales = &scales[sample * output..(sample + 1) * output];
             scale(&mut scratch.inner, scales);
@@ -279,9 +272,9 @@ impl TiedOp {
         let mut weight = vec![0.0; sums.len()];
         for (index, row) in sums.chunks_exact(self.output).enumerate() {
             let place = self.place(index / depth, index % depth);
-            row.iter()
-                .enumerate()
-                .for_each(|(to, value)| weight[to * 3 * depth + place] = *value);
+            for (to, value) in row.iter().enumerate() {
+                weight[to * 3 * depth + place] = *value;
+            }
         }
         [weight, of_scales]
     }
@@ -320,22 +313,19 @@ impl CustomOp3 for TiedOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let kernel = with_slice(weight, |weight| self.kernel(weight))?;
-        let (x_gradient, [of_weight, of_scales]) = with_slice(x, |x| {
-            with_slice(&gradient, |gradient| {
-                with_slice(scales, |scales| {
-                    // The operation is its own transpose.
-                    let of_x = self.apply(&kernel, gradient, scales);
-                    (
-                        of_x,
-                        self.parameter_gradients(&kernel, (x, gradient, scales)),
-                    )
-                })
-            })
-        })???;
+        let values = [x, &gradient, scales];
+        let (x_gradient, [of_weight, of_scales]) = with_slices(values, |[x, gradient, scales]| {
+            // The operation is its own transpose.
+            let of_x = self.apply(&kernel, gradient, scales);
+            (
+                of_x,
+                self.parameter_gradients(&kernel, (x, gradient, scales)),
+            )
+        })?;
         Ok((
-            Some(Tensor::from_vec(x_gradient, x.shape(), x.device())?),
-            Some(Tensor::from_vec(of_weight, weight.shape(), x.device())?),
-            Some(Tensor::from_vec(of_scales, scales.shape(), x.device())?),
+            gradient_of(x, x_gradient)?,
+            gradient_of(weight, of_weight)?,
+            gradient_of(scales, of_scales)?,
         ))
     }
 }

@@ -12,7 +12,7 @@ use numerics::batch_norm::{BatchNorm, Mode, Normaliser};
 use numerics::chunks::chunks;
 use numerics::conv::Plane;
 use numerics::elementwise::{add, squared_error};
-use numerics::host::with_slice;
+use numerics::host::{with_slice, with_slices};
 use numerics::linear::{Linear, LinearKernel};
 use numerics::moments::Moments;
 use numerics::time_varying::{BlockChunk, BlockGradients, BlockKernel, NormSums, Scratch};
@@ -45,7 +45,7 @@ struct Chunk {
     /// One per block; evaluation needs only one.
     blocks: Vec<BlockChunk>,
     scratch: Scratch,
-    /// Of the activation at hand, `[S, T, C]`.
+    /// Of the activation that backward has reached, `[S, T, C]`.
     gradient: Vec<f32>,
     /// `[S, length, channels]`.
     output: Vec<f32>,
@@ -114,8 +114,11 @@ impl Workspace {
         train: bool,
     ) {
         if self.batch != batch {
-            let new = |samples| Chunk::new(samples, shape, plane, blocks, train);
-            self.chunks = chunks(batch).into_par_iter().map(new).collect();
+            // Zeroing all of it takes time, too.
+            let parts = chunks(batch).into_par_iter();
+            self.chunks = parts
+                .map(|samples| Chunk::new(samples, shape, plane, blocks, train))
+                .collect();
             self.batch = batch;
         }
     }
@@ -162,18 +165,15 @@ impl HostEngine {
                 }
                 self.reconstruct(chunk, self.blocks.len() % 2);
                 squared_error(level, &chunk.output, x, 1.0, &mut chunk.output_gradient);
-                chunk
-                    .output_gradient
-                    .iter_mut()
-                    .for_each(|difference| *difference *= *difference);
+                for difference in &mut chunk.output_gradient {
+                    *difference *= *difference;
+                }
             });
         })?;
-        let parts: Vec<&[f32]> = workspace
-            .chunks
-            .iter()
-            .map(|chunk| chunk.output_gradient.as_slice())
-            .collect();
-        let errors = parts.concat();
+        let mut errors = Vec::with_capacity(x.elem_count());
+        for chunk in &workspace.chunks {
+            errors.extend_from_slice(&chunk.output_gradient);
+        }
         self.evaluation = workspace;
         Tensor::from_vec(errors, x.shape(), &Device::Cpu)
     }
@@ -376,73 +376,69 @@ impl HostEngine {
 
     /// Adds the chunks' shares in their order, for all parameters in the order of the state.
     fn collect(&self, network: &Reconstructor, chunks: &[Chunk]) -> Result<Gradients> {
-        let sum = |part: &dyn Fn(&Chunk) -> &[f32]| {
-            let mut sum = part(&chunks[0]).to_vec();
-            chunks[1..]
-                .iter()
-                .for_each(|chunk| add(self.level, part(chunk), &mut sum));
-            sum
-        };
-        let linear = |part: &dyn Fn(&Chunk) -> &LinearGradients| {
-            [
-                sum(&|chunk| &part(chunk).weight),
-                sum(&|chunk| &part(chunk).bias),
-            ]
-        };
+        let level = self.level;
         let blocks: Vec<Vec<Vec<f32>>> = (0..self.blocks.len())
             .into_par_iter()
-            .map(|index| {
-                let shares: Vec<&BlockGradients> = chunks
-                    .iter()
-                    .map(|chunk| &chunk.blocks[index].gradients)
-                    .collect();
-                self.collect_block(index, &shares)
-            })
+            .map(|index| self.collect_block(index, &shares(chunks, index)))
             .collect();
-        let mut all: Vec<Vec<f32>> = linear(&|chunk| &chunk.embed).into();
+        let mut all = vec![
+            summed(level, chunks, |chunk| &chunk.embed.weight),
+            summed(level, chunks, |chunk| &chunk.embed.bias),
+        ];
         all.extend(blocks.into_iter().flatten());
-        all.extend(linear(&|chunk| &chunk.reconstruct));
-        let tensor = |(values, (_, parameter)): (Vec<f32>, (&str, &candle_core::Var))| {
-            Tensor::from_vec(values, parameter.shape(), &Device::Cpu).map(Some)
-        };
-        Ok(Gradients(
-            all.into_iter()
-                .zip(network.state.parameters())
-                .map(tensor)
-                .collect::<Result<_>>()?,
-        ))
+        all.push(summed(level, chunks, |chunk| &chunk.reconstruct.weight));
+        all.push(summed(level, chunks, |chunk| &chunk.reconstruct.bias));
+        let mut gradients = Vec::with_capacity(all.len());
+        for (values, (_, parameter)) in all.into_iter().zip(network.state.parameters()) {
+            let gradient = Tensor::from_vec(values, parameter.shape(), &Device::Cpu)?;
+            gradients.push(Some(gradient));
+        }
+        Ok(Gradients(gradients))
     }
 
     /// The gradients of a block in the order in which `Block::new` declares them.
     fn collect_block(&self, index: usize, shares: &[&BlockGradients]) -> Vec<Vec<f32>> {
-        let sum = |part: fn(&BlockGradients) -> &[f32]| {
-            let mut sum = part(shares[0]).to_vec();
-            shares[1..]
-                .iter()
-                .for_each(|share| add(self.level, part(share), &mut sum));
-            sum
-        };
-        let norm = |part: fn(&BlockGradients) -> &NormSums| {
-            let sums = merged(shares.iter().map(|share| part(share)));
-            [sums.weight, sums.bias]
-                .map(|sums| sums.into_iter().map(|sum| sum as f32).collect::<Vec<_>>())
-        };
-        let raw = sum(|share| &share.conv);
+        let level = self.level;
+        let raw = summed(level, shares, |share| &share.conv);
         let mut conv = vec![0.0; raw.len()];
-        self.blocks[index]
-            .conv
-            .gather_weight_gradient(&raw, &mut conv);
-        let mut all = vec![sum(|share| &share.intra), sum(|share| &share.intra_bias)];
-        all.extend(norm(|share| &share.intra_norm));
-        all.extend([
-            sum(|share| &share.inter),
-            sum(|share| &share.inter_bias),
+        let kernel = &self.blocks[index].conv;
+        kernel.gather_weight_gradient(&raw, &mut conv);
+        let intra_norm = merged(shares.iter().map(|share| &share.intra_norm));
+        let conv_norm = merged(shares.iter().map(|share| &share.conv_norm));
+        vec![
+            summed(level, shares, |share| &share.intra),
+            summed(level, shares, |share| &share.intra_bias),
+            rounded(&intra_norm.weight),
+            rounded(&intra_norm.bias),
+            summed(level, shares, |share| &share.inter),
+            summed(level, shares, |share| &share.inter_bias),
             conv,
-            sum(|share| &share.conv_bias),
-        ]);
-        all.extend(norm(|share| &share.conv_norm));
-        all
+            summed(level, shares, |share| &share.conv_bias),
+            rounded(&conv_norm.weight),
+            rounded(&conv_norm.bias),
+        ]
     }
+}
+
+/// A part of the shares, added in their order: the sum must not depend on which thread was done first.
+fn summed<T>(level: Level, shares: &[T], part: impl Fn(&T) -> &[f32]) -> Vec<f32> {
+    let mut sum = part(&shares[0]).to_vec();
+    for share in &shares[1..] {
+        add(level, part(share), &mut sum);
+    }
+    sum
+}
+
+fn rounded(sums: &[f64]) -> Vec<f32> {
+    sums.iter().map(|sum| *sum as f32).collect()
+}
+
+/// The chunks' shares of a block's gradients.
+fn shares(chunks: &[Chunk], index: usize) -> Vec<&BlockGradients> {
+    chunks
+        .iter()
+        .map(|chunk| &chunk.blocks[index].gradients)
+        .collect()
 }
 
 /// Two activations: the one that is read and the one that is written.
@@ -456,7 +452,7 @@ fn pair(activations: &mut [Vec<f32>], from: usize) -> (&[f32], &mut [f32]) {
 }
 
 fn with_pair(one: &Tensor, other: &Tensor, work: impl FnOnce(&[f32], &[f32])) -> Result<()> {
-    with_slice(one, |one| with_slice(other, |other| work(one, other)))?
+    with_slices([one, other], |[one, other]| work(one, other))
 }
 
 fn load_linear(kernel: &mut LinearKernel, layer: &Linear, backward: bool) -> Result<()> {
@@ -467,13 +463,12 @@ fn load_linear(kernel: &mut LinearKernel, layer: &Linear, backward: bool) -> Res
 
 /// Normalises by running statistics.
 fn settle_running(normaliser: &mut Normaliser, norm: &BatchNorm) -> Result<()> {
-    let (mean, variance) = (
-        norm.running_mean.to_vec1::<f32>()?,
-        norm.running_variance.to_vec1::<f32>()?,
-    );
-    let statistics = |channel: usize| (f64::from(mean[channel]), f64::from(variance[channel]));
+    let mean: Vec<f32> = norm.running_mean.to_vec1()?;
+    let variance: Vec<f32> = norm.running_variance.to_vec1()?;
     with_pair(&norm.weight, &norm.bias, |weight, bias| {
-        normaliser.set(weight, bias, statistics)
+        normaliser.set(weight, bias, |channel| {
+            (f64::from(mean[channel]), f64::from(variance[channel]))
+        });
     })
 }
 
@@ -484,27 +479,33 @@ fn settle_batch<'a>(
     parts: impl Iterator<Item = &'a Moments>,
 ) -> Result<()> {
     let mut moments = Moments::new(norm.weight.elem_count());
-    parts.for_each(|part| moments.merge(part));
+    for part in parts {
+        moments.merge(part);
+    }
     norm.check(moments.count as usize)?;
     norm.update_from(&moments)?;
-    let statistics = |channel: usize| (moments.mean[channel], moments.variance(channel));
     with_pair(&norm.weight, &norm.bias, |weight, bias| {
-        normaliser.set(weight, bias, statistics)
+        normaliser.set(weight, bias, |channel| {
+            (moments.mean[channel], moments.variance(channel))
+        });
     })
 }
 
 fn merged<'a>(mut parts: impl Iterator<Item = &'a NormSums>) -> NormSums {
-    let mut sum = parts
-        .next()
-        .map_or_else(|| NormSums::new(0), NormSums::clone);
-    parts.for_each(|part| sum.merge(part));
+    let Some(first) = parts.next() else {
+        return NormSums::new(0);
+    };
+    let mut sum = first.clone();
+    for part in parts {
+        sum.merge(part);
+    }
     sum
 }
 
 fn norm_sums(chunks: &[Chunk], index: usize) -> (NormSums, NormSums) {
-    let gradients = || chunks.iter().map(|chunk| &chunk.blocks[index].gradients);
+    let shares = shares(chunks, index);
     (
-        merged(gradients().map(|share| &share.conv_norm)),
-        merged(gradients().map(|share| &share.intra_norm)),
+        merged(shares.iter().map(|share| &share.conv_norm)),
+        merged(shares.iter().map(|share| &share.intra_norm)),
     )
 }

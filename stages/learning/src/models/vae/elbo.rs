@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::models::gradient_of;
 use numerics::Level;
 use numerics::chunks::{chunks, split_rows};
 use numerics::elementwise::squared_error;
@@ -34,11 +35,8 @@ impl Elbo {
                 wanted: wanted.contiguous()?,
                 gradient: Arc::default(),
             };
-            return found.contiguous()?.apply_op3(
-                &mean.contiguous()?,
-                &log_variance.contiguous()?,
-                op,
-            );
+            let (mean, log_variance) = (mean.contiguous()?, log_variance.contiguous()?);
+            return found.contiguous()?.apply_op3(&mean, &log_variance, op);
         }
         self.compose(found, wanted, mean, log_variance)
     }
@@ -86,18 +84,12 @@ impl ElboOp {
         with_slice(&self.wanted, |wanted| {
             let mut gradient = vec![0.0; found.len()];
             let parts = chunks(found.len());
-            let pairs = split_rows(&mut gradient, &parts, 1)
-                .into_par_iter()
-                .zip(&parts);
-            let sums: Vec<f64> = pairs
+            let targets = split_rows(&mut gradient, &parts, 1).into_par_iter();
+            let sums: Vec<f64> = targets
+                .zip(&parts)
                 .map(|(gradient, range)| {
-                    squared_error(
-                        Level::detect(),
-                        &found[range.clone()],
-                        &wanted[range.clone()],
-                        scale,
-                        gradient,
-                    )
+                    let (found, wanted) = (&found[range.clone()], &wanted[range.clone()]);
+                    squared_error(Level::detect(), found, wanted, scale, gradient)
                 })
                 .collect();
             (sums.iter().sum(), gradient)
@@ -126,15 +118,12 @@ impl CustomOp3 for ElboOp {
         }
         let scale = 1.0 / (deviation * deviation * found.len() as f64);
         let (errors, gradient) = self.errors(found, scale as f32)?;
-        let pairs = floats(mean, mean_layout)?
-            .iter()
-            .zip(floats(log_variance, log_variance_layout)?);
-        let divergence: f64 = pairs
-            .map(|(mean, log_variance)| {
-                let (mean, log_variance) = (f64::from(*mean), f64::from(*log_variance));
-                mean * mean + log_variance.exp() - log_variance - 1.0
-            })
-            .sum();
+        let means = floats(mean, mean_layout)?;
+        let mut divergence = 0.0;
+        for (mean, log_variance) in means.iter().zip(floats(log_variance, log_variance_layout)?) {
+            let (mean, log_variance) = (f64::from(*mean), f64::from(*log_variance));
+            divergence += mean * mean + log_variance.exp() - log_variance - 1.0;
+        }
         if self.gradient.set(gradient).is_err() {
             bail!("a lower bound was applied twice")
         }
@@ -153,16 +142,17 @@ impl CustomOp3 for ElboOp {
         let Some(gradient) = self.gradient.get() else {
             bail!("a lower bound was differentiated before it was applied")
         };
+        // The forward pass found the gradient of the loss itself; what the loss is used for multiplies it.
         let upstream: f32 = upstream.to_scalar()?;
         let share = f64::from(upstream) * self.elbo.beta / found.elem_count() as f64;
-        let of_found = gradient
+        let of_found: Vec<f32> = gradient
             .iter()
             .map(|gradient| gradient * upstream)
-            .collect::<Vec<_>>();
+            .collect();
         let of_mean = (mean * share)?;
         let of_log_variance = ((log_variance.exp()? - 1.0)? * (0.5 * share))?;
         Ok((
-            Some(Tensor::from_vec(of_found, found.shape(), found.device())?),
+            gradient_of(found, of_found)?,
             Some(of_mean),
             Some(of_log_variance),
         ))

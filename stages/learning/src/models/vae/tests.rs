@@ -70,7 +70,7 @@ fn images_of_any_size_come_back_in_their_size() {
                 .predict(&other)
                 .unwrap_err()
                 .to_string()
-                .contains("images of 3 colours")
+                .contains("pixels and 3 channels")
         );
     }
 }

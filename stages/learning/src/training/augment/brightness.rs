@@ -1,10 +1,10 @@
-//! Pictures become lighter or darker.
+//! Images become lighter or darker.
 
-use super::{Augmentation, Picture};
+use super::{Augmentation, Pixels};
 use contract::{Named, Random};
 
 contract::parameters! {
-    /// All values of a picture are multiplied by a factor between `1 - by` and `1 + by`.
+    /// All values of an image are multiplied by a factor between `1 - by` and `1 + by`.
     pub struct Brightness {
         #[schemars(range(min = 0.0, max = 1.0))]
         pub by: f64 = 0.2,
@@ -13,12 +13,12 @@ contract::parameters! {
 
 impl Named for Brightness {
     const NAME: &'static str = "brightness";
-    const DOC: &'static str = "Makes pictures lighter or darker";
+    const DOC: &'static str = "Makes images lighter or darker";
 }
 
 impl Augmentation for Brightness {
-    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
+    fn apply(&self, image: &mut Pixels<'_>, random: &mut Random) {
         let factor = random.range(1.0 - self.by, 1.0 + self.by) as f32;
-        picture.change(|value| value * factor);
+        image.change(|value| value * factor);
     }
 }

@@ -1,10 +1,10 @@
-//! Pictures are mirrored.
+//! Images are mirrored.
 
-use super::{Augmentation, Picture};
+use super::{Augmentation, Pixels};
 use contract::{Named, Random};
 
 contract::parameters! {
-    /// A picture is mirrored with some probability, about each of its axes independently.
+    /// An image is mirrored with some probability, about each of its axes independently.
     pub struct Flip {
         /// The probability that left and right are exchanged.
         #[schemars(range(min = 0.0, max = 1.0))]
@@ -17,23 +17,24 @@ contract::parameters! {
 
 impl Named for Flip {
     const NAME: &'static str = "flip";
-    const DOC: &'static str = "Mirrors pictures";
+    const DOC: &'static str = "Mirrors images";
 }
 
 impl Augmentation for Flip {
-    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
-        let (width, plane) = (picture.width, picture.height * picture.width);
+    fn apply(&self, image: &mut Pixels<'_>, random: &mut Random) {
+        let (width, plane) = (image.width, image.height * image.width);
         if random.uniform() < self.horizontal {
-            picture
-                .values
-                .chunks_exact_mut(width)
-                .for_each(<[f32]>::reverse);
+            for row in image.values.chunks_exact_mut(width) {
+                row.reverse();
+            }
         }
         if random.uniform() < self.vertical {
-            for plane in picture.values.chunks_exact_mut(plane) {
-                // Turning the whole round exchanges the rows and turns each round.
+            for plane in image.values.chunks_exact_mut(plane) {
+                // The whole in reverse has the rows in reverse order and each of them reversed: that is undone.
                 plane.reverse();
-                plane.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+                for row in plane.chunks_exact_mut(width) {
+                    row.reverse();
+                }
             }
         }
     }

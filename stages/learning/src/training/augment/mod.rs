@@ -1,7 +1,7 @@
-//! Pictures altered at random while a model trains on them, one file a way of altering, and the table that names them.
-//! Every picture has a generator of its own, seeded in the order of the batch, so threads change nothing.
+//! Images altered at random while a model trains on them, one file a way of altering, and the table that names them.
+//! Every image has a generator of its own, seeded in the order of the batch, so threads change nothing.
 
-mod picture;
+mod pixels;
 
 contract::entries! {
     /// All augmentations.
@@ -17,7 +17,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use contract::{Choice, Fault, Random, Table, Trouble};
-use picture::Picture;
+use pixels::Pixels;
 
 /// The table of augmentations.
 static AUGMENTATIONS: Table<dyn Augmentation> = Table::new("augmentation", &[ENTRIES]).or_bare();
@@ -27,7 +27,7 @@ contract::tabled!(dyn Augmentation in AUGMENTATIONS);
 /// An augmentation with its parameters, as a pipeline names it.
 pub type AugmentationChoice = Choice<dyn Augmentation>;
 
-/// One way of altering a picture.
+/// One way of altering an image.
 pub trait Augmentation: Send + Sync {
     /// What the schema of the parameters cannot say.
     ///
@@ -37,15 +37,15 @@ pub trait Augmentation: Send + Sync {
         Ok(())
     }
 
-    /// Alters a picture; values stay between 0 and 1.
-    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random);
+    /// Alters an image; values stay between 0 and 1.
+    fn apply(&self, image: &mut Pixels<'_>, random: &mut Random);
 }
 
-/// Alters every picture of `[batch, colours, height, width]` in the given ways, one after another. Without any, nothing
+/// Alters every image of `[batch, colours, height, width]` in the given ways, one after another. Without any, nothing
 /// is drawn.
 ///
 /// # Errors
-/// If a tensor operation fails or the tensor does not hold pictures.
+/// If a tensor operation fails or the tensor does not hold images.
 pub fn augment(
     ways: &[AugmentationChoice],
     images: &Tensor,
@@ -56,25 +56,22 @@ pub fn augment(
     }
     let (batch, colours, height, width) = images.dims4()?;
     let mut values: Vec<f32> = images.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+    // Seeds are drawn here, one after another: which thread alters an image must not matter.
     let seeds: Vec<u64> = (0..batch).map(|_| random.next_u64()).collect();
-    values
-        .par_chunks_exact_mut(colours * height * width)
-        .zip(seeds)
-        .for_each(|(values, seed)| {
-            let mut random = Random::new(seed, "augment");
-            let mut picture = Picture {
-                height,
-                width,
-                values,
-            };
-            ways.iter()
-                .for_each(|way| way.apply(&mut picture, &mut random));
-        });
-    Ok(Tensor::from_vec(
-        values,
-        (batch, colours, height, width),
-        images.device(),
-    )?)
+    let images_of = values.par_chunks_exact_mut(colours * height * width);
+    images_of.zip(seeds).for_each(|(values, seed)| {
+        let mut random = Random::new(seed, "augment");
+        let mut image = Pixels {
+            height,
+            width,
+            values,
+        };
+        for way in ways {
+            way.apply(&mut image, &mut random);
+        }
+    });
+    let shape = (batch, colours, height, width);
+    Ok(Tensor::from_vec(values, shape, images.device())?)
 }
 
 #[cfg(test)]
@@ -159,7 +156,7 @@ mod tests {
         }
         let mut half_turn = original.clone();
         for values in half_turn.chunks_exact_mut(3 * 54) {
-            Picture {
+            Pixels {
                 height: 6,
                 width: 9,
                 values,

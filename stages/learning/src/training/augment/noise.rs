@@ -1,6 +1,6 @@
-//! Noise is laid over pictures.
+//! Noise is laid over images.
 
-use super::{Augmentation, Picture};
+use super::{Augmentation, Pixels};
 use contract::{Named, Random};
 
 contract::parameters! {
@@ -17,7 +17,7 @@ impl Named for Noise {
 }
 
 impl Augmentation for Noise {
-    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
-        picture.change(|value| value + (self.deviation * random.normal()) as f32);
+    fn apply(&self, image: &mut Pixels<'_>, random: &mut Random) {
+        image.change(|value| value + (self.deviation * random.normal()) as f32);
     }
 }

@@ -1,10 +1,10 @@
-//! Pictures grow or shrink about their centre.
+//! Images grow or shrink about their centre.
 
-use super::{Augmentation, Picture};
+use super::{Augmentation, Pixels};
 use contract::{Fault, Named, Random};
 
 contract::parameters! {
-    /// A picture is drawn larger or smaller by a factor between `from` and `to`, in a frame of the same size.
+    /// An image is drawn larger or smaller by a factor between `from` and `to`, in a frame of the same size.
     pub struct Resize {
         #[schemars(range(min = 0.1, max = 10.0))]
         pub from: f64 = 0.9,
@@ -15,7 +15,7 @@ contract::parameters! {
 
 impl Named for Resize {
     const NAME: &'static str = "resize";
-    const DOC: &'static str = "Draws pictures larger or smaller about their centre";
+    const DOC: &'static str = "Draws images larger or smaller about their centre";
 }
 
 impl Augmentation for Resize {
@@ -26,8 +26,8 @@ impl Augmentation for Resize {
         Ok(())
     }
 
-    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
+    fn apply(&self, image: &mut Pixels<'_>, random: &mut Random) {
         let factor = random.range(self.from, self.to);
-        picture.warp(|row, column| (row / factor, column / factor));
+        image.warp(|row, column| (row / factor, column / factor));
     }
 }

@@ -1,10 +1,10 @@
-//! Pictures are turned about their centre.
+//! Images are turned about their centre.
 
-use super::{Augmentation, Picture};
+use super::{Augmentation, Pixels};
 use contract::{Named, Random};
 
 contract::parameters! {
-    /// A picture is turned by an angle of at most so many degrees, to either side.
+    /// An image is turned by an angle of at most so many degrees, to either side.
     pub struct Rotation {
         #[schemars(range(min = 0.0, max = 180.0))]
         pub degrees: f64 = 5.0,
@@ -13,14 +13,14 @@ contract::parameters! {
 
 impl Named for Rotation {
     const NAME: &'static str = "rotation";
-    const DOC: &'static str = "Turns pictures about their centre";
+    const DOC: &'static str = "Turns images about their centre";
 }
 
 impl Augmentation for Rotation {
-    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
+    fn apply(&self, image: &mut Pixels<'_>, random: &mut Random) {
         let angle = random.range(-self.degrees, self.degrees).to_radians();
         // The same bits on every system.
         let (sine, cosine) = (libm::sin(angle), libm::cos(angle));
-        picture.warp(|row, column| (cosine * row - sine * column, sine * row + cosine * column));
+        image.warp(|row, column| (cosine * row - sine * column, sine * row + cosine * column));
     }
 }

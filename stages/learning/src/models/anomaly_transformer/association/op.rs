@@ -4,6 +4,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::{Association, EPSILON};
+use crate::models::gradient_of;
 use numerics::attention::head::{HeadKernel, Sizes};
 use numerics::chunks::{chunks, fill_rows};
 use numerics::elementary::{exp, ln};
@@ -29,13 +30,13 @@ struct Scratch {
 
 impl Scratch {
     fn new(sizes: Sizes) -> Self {
-        let square = || vec![0.0; sizes.length * sizes.length];
+        let square = vec![0.0; sizes.length * sizes.length];
         Self {
             kernel: HeadKernel::new(Level::detect(), sizes),
-            series: square(),
-            prior: square(),
-            dropped: square(),
-            slopes: square(),
+            series: square.clone(),
+            prior: square.clone(),
+            dropped: square.clone(),
+            slopes: square,
             squares: vec![0.0; sizes.length],
             factors: vec![0.0; sizes.length],
         }
@@ -56,10 +57,9 @@ impl AssociationOp {
         let length = factors.len();
         for (row, weights) in weights.chunks_exact_mut(length).enumerate() {
             self.0.dropout.fill(head * length + row, factors);
-            weights
-                .iter_mut()
-                .zip(&*factors)
-                .for_each(|(weight, factor)| *weight *= factor);
+            for (weight, factor) in weights.iter_mut().zip(&*factors) {
+                *weight *= factor;
+            }
         }
     }
 
@@ -194,6 +194,7 @@ impl AssociationOp {
         dropped.copy_from_slice(series);
         self.drop(number, factors, dropped);
         kernel.combine_backward(x, head, dropped, gradient, slopes, target);
+        // The mask multiplied the weights, so it multiplies their gradient.
         self.drop(number, factors, slopes);
     }
 
@@ -290,8 +291,8 @@ impl CustomOp2 for AssociationOp {
                 self.backward(x, sigma, gradient, batch, sizes)
             })?;
         Ok((
-            Some(Tensor::from_vec(x_gradient, x.shape(), x.device())?),
-            Some(Tensor::from_vec(sigma_gradient, sigma.shape(), x.device())?),
+            gradient_of(x, x_gradient)?,
+            gradient_of(sigma, sigma_gradient)?,
         ))
     }
 }

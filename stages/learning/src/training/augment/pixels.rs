@@ -1,13 +1,13 @@
-//! One picture in memory, and its values at places between pixels.
+//! One image in memory, and its values at places between pixels.
 
-/// The planes of a picture's colours, `[colours, height, width]`, values from 0 to 1.
-pub struct Picture<'a> {
+/// The planes of an image's colours, `[colours, height, width]`, values from 0 to 1.
+pub struct Pixels<'a> {
     pub height: usize,
     pub width: usize,
     pub values: &'a mut [f32],
 }
 
-impl Picture<'_> {
+impl Pixels<'_> {
     /// Moves every pixel: `place` says for a row and a column, counted from the centre, where its value is found.
     /// Values between pixels are interpolated; beyond the border lie those of the nearest pixel.
     pub fn warp(&mut self, place: impl Fn(f64, f64) -> (f64, f64)) {
@@ -19,16 +19,13 @@ impl Picture<'_> {
                 let (down, right) = place(row as f64 - middle, column as f64 - centre);
                 let (upper, lower, down) = neighbours(down + middle, height);
                 let (left, other, right) = neighbours(right + centre, width);
-                let planes = self
-                    .values
-                    .chunks_exact_mut(height * width)
-                    .zip(source.chunks_exact(height * width));
-                for (plane, source) in planes {
-                    let along = |row: usize| {
+                let planes = self.values.chunks_exact_mut(height * width);
+                for (plane, source) in planes.zip(source.chunks_exact(height * width)) {
+                    // First along both rows, then between them.
+                    let [upper, lower] = [upper, lower].map(|row| {
                         let row = &source[row * width..(row + 1) * width];
                         row[left] + (row[other] - row[left]) * right
-                    };
-                    let (upper, lower) = (along(upper), along(lower));
+                    });
                     plane[row * width + column] = upper + (lower - upper) * down;
                 }
             }
@@ -37,9 +34,9 @@ impl Picture<'_> {
 
     /// Replaces every value, and keeps it between 0 and 1.
     pub fn change(&mut self, mut value: impl FnMut(f32) -> f32) {
-        self.values
-            .iter_mut()
-            .for_each(|own| *own = value(*own).clamp(0.0, 1.0));
+        for own in self.values.iter_mut() {
+            *own = value(*own).clamp(0.0, 1.0);
+        }
     }
 }
 
