@@ -136,6 +136,7 @@ impl Known {
             finished: 0,
             runner: "benchmark".to_owned(),
             manifest: String::new(),
+            doubts: Vec::new(),
         };
         // A hit from the ledger has its action on disk.
         let path = self.store.layout().action(&action.key);

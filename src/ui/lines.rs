@@ -186,7 +186,8 @@ pub(super) fn whole_text(event: &Event) -> String {
 
 /// A warning about what a stage read.
 pub(super) fn doubt_text(stage: &str, doubt: &Doubt) -> String {
-    let text = visible(&format!("{stage}: {}", doubt.message));
+    let text = format!("{stage}: {}", doubt.message);
+    let text = visible(&text);
     let mut shown = format!("{} {text}", Paint::Warn.on("warning"));
     if let Some(hint) = &doubt.hint {
         shown += &format!("\n  {} {}", Paint::Quiet.on("hint:"), visible(hint));

@@ -77,6 +77,7 @@ static SERIES: LazyLock<Series> = LazyLock::new(|| Series {
         Segment::new(Split::Train, "m", 0..4),
         Segment::new(Split::Test, "m", 4..7).labelled(true),
     ],
+    ..Series::default()
 });
 
 fn path(text: &str) -> RelativePath {

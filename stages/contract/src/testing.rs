@@ -84,6 +84,7 @@ pub fn training_windows(values: Vec<f32>, channels: usize, length: usize) -> Win
         labels: Vec::new(),
         times: Vec::new(),
         segments: vec![Segment::new(Split::Train, "rows", 0..rows)],
+        ..Series::default()
     };
     let run = WindowRun {
         split: Split::Train,

@@ -187,6 +187,7 @@ mod tests {
             labels: vec![],
             times: vec![],
             segments,
+            ..Series::default()
         }
     }
 

@@ -179,6 +179,7 @@ fn generate(params: &Params, seed: u64) -> Result<Series, Trouble> {
         labels,
         times,
         segments,
+        ..Series::default()
     };
     series
         .validate()

@@ -232,6 +232,7 @@ fn generate(params: &Params, seed: u64) -> Result<Series, Trouble> {
         labels: Vec::new(),
         times: Vec::new(),
         segments,
+        ..Series::default()
     };
     series
         .validate()

@@ -293,7 +293,7 @@ fn tested_on_training_rows(series: &Series) -> Option<Doubt> {
         .filter(|segment| segment.split != Split::Test)
     {
         for_blocks(series, segment, is_long, |block| {
-            drop(learned.insert(block))
+            learned.insert(block);
         });
     }
     let (mut all, mut again) = (0_usize, 0_usize);
@@ -356,6 +356,7 @@ mod tests {
             labels: Vec::new(),
             times: Vec::new(),
             segments,
+            ..Series::default()
         }
     }
 

@@ -3,13 +3,14 @@
 //!
 //! All sums are in 64 bits over blocks of fixed size, added in order: the same bits whatever the number of threads.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use contract::artifact::{ArtifactKind, Series, Split, Table};
+use contract::artifact::{ArtifactKind, Series, Split, Table, needs_64_bits};
 use contract::{
     Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, Threads,
     Trouble,
@@ -161,14 +162,16 @@ impl Stage for Normalize {
             Some(table) => Statistics::from_table(&table, &series.channels)?,
             None => Statistics::fit(params.method, &series, &params.fit.splits())?,
         };
-        let mut values = statistics.apply(&series, params.clip.map(Clip::bounds))?;
-        if let Some(splits) = &params.splits {
-            restore(&series, splits, &mut values);
-        }
+        let splits = params.splits.as_deref().unwrap_or(&Split::ALL);
+        let clip = params.clip.map(Clip::bounds);
+        let mut values = statistics.apply(&series, clip)?;
+        restore(&series, splits, &mut values);
+        let wide = statistics.apply_wide(&series, clip, splits, &mut values)?;
         let table = statistics.to_table(&series.channels)?;
         // Without the raw values: a copy of all of them would be thrown away.
         let scaled = Series {
             values,
+            wide,
             channels: series.channels.clone(),
             labels: series.labels.clone(),
             times: series.times.clone(),
@@ -211,6 +214,10 @@ impl Statistics {
             Method::Zscore => Self::moments(series, &blocks),
             Method::Minmax | Method::None => Self::range(series, &blocks),
         };
+        for (channel, values) in &series.wide {
+            let (offset, scale) = wide_statistics(method, values, &blocks);
+            (statistics.offsets[*channel], statistics.scales[*channel]) = (offset, scale);
+        }
         for scale in &mut statistics.scales {
             if *scale == 0.0 {
                 *scale = 1.0;
@@ -266,7 +273,7 @@ impl Statistics {
                 sorted.push(series.values[row * width + channel]);
             }
             sorted.sort_unstable_by(f32::total_cmp);
-            let [low, middle, high] = [0.25, 0.5, 0.75].map(|fraction| quantile(&sorted, fraction));
+            let [low, middle, high] = QUARTERS.map(|fraction| quantile(&sorted, fraction));
             (middle, high - low)
         });
         let (offsets, scales) = channels.unzip();
@@ -299,12 +306,42 @@ impl Statistics {
         }
         let first = values.iter().position(|value| !value.is_finite());
         let channel = first.unwrap_or(0) % width;
-        let message = format!(
-            "channel `{}` does not fit into 32 bits after division by {:e}",
-            series.channels[channel], self.scales[channel]
-        );
-        Err(Trouble::new(message)
-            .hint("set `clip`, or leave the channel out when the data are read"))
+        Err(too_large(&series.channels[channel], self.scales[channel]))
+    }
+
+    /// The scaled values of channels that are known in 64 bits, from those, into the columns of `scaled`. What 32 bits do not
+    /// hold afterwards either comes back.
+    fn apply_wide(
+        &self,
+        series: &Series,
+        clip: Option<(f64, f64)>,
+        splits: &[Split],
+        scaled: &mut [f32],
+    ) -> Result<BTreeMap<usize, Vec<f64>>, Trouble> {
+        let (low, high) = clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        let mut wide = BTreeMap::new();
+        for (&channel, raw) in &series.wide {
+            let (offset, scale) = (self.offsets[channel], self.scales[channel]);
+            let mut values = raw.clone();
+            for segment in &series.segments {
+                if splits.contains(&segment.split) {
+                    for value in &mut values[segment.rows.clone()] {
+                        *value = ((*value - offset) / scale).max(low).min(high);
+                    }
+                }
+            }
+            let column = scaled.iter_mut().skip(channel).step_by(series.width());
+            for (scaled, value) in column.zip(&values) {
+                *scaled = *value as f32;
+                if !scaled.is_finite() {
+                    return Err(too_large(&series.channels[channel], scale));
+                }
+            }
+            if needs_64_bits(&values, &series.segments) {
+                wide.insert(channel, values);
+            }
+        }
+        Ok(wide)
     }
 
     fn to_table(&self, channels: &[String]) -> Result<Table, Trouble> {
@@ -339,6 +376,42 @@ impl Statistics {
         }
         Ok(statistics)
     }
+}
+
+/// The shares of rows below the quartiles.
+const QUARTERS: [f64; 3] = [0.25, 0.5, 0.75];
+
+/// Offset and scale of a channel that is known in 64 bits, each by the same formula as for all others.
+fn wide_statistics(method: Method, values: &[f64], blocks: &[Range<usize>]) -> (f64, f64) {
+    let mut fitted = Vec::new();
+    for rows in blocks {
+        fitted.extend_from_slice(&values[rows.clone()]);
+    }
+    match method {
+        Method::None => (0.0, 1.0),
+        Method::Zscore => {
+            let (first, count) = (fitted[0], fitted.len() as f64);
+            let mean = first + fitted.iter().map(|value| value - first).sum::<f64>() / count;
+            let squares: f64 = fitted.iter().map(|value| (value - mean).powi(2)).sum();
+            (mean, (squares / count).sqrt())
+        }
+        Method::Minmax => {
+            let low = fitted.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = fitted.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            (low, high - low)
+        }
+        Method::Robust => {
+            fitted.sort_unstable_by(f64::total_cmp);
+            let [low, middle, high] = QUARTERS.map(|fraction| quantile(&fitted, fraction));
+            (middle, high - low)
+        }
+    }
+}
+
+fn too_large(channel: &str, scale: f64) -> Trouble {
+    let message =
+        format!("channel `{channel}` does not fit into 32 bits after division by {scale:e}");
+    Trouble::new(message).hint("set `clip`, or leave the channel out when the data are read")
 }
 
 /// What is wrong with statistics that come in.
@@ -413,10 +486,10 @@ fn sum(
 }
 
 /// The quantile between the two nearest order statistics, weighted by distance.
-fn quantile(sorted: &[f32], fraction: f64) -> f64 {
+fn quantile<T: Copy + Into<f64>>(sorted: &[T], fraction: f64) -> f64 {
     let place = fraction * (sorted.len() - 1) as f64;
-    let low = f64::from(sorted[place as usize]);
-    let high = f64::from(sorted[place.ceil() as usize]);
+    let low: f64 = sorted[place as usize].into();
+    let high: f64 = sorted[place.ceil() as usize].into();
     low + (high - low) * place.fract()
 }
 
@@ -442,6 +515,7 @@ mod tests {
                 segment(Split::Train, 0..train),
                 segment(Split::Test, train..rows),
             ],
+            ..Series::default()
         }
     }
 

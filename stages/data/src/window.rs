@@ -237,6 +237,7 @@ mod tests {
             labels: vec![],
             times: vec![],
             segments,
+            ..Series::default()
         }
     }
 

@@ -159,6 +159,7 @@ mod tests {
                 segment(2, Split::Test, "b", Some("steep")),
                 segment(3, Split::Test, "c", None),
             ],
+            ..Series::default()
         }
     }
 

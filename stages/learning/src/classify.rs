@@ -175,6 +175,7 @@ mod tests {
             labels: Vec::new(),
             times: Vec::new(),
             segments: Vec::new(),
+            ..Series::default()
         };
         let mut runs = Vec::new();
         for index in 0..48 {

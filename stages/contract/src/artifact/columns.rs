@@ -2,13 +2,14 @@
 //! Plain, uncompressed pages: artifacts are read back whole, and decoding must not cost more than the disk. So what a
 //! footer announces can be held against the bytes that are there before anything is made room for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, Float32Array, RecordBatch, RecordBatchOptions, StringViewArray,
+    Array, ArrayRef, Float32Array, Float64Array, RecordBatch, RecordBatchOptions, StringViewArray,
+    new_empty_array,
 };
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -169,22 +170,43 @@ const LEAST_ROWS: usize = 1024;
 /// Columns that are taken out of row-major values and encoded by one task: their values share cache lines.
 const GROUP: usize = 4;
 
-/// Writes a Parquet file with the columns of row-major `blocks`, all of one shape, after the leading ones. Neither the
+/// What becomes columns of floats.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    /// Row-major, all of one shape.
+    pub blocks: &'a [&'a [f32]],
+    /// Columns that are written in 64 bits, by their index behind the leading ones.
+    pub wide: &'a BTreeMap<usize, Vec<f64>>,
+}
+
+impl<'a> Rows<'a> {
+    /// Columns of 32 bits.
+    pub fn narrow(blocks: &'a [&'a [f32]]) -> Self {
+        static NONE: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        let wide = &NONE;
+        Self { blocks, wide }
+    }
+}
+
+/// Writes a Parquet file with the columns of `rows` after the leading ones. Neither the
 /// columns nor the file are ever in memory as a whole. Columns are encoded in parallel; the bytes do not depend on the
 /// number of threads.
 pub(super) fn write_rows(
     schema: Schema,
     leading: Vec<ArrayRef>,
-    blocks: &[&[f32]],
+    rows: Rows<'_>,
     metadata: Metadata,
     sink: &mut (dyn Write + Send),
 ) -> Result<(), ArtifactError> {
+    let Rows { blocks, wide } = rows;
     let width = schema.fields().len() - leading.len();
     let schema = Arc::new(schema.with_metadata(metadata.entries));
     if width == 0 || blocks.iter().all(|values| values.is_empty()) {
-        let empty = |_| -> ArrayRef { Arc::new(Float32Array::from(Vec::<f32>::new())) };
         let rows = leading.first().map_or(0, |array| array.len());
-        let arrays = leading.into_iter().chain((0..width).map(empty)).collect();
+        let mut arrays = leading;
+        for field in &schema.fields()[arrays.len()..] {
+            arrays.push(new_empty_array(field.data_type()));
+        }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         return write_batch(
             &RecordBatch::try_new_with_options(schema, arrays, &options)?,
@@ -211,12 +233,12 @@ pub(super) fn write_rows(
             .iter()
             .map(|values| &values[stretch.clone()])
             .collect();
-        let chunks = encode_rows(
-            &schema,
-            &leading,
-            &blocks,
-            factory.create_column_writers(index)?,
-        )?;
+        let mut stretches = BTreeMap::new();
+        for (column, values) in wide {
+            stretches.insert(*column, &values[first..first + count]);
+        }
+        let writers = factory.create_column_writers(index)?;
+        let chunks = encode_rows(&schema, &leading, &blocks, &stretches, writers)?;
         let mut row_group = file.next_row_group()?;
         for chunk in chunks {
             chunk.append_to_row_group(&mut row_group)?;
@@ -227,11 +249,12 @@ pub(super) fn write_rows(
     Ok(())
 }
 
-/// The columns of some rows: the leading ones, then those of row-major `blocks`.
+/// The columns of some rows: the leading ones, then those of row-major `blocks`, of which `wide` has some in 64 bits.
 fn encode_rows(
     schema: &Schema,
     leading: &[ArrayRef],
     blocks: &[&[f32]],
+    wide: &BTreeMap<usize, &[f64]>,
     mut writers: Vec<ArrowColumnWriter>,
 ) -> Result<Vec<ArrowColumnChunk>, ArtifactError> {
     let mut block_writers = writers.split_off(leading.len()).into_iter();
@@ -250,23 +273,20 @@ fn encode_rows(
     }
     let encode_group = |(block, first, writers): (usize, usize, Vec<ArrowColumnWriter>)| {
         let columns = gather(blocks[block], width, first, writers.len());
-        let parts = writers
-            .into_iter()
-            .zip(&fields[block * width + first..])
-            .zip(columns);
-        let chunk = |((writer, field), column): ((_, &Arc<Field>), Vec<f32>)| {
-            encode(
-                writer,
-                field,
-                &(Arc::new(Float32Array::from(column)) as ArrayRef),
-            )
-        };
-        parts.map(chunk).collect::<Result<Vec<_>, _>>()
+        let mut chunks = Vec::with_capacity(columns.len());
+        for ((place, column), writer) in (block * width + first..).zip(columns).zip(writers) {
+            let array: ArrayRef = match wide.get(&place) {
+                Some(values) => Arc::new(Float64Array::from(values.to_vec())),
+                None => Arc::new(Float32Array::from(column)),
+            };
+            chunks.push(encode(writer, &fields[place], &array)?);
+        }
+        Ok(chunks)
     };
     let encoded = groups
         .into_par_iter()
         .map(encode_group)
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>, ArtifactError>>()?;
     chunks.extend(encoded.into_iter().flatten());
     Ok(chunks)
 }
@@ -593,31 +613,29 @@ pub(super) fn columns_to_rows(
     Ok(values)
 }
 
-/// Appends these float columns to row-major values.
+/// Appends these float columns to row-major values; those of 64 bits are rounded.
 pub(super) fn append_rows(
     batch: &RecordBatch,
     columns: Range<usize>,
     values: &mut Vec<f32>,
     what: &'static str,
 ) -> Result<(), ArtifactError> {
-    let columns = batch
-        .columns()
-        .get(columns)
-        .ok_or_else(|| ArtifactError::corrupt(what, "a column is missing"))?
-        .iter()
-        .map(|array| {
-            array
-                .as_any()
-                .downcast_ref::<Float32Array>()
-                .filter(|array| array.null_count() == 0)
-        })
-        .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| {
-            ArtifactError::corrupt(
-                what,
-                "a channel is not a column of 32-bit floats without nulls",
-            )
-        })?;
+    let Some(arrays) = batch.columns().get(columns) else {
+        return Err(ArtifactError::corrupt(what, "a column is missing"));
+    };
+    let mut columns = Vec::with_capacity(arrays.len());
+    for array in arrays {
+        let column = match array.data_type() {
+            DataType::Float64 => cast(array, &DataType::Float32)?,
+            _ => Arc::clone(array),
+        };
+        let floats = column.as_any().downcast_ref::<Float32Array>();
+        let Some(floats) = floats.filter(|floats| floats.null_count() == 0) else {
+            let reason = "a channel is not a column of floats without nulls";
+            return Err(ArtifactError::corrupt(what, reason));
+        };
+        columns.push(floats.clone());
+    }
     let width = columns.len();
     let start = values.len();
     values.resize(start + batch.num_rows() * width, 0.0);

@@ -179,6 +179,11 @@ impl DigestWriter {
         self.item(b'f', little_endian_bytes(values));
     }
 
+    /// 64-bit floats by their bits.
+    pub fn reals(&mut self, values: &[f64]) {
+        self.item(b'D', little_endian_bytes(values));
+    }
+
     /// 64-bit integers.
     pub fn integers(&mut self, values: &[i64]) {
         self.item(b'i', little_endian_bytes(values));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray, UInt8Array, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::columns::{self, Metadata, Real};
+use super::columns::{self, Metadata, Real, Rows};
 use super::{ArtifactError, Digest, DigestWriter, Split};
 
 const WHAT: &str = "forecasts";
@@ -193,7 +193,7 @@ impl Forecasts {
         columns::write_rows(
             Schema::new(fields),
             leading,
-            &[&self.actual, &self.predicted],
+            Rows::narrow(&[&self.actual, &self.predicted]),
             metadata,
             sink,
         )

@@ -196,6 +196,10 @@ impl Artifact {
 
 fn of_series(series: &Series) -> Vec<Leaf<'_>> {
     let mut leaves = float_columns("", &series.channels, &series.values, series.rows());
+    for (channel, values) in &series.wide {
+        let values = reals(values.iter().copied().map(Some));
+        leaves[*channel] = Leaf::ready(series.channels[*channel].as_str(), values);
+    }
     leaves.push(marks("runner.label", &series.labels));
     leaves.push(integers("runner.time", series.times.iter().copied()));
     leaves.push(segments(&series.segments));

@@ -42,7 +42,7 @@ pub use pages::check_page_sizes;
 pub use path::{PathFault, RelativePath, Shown};
 pub use predictions::Predictions;
 pub use scores::Scores;
-pub use series::{Segment, Series};
+pub use series::{Segment, Series, StepCount, needs_64_bits};
 pub use source::Source;
 pub use split::Split;
 pub use table::{Column, Table};

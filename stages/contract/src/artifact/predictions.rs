@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::columns::{self, Metadata};
+use super::columns::{self, Metadata, Rows};
 use super::{ArtifactError, Digest, DigestWriter, Shown, Split};
 
 const WHAT: &str = "predictions";
@@ -146,7 +146,7 @@ impl Predictions {
         columns::write_rows(
             Schema::new(fields),
             leading,
-            &[&self.probabilities],
+            Rows::narrow(&[&self.probabilities]),
             metadata,
             sink,
         )

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Array, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::columns::{self, Metadata};
+use super::columns::{self, Metadata, Rows};
 use super::series::digest_segments;
 use super::{ArtifactError, Digest, DigestWriter, Segment, Shown, Source, Split};
 
@@ -103,7 +103,7 @@ impl Scores {
         columns::write_rows(
             Schema::new(fields),
             arrays,
-            &[&self.contributions],
+            Rows::narrow(&[&self.contributions]),
             metadata,
             sink,
         )

@@ -1,14 +1,15 @@
 //! Multivariate time series in memory (row-major) and in Parquet (a column per channel).
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt8Array};
+use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::columns::{self, Metadata};
+use super::columns::{self, Metadata, Rows};
 use super::{ArtifactError, Digest, DigestWriter, Shown, Source, Split};
 
 /// A stretch of consecutive rows of one entity in one split. Windows never cross its ends.
@@ -52,11 +53,14 @@ impl Segment {
 }
 
 /// Multivariate time series: `values` is `[rows, channels]`, row-major.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     pub channels: Vec<String>,
     /// `[rows, channels]`, row-major. Finite: readers refuse or fill missing values.
     pub values: Vec<f32>,
+    /// The values in 64 bits of channels whose steps 32 bits do not tell apart, by the index of the channel: a counter far
+    /// from zero is one. `values` has them rounded.
+    pub wide: BTreeMap<usize, Vec<f64>>,
     /// 1 where a row is anomalous, for the rows of labelled segments; 0 elsewhere. Empty if no segment is labelled.
     pub labels: Vec<u8>,
     /// Milliseconds since 1970-01-01 UTC per row, or empty if the source has no time column.
@@ -77,6 +81,15 @@ impl Series {
     /// One row: a value per channel.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.width()..(row + 1) * self.width()]
+    }
+
+    /// The values of one channel from row to row, as exactly as they are known.
+    pub fn channel(&self, channel: usize) -> Cow<'_, [f64]> {
+        if let Some(values) = self.wide.get(&channel) {
+            return Cow::Borrowed(values);
+        }
+        let values = self.values.iter().skip(channel).step_by(self.width());
+        Cow::Owned(values.map(|value| f64::from(*value)).collect())
     }
 
     /// The segments of one split.
@@ -132,6 +145,15 @@ impl Series {
                 self.width()
             ));
         }
+        for (channel, values) in &self.wide {
+            if *channel >= self.width() || values.len() != rows {
+                let found = values.len();
+                return Err(format!(
+                    "{found} values in 64 bits of channel {channel} for {rows} rows of {} channels",
+                    self.width()
+                ));
+            }
+        }
         if !self.labels.is_empty() && self.labels.len() != rows {
             return Err(format!("{} labels for {rows} rows", self.labels.len()));
         }
@@ -151,6 +173,12 @@ impl Series {
         writer.floats(&self.values);
         writer.bytes(&self.labels);
         writer.integers(&self.times);
+        // Without such channels the digest is that of times when there were none.
+        for (channel, values) in &self.wide {
+            writer.text("64 bits");
+            writer.number(*channel as u64);
+            writer.reals(values);
+        }
         writer.finish()
     }
 
@@ -165,13 +193,19 @@ impl Series {
             fields.push(Field::new("runner.label", DataType::UInt8, false));
             arrays.push(Arc::new(UInt8Array::from(self.labels.clone())));
         }
-        fields.extend(
-            self.channels
-                .iter()
-                .map(|name| Field::new(name, DataType::Float32, false)),
-        );
+        for (channel, name) in self.channels.iter().enumerate() {
+            let kind = match self.wide.contains_key(&channel) {
+                true => DataType::Float64,
+                false => DataType::Float32,
+            };
+            fields.push(Field::new(name, kind, false));
+        }
         let metadata = Metadata::new("series").with("segments", &self.segments);
-        columns::write_rows(Schema::new(fields), arrays, &[&self.values], metadata, sink)
+        let rows = Rows {
+            blocks: &[&self.values],
+            wide: &self.wide,
+        };
+        columns::write_rows(Schema::new(fields), arrays, rows, metadata, sink)
     }
 
     pub(super) fn decode(source: Source) -> Result<Self, ArtifactError> {
@@ -189,13 +223,18 @@ impl Series {
             .iter()
             .map(|field| field.name().clone())
             .collect();
+        let mut wide: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for (channel, field) in file.fields()[first..].iter().enumerate() {
+            if field.data_type() == &DataType::Float64 {
+                wide.insert(channel, Vec::new());
+            }
+        }
         let segments = file.metadata().get("segments")?;
         let mut series = Self {
             channels,
-            values: Vec::new(),
-            labels: Vec::new(),
-            times: Vec::new(),
+            wide,
             segments,
+            ..Self::default()
         };
         series.values.reserve_exact(file.rows() * series.width());
         file.read_rows(|batch| {
@@ -205,6 +244,10 @@ impl Series {
                 &mut series.values,
                 "series",
             )?;
+            for (channel, values) in &mut series.wide {
+                let column = columns::column::<Float64Array>(batch, first + channel, "series")?;
+                values.extend_from_slice(column.values());
+            }
             if times {
                 series
                     .times
@@ -221,6 +264,52 @@ impl Series {
             .validate()
             .map_err(|reason| ArtifactError::corrupt("series", reason))?;
         Ok(series)
+    }
+}
+
+/// Whether 32 bits lose the steps of these values from row to row: of those that 64 bits tell from 0, more than one in a
+/// hundred would come out a tenth too large or too small.
+pub fn needs_64_bits(values: &[f64], segments: &[Segment]) -> bool {
+    let mut steps = StepCount::default();
+    for segment in segments {
+        for pair in values[segment.rows.clone()].windows(2) {
+            steps.add(pair[0], pair[1]);
+        }
+    }
+    steps.are_lost()
+}
+
+/// Counts the steps of a channel, and those that 32 bits lose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StepCount {
+    steps: usize,
+    lost: usize,
+}
+
+impl StepCount {
+    /// Steps smaller than this share of the value are what 64 bits round away themselves; none counts that is next to nothing.
+    const SMALLEST: f64 = 1.0 / (1_u64 << 44) as f64;
+
+    /// Takes the step between two rows.
+    #[inline]
+    pub fn add(&mut self, before: f64, after: f64) {
+        let step = after - before;
+        let rounded = f64::from(after as f32) - f64::from(before as f32);
+        let least = (Self::SMALLEST * after.abs()).max(f64::from(f32::MIN_POSITIVE));
+        let counts = step.abs() > least;
+        self.steps += usize::from(counts);
+        self.lost += usize::from(counts && (rounded - step).abs() > 0.1 * step.abs());
+    }
+
+    /// Takes what another part of the rows counted.
+    pub fn merge(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.lost += other.lost;
+    }
+
+    /// Whether 32 bits do not do.
+    pub fn are_lost(&self) -> bool {
+        self.lost * 100 > self.steps
     }
 }
 
@@ -264,6 +353,7 @@ pub(super) mod tests {
                 Segment::new(Split::Train, "m", 0..4),
                 Segment::new(Split::Test, "m", 4..7).labelled(true),
             ],
+            ..Series::default()
         }
     }
 
@@ -292,6 +382,7 @@ pub(super) mod tests {
                 labels: vec![1; rows],
                 times: (0..rows as i64).collect(),
                 segments: vec![Segment::new(Split::Test, "m", rows_at).labelled(true)],
+                ..Series::default()
             };
             let pool = |threads| {
                 rayon::ThreadPoolBuilder::new()
@@ -307,6 +398,43 @@ pub(super) mod tests {
                 "{rows} x {width}"
             );
         }
+    }
+
+    #[test]
+    fn a_counter_far_from_zero_needs_64_bits() {
+        let whole = [Segment::new(Split::Train, "m", 0..1000)];
+        let column = |value: fn(f64) -> f64| (0..1000).map(|row| value(row as f64)).collect();
+        let needs = |values: Vec<f64>| needs_64_bits(&values, &whole);
+        assert!(needs(column(|row| 4e9 + row)));
+        assert!(needs(column(|row| 123_456_789.0 + row % 3.0)));
+        assert!(needs(column(|row| if row < 500.0 { 4e9 } else { 4e9 + 90.0 })));
+        // A reset makes the steps before it no larger.
+        assert!(needs(column(|row| (4e9 + row) * f64::from(row < 900.0))));
+        // What is measured, what stands still, and what 64 bits round themselves.
+        assert!(!needs(column(|row| 20.123_456_789 + (row * 0.1).sin())));
+        assert!(!needs(column(|row| row)));
+        assert!(!needs(column(|_| 0.1)));
+        assert!(!needs(column(|row| 0.1 + row % 2.0 * f64::EPSILON)));
+        assert!(!needs(column(|row| 1e-45 * row)));
+    }
+
+    #[test]
+    fn channels_of_64_bits_survive_the_file() {
+        let mut series = sample();
+        let counter: Vec<f64> = (0..7).map(|row| 4e9 + f64::from(row)).collect();
+        for (row, value) in counter.iter().enumerate() {
+            series.values[2 * row] = *value as f32;
+        }
+        let narrow = series.digest();
+        series.wide.insert(0, counter.clone());
+        series.validate().unwrap();
+        assert_ne!(series.digest(), narrow);
+        let again = Series::decode(encoded(&series).into()).unwrap();
+        assert_eq!(series, again);
+        assert_eq!(*again.channel(0), counter);
+        assert_eq!(again.channel(1)[2], f64::from(again.row(2)[1]));
+        series.wide.insert(2, counter);
+        assert!(series.validate().is_err());
     }
 
     #[test]

@@ -67,6 +67,7 @@ fn series(rows: usize) -> Series {
         labels: vec![],
         times: vec![],
         segments: vec![Segment::new(Split::Train, "m", 0..rows)],
+        ..Series::default()
     }
 }
 
@@ -214,7 +215,7 @@ fn parts_that_do_not_fit_are_refused() {
         vec![("a", rows.clone()), ("b", bytes)],
         &[("runner.segments", &segments)],
     );
-    assert!(refused(ArtifactKind::Series, series, &any).contains("32-bit floats"));
+    assert!(refused(ArtifactKind::Series, series, &any).contains("column of floats"));
     let columns = vec![("score", rows.clone()), ("contribution.a", rows.clone())];
     let scores = file(
         "scores",

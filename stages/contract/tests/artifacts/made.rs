@@ -156,6 +156,7 @@ pub fn series() -> impl Strategy<Value = Series> {
                     labels,
                     times,
                     segments: segments.clone(),
+                    ..Series::default()
                 },
             )
         },

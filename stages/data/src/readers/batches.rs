@@ -4,11 +4,12 @@ use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type, Int64Type, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, TimeUnit};
 use arrow::error::ArrowError;
 
 use super::builder::Builder;
 use super::columns::{self, Columns, Role, Selection};
+use super::precision::narrow;
 use contract::artifact::guarded;
 use contract::{StageContext, Trouble};
 
@@ -81,6 +82,20 @@ pub(super) fn damaged(
         .hint(hint)
 }
 
+/// Whether 32 bits do not hold all values of a type.
+fn is_wide(kind: &DataType) -> bool {
+    kind.is_numeric()
+        && !matches!(
+            kind,
+            DataType::Float16
+                | DataType::Float32
+                | DataType::Int8
+                | DataType::Int16
+                | DataType::UInt8
+                | DataType::UInt16
+        )
+}
+
 /// Where a batch comes from, for messages.
 struct Place<'a> {
     file: &'a Path,
@@ -101,8 +116,15 @@ impl Place<'_> {
     ) -> Result<(), Trouble> {
         let width = roles.iter().filter(|role| **role == Role::Value).count();
         let base = into.values.len();
-        into.values
-            .resize(base + batch.num_rows() * width, f32::NAN);
+        let end = base + batch.num_rows() * width;
+        into.values.resize(end, f32::NAN);
+        let schema = batch.schema();
+        let mut kinds = schema.fields().iter().zip(roles);
+        if !into.rests.is_empty()
+            || kinds.any(|(field, role)| *role == Role::Value && is_wide(field.data_type()))
+        {
+            into.rests.resize(end, 0);
+        }
         let mut channel = 0;
         for (column, role) in roles.iter().enumerate() {
             let array = batch.column(column);
@@ -145,9 +167,9 @@ impl Place<'_> {
         self.error(message, hint)
     }
 
-    /// A column as 32-bit floats.
+    /// A column as 64-bit floats.
     fn floats(&self, column: usize, array: &ArrayRef) -> Result<ArrayRef, Trouble> {
-        cast(array, &DataType::Float32).map_err(|_| self.no_number(column, array.data_type()))
+        cast(array, &DataType::Float64).map_err(|_| self.no_number(column, array.data_type()))
     }
 
     fn values(
@@ -159,9 +181,9 @@ impl Place<'_> {
         width: usize,
     ) -> Result<(), Trouble> {
         let floats = self.floats(column, array)?;
-        let floats = floats.as_primitive::<Float32Type>();
+        let floats = floats.as_primitive::<Float64Type>();
         for (row, value) in floats.iter().enumerate() {
-            let value = value.unwrap_or(f32::NAN);
+            let (value, rest) = narrow(value.unwrap_or(f64::NAN));
             if value.is_infinite() {
                 let (name, row) = (&self.names[column], self.first_row + row + 1);
                 let message =
@@ -171,13 +193,16 @@ impl Place<'_> {
             }
             into.any_missing |= value.is_nan();
             into.values[first + row * width] = value;
+            if let Some(kept) = into.rests.get_mut(first + row * width) {
+                *kept = rest;
+            }
         }
         Ok(())
     }
 
     fn labels(&self, column: usize, array: &ArrayRef, into: &mut Columns) -> Result<(), Trouble> {
         let floats = self.floats(column, array)?;
-        for (row, value) in floats.as_primitive::<Float32Type>().iter().enumerate() {
+        for (row, value) in floats.as_primitive::<Float64Type>().iter().enumerate() {
             into.labels.push(match value {
                 Some(0.0) => 0,
                 Some(1.0) => 1,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::columns::{self, Columns};
 use super::missing::{self, Missing, Unfilled};
+use super::precision::{self, Cells};
 use contract::Trouble;
 use contract::artifact::{Segment, Series, Split};
 
@@ -31,6 +32,7 @@ impl<'a> Part<'a> {
             splits,
             labelled: false,
             class: None,
+            line: None,
         }
     }
 }
@@ -74,7 +76,15 @@ impl Builder {
             self.columns.labels.resize(end, 0);
         }
         if self.columns.any_missing {
-            let fresh = &mut self.columns.values[base * width..];
+            let Columns { values, rests, .. } = &mut self.columns;
+            let first = base * width;
+            if !rests.is_empty() {
+                rests.resize(values.len(), 0);
+            }
+            let fresh = Cells {
+                values: &mut values[first..],
+                rests: rests.get_mut(first..).unwrap_or_default(),
+            };
             if let Err(place) = missing::fill(self.missing, fresh, width, &part.splits) {
                 let channel = &self.channels[place.channel];
                 return Err(unfilled(self.missing, &place, channel, &part));
@@ -131,6 +141,9 @@ impl Builder {
                 let end = next + stretch.len();
                 let values = stretch.start * width..stretch.end * width;
                 let columns = &mut self.columns;
+                if !columns.rests.is_empty() {
+                    columns.rests.copy_within(values.clone(), next * width);
+                }
                 columns.values.copy_within(values, next * width);
                 if !columns.times.is_empty() {
                     columns.times.copy_within(stretch.clone(), next);
@@ -153,15 +166,22 @@ impl Builder {
         }
         let Columns {
             values,
+            mut rests,
             times,
             labels,
             ..
         } = self.columns;
+        if !rests.is_empty() {
+            rests.resize(values.len(), 0);
+        }
+        let width = self.channels.len();
+        let wide = precision::wide_channels(&values, &rests, width, &self.segments);
         let series = Series {
             channels: self.channels,
             values,
             labels,
             times,
+            wide,
             segments: self.segments,
         };
         series.validate().map_err(|reason| {

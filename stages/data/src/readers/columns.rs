@@ -24,6 +24,8 @@ pub(super) fn check_count(columns: usize, file: &Path) -> Result<(), Trouble> {
 pub(super) struct Columns {
     /// `[rows, width]`, row-major. NaN where a value is missing.
     pub values: Vec<f32>,
+    /// What rounding to 32 bits took from each value, see [`super::precision`]; empty where nothing was rounded.
+    pub rests: Vec<i32>,
     /// A time per row, or empty.
     pub times: Vec<i64>,
     /// A label per row, or empty.
@@ -43,6 +45,16 @@ pub(super) struct Extent {
 }
 
 impl Columns {
+    /// Appends values and their rests. Without rests, or before there were any, each is `otherwise`.
+    pub fn extend(&mut self, values: &[f32], rests: &[i32], otherwise: i32) {
+        if !rests.is_empty() || !self.rests.is_empty() {
+            self.rests.resize(self.values.len(), otherwise);
+            self.rests.extend_from_slice(rests);
+            self.rests.resize(self.values.len() + values.len(), otherwise);
+        }
+        self.values.extend_from_slice(values);
+    }
+
     /// How much was read so far.
     pub fn extent(&self) -> Extent {
         Extent {
@@ -55,6 +67,7 @@ impl Columns {
     /// Forgets what was read since.
     pub fn cut(&mut self, extent: Extent) {
         self.values.truncate(extent.values);
+        self.rests.truncate(extent.values);
         self.times.truncate(extent.times);
         self.labels.truncate(extent.labels);
     }
@@ -62,6 +75,7 @@ impl Columns {
     /// Drops all rows from `rows` on.
     pub fn truncate(&mut self, rows: usize, width: usize) {
         self.values.truncate(rows * width);
+        self.rests.truncate(rows * width);
         self.times.truncate(rows);
         self.labels.truncate(rows);
     }

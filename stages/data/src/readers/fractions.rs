@@ -25,7 +25,8 @@ fn narrow(text: &[u8], at: usize, delimiter: u8, into: &mut [f32]) -> usize {
     let fields = text.get(at..).unwrap_or_default().chunks_exact(FIELD);
     for (count, (field, value)) in fields.zip(into.iter_mut()).enumerate() {
         match number::short_fraction(field) {
-            Some(read) if field[FIELD - 1] == delimiter => *value = read,
+            // Both are exact in 32 bits, so one division rounds once.
+            Some(digits) if field[FIELD - 1] == delimiter => *value = digits as f32 / 1e6,
             _ => return count,
         }
     }

@@ -21,6 +21,7 @@ pub fn read_fresh(files: &[PathBuf], channels: &[String]) -> Result<Series, Trou
         labels: Vec::new(),
         times: Vec::new(),
         segments: Vec::new(),
+        ..Series::default()
     };
     for file in files {
         let table = read(file, channels)?;
@@ -29,6 +30,7 @@ pub fn read_fresh(files: &[PathBuf], channels: &[String]) -> Result<Series, Trou
             let row = table.row(row);
             series.values.extend(places.iter().map(|place| row[*place]));
         }
+        keep_wide(&mut series, &table, &places);
         // The rows of a series are those of its segments: the new ones come behind them.
         let start = series.rows();
         let name = file.display().to_string();
@@ -36,6 +38,19 @@ pub fn read_fresh(files: &[PathBuf], channels: &[String]) -> Result<Series, Trou
         series.segments.push(segment);
     }
     Ok(series)
+}
+
+/// Appends channels that are wide in the table or in what came before it.
+fn keep_wide(series: &mut Series, table: &Series, places: &[usize]) {
+    let before = series.rows();
+    for (channel, place) in places.iter().enumerate() {
+        if table.wide.contains_key(place) || series.wide.contains_key(&channel) {
+            let mut values = series.channel(channel).into_owned();
+            values.truncate(before);
+            values.extend_from_slice(&table.channel(*place));
+            series.wide.insert(channel, values);
+        }
+    }
 }
 
 /// The whole table of a file.

@@ -8,7 +8,7 @@ use super::columns::{self, check_count};
 use super::line::{self, is_missing, shortened};
 use super::number;
 use super::text::{Dialect, MARK_OF_UTF8, Source, whole_line};
-use contract::Trouble;
+use contract::{Doubt, Trouble};
 
 /// Rows that are looked at to find out how decimals are written.
 const LOOK: usize = 50;
@@ -25,6 +25,8 @@ pub(super) struct Head {
     /// Bytes of the first row, for estimates.
     pub row_bytes: usize,
     pub notes: Vec<String>,
+    /// What is probably not a head, though it was read as one.
+    pub doubt: Option<Doubt>,
 }
 
 /// A line of the file: its text, its number, and where it and the next one start.
@@ -90,13 +92,9 @@ impl Head {
         path: &Path,
         dialect: &Dialect<'_>,
     ) -> Result<Self, Trouble> {
-        let failed = |error: std::io::Error| {
-            Trouble::new("the file cannot be read")
-                .at(path, None)
-                .because(error)
-        };
+        let failed = columns::unreadable(path);
         let mut mark = vec![0; 3.min(bytes as usize)];
-        source.read_exact_at(&mut mark, 0).map_err(failed)?;
+        source.read_exact_at(&mut mark, 0).map_err(&failed)?;
         let start = if mark == MARK_OF_UTF8 { 3 } else { 0 };
         let mut lines = Lines {
             source,
@@ -105,9 +103,9 @@ impl Head {
             number: 1,
             delimiter: dialect.delimiter,
         };
-        let mut notes = Vec::new();
+        let (mut notes, mut doubt) = (Vec::new(), None);
         for _ in 0..dialect.skip {
-            lines.next().map_err(failed)?;
+            lines.next().map_err(&failed)?;
         }
         let (comments, first) =
             leading(&mut lines, &mut notes, path).map_err(|error| match error {
@@ -134,7 +132,10 @@ impl Head {
                 return Err(columns::empty(path));
             }
             let names: Vec<String> = fields.into_iter().map(Cow::into_owned).collect();
-            (names, lines.next().map_err(failed)?)
+            if names.iter().all(|name| is_number(name)) {
+                doubt = Some(numbers_for_names(&first, path));
+            }
+            (names, lines.next().map_err(&failed)?)
         };
         if let Some(text) = comments.first().map(Line::shown) {
             let count = comments.len();
@@ -146,7 +147,7 @@ impl Head {
         let mut ahead = Vec::new();
         if dialect.header
             && let Some(units) = &row
-            && let Some(after) = lines.next().map_err(failed)?
+            && let Some(after) = lines.next().map_err(&failed)?
         {
             if are_units(&units.text, &after.text, delimiter) {
                 notes.push(format!(
@@ -170,7 +171,7 @@ impl Head {
                 let mut seen = vec![row.text.clone()];
                 seen.extend(ahead.into_iter().map(|line| line.text));
                 while seen.len() < LOOK
-                    && let Some(line) = lines.next().map_err(failed)?
+                    && let Some(line) = lines.next().map_err(&failed)?
                 {
                     seen.push(line.text);
                 }
@@ -185,8 +186,22 @@ impl Head {
             first_line: row.number,
             row_bytes: (row.next - row.start) as usize,
             notes,
+            doubt,
         })
     }
+}
+
+/// A first row of numbers that was taken for the names of the columns.
+fn numbers_for_names(line: &Line, path: &Path) -> Doubt {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let message = format!(
+        "the names of the columns are numbers: line {} of {file} is `{}`",
+        line.number,
+        line.shown()
+    );
+    Doubt::new("numbers-for-names", message).hint(
+        "set `header: false` where the file has no header; its first row is left out otherwise",
+    )
 }
 
 /// Why reading the head stopped.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::columns::{Columns, Role};
 use super::line::shortened;
 use super::text::{Dialect, TextFile, whole};
-use super::times::{Clock, TimeFormat};
+use super::times::TimeFormat;
 use super::{line, npy, number};
 use contract::{StageContext, Trouble};
 
@@ -48,7 +48,7 @@ pub(super) fn read_labels(
         let intervals = windows_in_json(file, data)?;
         return mark(&intervals, file, rows, into);
     }
-    let header = has_header(file, &times::ISO)?;
+    let header = has_header(file)?;
     let mut dialect = Dialect::plain(super::csv::unnamed);
     dialect.header = header;
     let text = TextFile::open(file, dialect)?;
@@ -78,11 +78,9 @@ pub(super) fn read_labels(
 }
 
 /// Whether the first line names the columns: no field of it is a number or a word for a label.
-fn has_header(file: &Path, clock: &Clock) -> Result<bool, Trouble> {
-    let dialect = Dialect {
-        header: true,
-        ..Dialect::plain(clock)
-    };
+fn has_header(file: &Path) -> Result<bool, Trouble> {
+    let mut dialect = Dialect::plain(super::csv::unnamed);
+    dialect.header = true;
     // A file of one line has no rows below it, and so no header.
     let Ok(text) = TextFile::open(file, dialect) else {
         return Ok(false);

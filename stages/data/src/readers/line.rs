@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::columns::{MOST, Role};
 use super::fractions;
 use super::number;
+use super::precision::{SIX_DECIMALS, narrow, widen};
 use super::times::Clock;
 
 /// What stands for a missing value, besides an empty field.
@@ -58,6 +59,10 @@ pub(super) struct Fault {
 #[derive(Default)]
 pub(super) struct Rows {
     pub values: Vec<f32>,
+    /// What rounding took from each value, see [`super::precision`].
+    pub rests: Vec<i32>,
+    /// Whether any value is not of six decimals, so that the rests tell something.
+    pub any_rest: bool,
     pub times: Vec<i64>,
     pub labels: Vec<u8>,
     /// Rows, blank lines not counted.
@@ -75,11 +80,20 @@ pub(super) struct Rows {
 impl Rows {
     pub fn clear(&mut self) {
         self.values.clear();
+        self.rests.clear();
         self.times.clear();
         self.labels.clear();
         (self.count, self.lines, self.blank) = (0, 0, None);
-        (self.any_missing, self.open_quote) = (false, false);
+        (self.any_missing, self.any_rest, self.open_quote) = (false, false, false);
         self.fault = None;
+    }
+
+    #[inline]
+    fn push(&mut self, value: f64) {
+        let (nearest, rest) = narrow(value);
+        self.values.push(nearest);
+        self.rests.push(rest);
+        self.any_rest = true;
     }
 }
 
@@ -208,6 +222,7 @@ impl LineParser<'_> {
             rows.count += 1;
         } else {
             rows.values.truncate(values);
+            rows.rests.truncate(values);
             rows.labels.truncate(labels);
             rows.times.truncate(times);
         }
@@ -225,7 +240,9 @@ impl LineParser<'_> {
     ) -> Option<usize> {
         let base = rows.values.len();
         rows.values.resize(base + self.roles.len(), 0.0);
+        rows.rests.resize(base + self.roles.len(), SIX_DECIMALS);
         let (end_value, values) = rows.values[base..].split_last_mut()?;
+        let (end_rest, rests) = rows.rests[base..].split_last_mut()?;
         let mut at = start;
         let mut column = 0;
         while column < values.len() {
@@ -234,7 +251,8 @@ impl LineParser<'_> {
             at += run * fractions::FIELD;
             if let Some(value) = values.get_mut(column) {
                 let (number, end) = number::parse(text, at)?;
-                *value = number.is_finite().then_some(number)?;
+                (*value, rests[column]) = finite(number)?;
+                rows.any_rest = true;
                 if text[end] != self.delimiter {
                     return None;
                 }
@@ -243,7 +261,8 @@ impl LineParser<'_> {
             }
         }
         let (number, end) = number::parse(text, at)?;
-        *end_value = number.is_finite().then_some(number)?;
+        (*end_value, *end_rest) = finite(number)?;
+        rows.any_rest |= widen(*end_value, SIX_DECIMALS) != number;
         next_line(text, end, last)
     }
 
@@ -261,7 +280,8 @@ impl LineParser<'_> {
             let end = match role {
                 Role::Value => {
                     let (value, end) = number::parse(text, at)?;
-                    rows.values.push(value.is_finite().then_some(value)?);
+                    finite(value)?;
+                    rows.push(value);
                     end
                 }
                 Role::Label => {
@@ -373,7 +393,7 @@ impl LineParser<'_> {
                 Role::Value => {
                     let value = self.value(name, field)?;
                     rows.any_missing |= value.is_nan();
-                    rows.values.push(value);
+                    rows.push(value);
                 }
                 Role::Label => rows.labels.push(label(name, field)?),
                 Role::Time => rows.times.push(self.time(name, field)?),
@@ -399,13 +419,13 @@ impl LineParser<'_> {
         (message, hint)
     }
 
-    fn value(&self, name: &str, written: &str) -> FieldResult<f32> {
+    fn value(&self, name: &str, written: &str) -> FieldResult<f64> {
         let number = self.with_point(written);
         let field = number.as_ref();
         if let Some((value, _)) =
             number::parse(field.as_bytes(), 0).filter(|(_, end)| *end == field.len())
         {
-            return if value.is_finite() {
+            return if finite(value).is_some() {
                 Ok(value)
             } else {
                 let message = format!(
@@ -417,7 +437,7 @@ impl LineParser<'_> {
         }
         if is_missing(field) {
             return if self.allow_missing {
-                Ok(f32::NAN)
+                Ok(f64::NAN)
             } else {
                 Err(missing(name, field))
             };
@@ -504,6 +524,13 @@ pub(super) fn label(name: &str, field: &str) -> FieldResult<u8> {
         NORMAL.join(", ")
     );
     Err((message, hint))
+}
+
+/// A value in 32 bits and its rest, if 32 bits reach that far.
+#[inline]
+fn finite(value: f64) -> Option<(f32, i32)> {
+    let (nearest, rest) = narrow(value);
+    nearest.is_finite().then_some((nearest, rest))
 }
 
 /// Where the next line starts if this one ends at `end`; one beyond `last` if this is the last one.

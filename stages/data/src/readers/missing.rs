@@ -6,6 +6,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::precision::Cells;
 use contract::Fault;
 use contract::artifact::Split;
 
@@ -46,26 +47,26 @@ pub(super) struct Unfilled {
 /// Fills row-major `values` of `width` channels in place, each part for itself where the rule looks ahead.
 pub(super) fn fill(
     rule: Missing,
-    values: &mut [f32],
+    mut values: Cells<'_>,
     width: usize,
     parts: &[(Split, Range<usize>)],
 ) -> Result<(), Unfilled> {
     match rule {
         Missing::Error => {
-            if let Some(index) = values.iter().position(|value| value.is_nan()) {
+            if let Some(index) = (0..values.len()).find(|place| values.is_missing(*place)) {
                 let (row, channel) = (index / width, index % width);
                 return Err(Unfilled { channel, row });
             }
         }
         Missing::Ffill => {
             for channel in 0..width {
-                forward(values, width, channel)?;
+                forward(&mut values, width, channel)?;
             }
         }
         Missing::Interpolate => {
             for (_, rows) in parts {
                 for channel in 0..width {
-                    interpolate(values, width, channel, rows)?;
+                    interpolate(&mut values, width, channel, rows)?;
                 }
             }
         }
@@ -74,19 +75,21 @@ pub(super) fn fill(
     Ok(())
 }
 
-fn forward(values: &mut [f32], width: usize, channel: usize) -> Result<(), Unfilled> {
+fn forward(values: &mut Cells<'_>, width: usize, channel: usize) -> Result<(), Unfilled> {
     let mut last = None;
-    for (row, value) in values.iter_mut().skip(channel).step_by(width).enumerate() {
-        if value.is_nan() {
-            *value = last.ok_or(Unfilled { channel, row })?;
+    for place in (channel..values.len()).step_by(width) {
+        if values.is_missing(place) {
+            let row = place / width;
+            values.set(place, last.ok_or(Unfilled { channel, row })?);
+        } else {
+            last = Some(values.get(place));
         }
-        last = Some(*value);
     }
     Ok(())
 }
 
 fn interpolate(
-    values: &mut [f32],
+    values: &mut Cells<'_>,
     width: usize,
     channel: usize,
     rows: &Range<usize>,
@@ -94,18 +97,19 @@ fn interpolate(
     let at = |row: usize| row * width + channel;
     let mut known: Option<usize> = None;
     for row in rows.clone() {
-        if values[at(row)].is_nan() {
+        if values.is_missing(at(row)) {
             continue;
         }
-        let right = f64::from(values[at(row)]);
+        let right = values.get(at(row));
         // Before the first known value, it is repeated.
         let (start, left) = match known {
-            Some(known) => (known + 1, f64::from(values[at(known)])),
+            Some(known) => (known + 1, values.get(at(known))),
             None => (rows.start, right),
         };
         let steps = (row - start + 1) as f64;
         for (step, between) in (start..row).enumerate() {
-            values[at(between)] = (left + (right - left) * ((step + 1) as f64 / steps)) as f32;
+            let share = (step + 1) as f64 / steps;
+            values.set(at(between), left + (right - left) * share);
         }
         known = Some(row);
     }
@@ -114,7 +118,8 @@ fn interpolate(
         row: rows.start,
     })?;
     for row in last + 1..rows.end {
-        values[at(row)] = values[at(last)];
+        let nearest = values.get(at(last));
+        values.set(at(row), nearest);
     }
     Ok(())
 }
@@ -144,6 +149,34 @@ mod tests {
     use super::*;
 
     const GAP: f32 = f32::NAN;
+
+    fn fill(
+        rule: Missing,
+        values: &mut [f32],
+        width: usize,
+        parts: &[(Split, Range<usize>)],
+    ) -> Result<(), Unfilled> {
+        let rests = &mut [];
+        super::fill(rule, Cells { values, rests }, width, parts)
+    }
+
+    #[test]
+    fn what_is_filled_is_as_exact_as_its_neighbours() {
+        let mut values = [4e9, GAP, GAP, 4e9_f32];
+        let mut rests = [0, 0, 0, super::super::precision::narrow(4e9 + 3.0).1];
+        let parts = [(Split::Train, 0..4)];
+        let cells = Cells {
+            values: &mut values,
+            rests: &mut rests,
+        };
+        super::fill(Missing::Interpolate, cells, 1, &parts).unwrap();
+        let cells = Cells {
+            values: &mut values,
+            rests: &mut rests,
+        };
+        let filled: Vec<f64> = (0..4).map(|place| cells.get(place)).collect();
+        assert_eq!(filled, [4e9, 4e9 + 1.0, 4e9 + 2.0, 4e9 + 3.0]);
+    }
 
     #[test]
     fn forward_repeats_the_last_value() {

@@ -11,6 +11,7 @@ mod labels;
 mod line;
 mod missing;
 mod number;
+mod precision;
 mod split_plan;
 mod stratified;
 mod tabular;

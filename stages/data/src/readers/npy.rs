@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{self, Columns};
+use super::precision::narrow;
 use super::tabular::Sources;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::Series;
@@ -137,10 +138,10 @@ impl NpyFile {
     pub fn read(mut self, into: &mut Columns) -> Result<usize, Trouble> {
         let count = self.rows * self.width;
         let base = into.values.len();
-        if self.column_major {
-            into.values.resize(base + count, 0.0);
-        } else {
-            into.values.reserve(count);
+        into.values.resize(base + count, 0.0);
+        let is_wide = self.size > 4 || self.size == 4 && self.element != Element::Float;
+        if is_wide || !into.rests.is_empty() {
+            into.rests.resize(base + count, 0);
         }
         let mut buffer = vec![0; self.size * 8192];
         let mut done = 0;
@@ -156,17 +157,18 @@ impl NpyFile {
                 } else {
                     (done / self.width, done % self.width)
                 };
-                if value.is_infinite() {
+                let (nearest, rest) = narrow(value);
+                if nearest.is_infinite() {
                     let message =
                         format!("the value in row {row}, column {column} is infinite in 32 bits");
                     let hint = "rows and columns count from 0; replace it, or write NaN and choose a rule with `missing`";
                     return Err(Trouble::new(message).at(&self.path, None).hint(hint));
                 }
                 into.any_missing |= value.is_nan();
-                if self.column_major {
-                    into.values[base + row * self.width + column] = value;
-                } else {
-                    into.values.push(value);
+                let place = base + row * self.width + column;
+                into.values[place] = nearest;
+                if is_wide {
+                    into.rests[place] = rest;
                 }
                 done += 1;
             }
@@ -174,7 +176,7 @@ impl NpyFile {
         Ok(self.rows)
     }
 
-    fn decode(&self, bytes: &[u8]) -> f32 {
+    fn decode(&self, bytes: &[u8]) -> f64 {
         let mut word = [0; 8];
         word[..self.size].copy_from_slice(bytes);
         if self.big_endian {
@@ -183,11 +185,11 @@ impl NpyFile {
         let bits = u64::from_le_bytes(word);
         let unused = 64 - 8 * self.size as u32;
         match (self.element, self.size) {
-            (Element::Float, 2) => half_to_single(bits as u16),
-            (Element::Float, 4) => f32::from_bits(bits as u32),
-            (Element::Float, _) => f64::from_bits(bits) as f32,
-            (Element::Signed, _) => (((bits << unused) as i64) >> unused) as f32,
-            (Element::Unsigned, _) => bits as f32,
+            (Element::Float, 2) => f64::from(half_to_single(bits as u16)),
+            (Element::Float, 4) => f64::from(f32::from_bits(bits as u32)),
+            (Element::Float, _) => f64::from_bits(bits),
+            (Element::Signed, _) => (((bits << unused) as i64) >> unused) as f64,
+            (Element::Unsigned, _) => bits as f64,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Decimal numbers in text, eight digits at a time. It reads one number at one place and knows nothing of fields,
 //! lines or missing values.
 //!
-//! The result is the 64-bit float nearest to the text, rounded once more to 32 bits, whatever path was taken.
+//! The result is the 64-bit float nearest to the text, whatever path was taken.
 
 /// Powers of ten that a 64-bit float holds exactly.
 const EXACT_POWERS: [f64; 23] = [
@@ -16,27 +16,26 @@ pub(super) const PADDING: usize = 16;
 ///
 /// Returns `None` where no number starts. Infinities and NaN are not numbers here.
 #[inline]
-pub(super) fn parse(text: &[u8], at: usize) -> Option<(f32, usize)> {
+pub(super) fn parse(text: &[u8], at: usize) -> Option<(f64, usize)> {
     match text.get(at..at + 9) {
         Some(field) if !continues_number(field[8]) => match short_fraction(field) {
-            Some(value) => Some((value, at + 8)),
+            Some(digits) => Some((f64::from(digits) / 1e6, at + 8)),
             None => general(text, at),
         },
         _ => general(text, at),
     }
 }
 
-/// The commonest shape of measured data, `d.dddddd`, as one word. Looks at the first eight bytes only.
+/// The digits of the commonest shape of measured data, `d.dddddd`, as one word. Looks at the first eight bytes only.
 #[inline]
-pub(super) fn short_fraction(field: &[u8]) -> Option<f32> {
+pub(super) fn short_fraction(field: &[u8]) -> Option<u32> {
     let word = u64::from_le_bytes(field[..8].try_into().ok()?);
     // The digit before the point and the six after it, moved together behind a leading zero.
     let digits = ((word & 0xff) << 8) | (word & 0xffff_ffff_ffff_0000) | u64::from(b'0');
     if (word >> 8) & 0xff != u64::from(b'.') || !are_eight_digits(digits) {
         return None;
     }
-    // Both are exact in 32 bits, so one division rounds once.
-    Some(eight_digits(digits) as f32 / 1e6)
+    Some(eight_digits(digits) as u32)
 }
 
 /// Whether this byte after a digit would still belong to the number.
@@ -111,7 +110,7 @@ impl Digits {
 }
 
 /// Any decimal number: sign, digits, point, exponent.
-fn general(text: &[u8], start: usize) -> Option<(f32, usize)> {
+fn general(text: &[u8], start: usize) -> Option<(f64, usize)> {
     let negative = text.get(start) == Some(&b'-');
     let mut at = start + usize::from(negative || text.get(start) == Some(&b'+'));
     let mut digits = Digits::default();
@@ -130,7 +129,7 @@ fn general(text: &[u8], start: usize) -> Option<(f32, usize)> {
         token.parse::<f64>().ok().map(f64::abs)
     })?;
     let value = if negative { -magnitude } else { magnitude };
-    Some((value as f32, end))
+    Some((value, end))
 }
 
 /// The exponent at `at`, if a whole one stands there.
@@ -180,7 +179,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn value(text: &str) -> Option<(f32, usize)> {
+    fn value(text: &str) -> Option<(f64, usize)> {
         parse(text.as_bytes(), 0)
     }
 
@@ -207,7 +206,7 @@ mod tests {
             "1e400",
             "4e-46",
         ]) {
-            let expected = text.parse::<f64>().unwrap() as f32;
+            let expected = text.parse::<f64>().unwrap();
             let (found, end) = value(text).unwrap();
             assert_eq!(
                 (found.to_bits(), end),
@@ -234,7 +233,7 @@ mod tests {
             let whole = format!("{text}{tail}");
             if let Ok(expected) = text.parse::<f64>() {
                 let (found, end) = value(&whole).unwrap();
-                prop_assert_eq!(found.to_bits(), (expected as f32).to_bits());
+                prop_assert_eq!(found.to_bits(), expected.to_bits());
                 prop_assert_eq!(end, text.len());
             }
         }
@@ -242,7 +241,7 @@ mod tests {
         #[test]
         fn six_decimals_are_as_exact_as_any(whole in 0_u32..10, fraction in 0_u32..1_000_000) {
             let text = format!("{whole}.{fraction:06},");
-            let expected = text[..8].parse::<f64>().unwrap() as f32;
+            let expected = text[..8].parse::<f64>().unwrap() ;
             prop_assert_eq!(value(&text), Some((expected, 8)));
         }
     }

@@ -15,6 +15,7 @@ use super::columns::{self, Columns, Role, unreadable};
 use super::head::Head;
 use super::line::{self, Fault, LineParser};
 use super::number::PADDING;
+use super::precision::SIX_DECIMALS;
 use super::times::{self, Clock};
 use contract::{StageContext, Trouble};
 
@@ -271,6 +272,9 @@ impl<'a> TextFile<'a> {
             clock: self.dialect.clock,
             allow_missing: self.dialect.allow_missing,
         };
+        if let Some(doubt) = &self.head.doubt {
+            context.host.doubt(doubt.clone());
+        }
         for note in &self.head.notes {
             context
                 .host
@@ -468,7 +472,8 @@ impl Merge {
             self.blank.get_or_insert(self.line + blank);
         }
         self.check_order(&rows.times, path)?;
-        into.values.extend_from_slice(&rows.values);
+        let rests = if rows.any_rest { &rows.rests[..] } else { &[] };
+        into.extend(&rows.values, rests, SIX_DECIMALS);
         into.times.extend_from_slice(&rows.times);
         into.labels.extend_from_slice(&rows.labels);
         into.any_missing |= rows.any_missing;

@@ -215,7 +215,7 @@ fn value(field: &str, at: usize) -> Result<f32, LineFault> {
         return Ok(f32::NAN);
     }
     match number::parse(field.as_bytes(), 0) {
-        Some((value, end)) if end == field.len() && value.is_finite() => Ok(value),
+        Some((value, end)) if end == field.len() && (value as f32).is_finite() => Ok(value as f32),
         _ => {
             let message = format!("`{}` is not a finite number", line::shortened(field));
             Err(LineFault::new(at, message))

@@ -39,6 +39,7 @@ fn series() -> Series {
         labels: labels(),
         times: vec![],
         segments: segments(),
+        ..Series::default()
     }
 }
 
@@ -264,6 +265,7 @@ fn the_rows_before_a_forecast_are_drawn_if_they_are_there() {
             Segment::new(Split::Train, "b", 0..2),
             Segment::new(Split::Test, entity, 2..40),
         ],
+        ..Series::default()
     };
     let mut given = forecasts();
     given.origins.iter_mut().for_each(|origin| origin.row += 2);

@@ -242,6 +242,7 @@ fn windows(shape: DataShape) -> Windows {
         labels: Vec::new(),
         times: Vec::new(),
         segments: vec![Segment::new(Split::Train, "waves", 0..rows)],
+        ..Series::default()
     };
     let spec = WindowSpec {
         length: shape.length,

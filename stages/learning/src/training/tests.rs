@@ -150,6 +150,7 @@ pub fn waves(length: usize, stride: usize, rows: [usize; 3]) -> Windows {
         labels: (0..first).map(|row| u8::from(row + 5 > first)).collect(),
         times: Vec::new(),
         segments,
+        ..Series::default()
     };
     series.validate().unwrap();
     Windows {

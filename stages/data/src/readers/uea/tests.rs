@@ -79,7 +79,7 @@ fn what_does_not_fit_is_named_with_its_line() {
             "`left` is none of the classes",
             Some(9),
         ),
-        ("5,6,up\n7,?,down\n", "is missing", None),
+        ("5,6,up\n7,?,down\n", "is missing", Some(9)),
         ("", "no samples", Some(7)),
     ] {
         let error = two_dimensions(second).unwrap_err();
@@ -106,7 +106,12 @@ fn ts_files_hold_all_dimensions_and_lengths_may_differ() {
     assert_eq!(series.segments[1].rows, 3..5);
     assert_eq!(series.classes(), ["a", "b"]);
     for (from, to, message, line) in [
-        ("@timeStamps false", "@timeStamps true", "time stamps", 3),
+        (
+            "@timeStamps false",
+            "@timeStamps true",
+            "values with time stamps stand in brackets",
+            9,
+        ),
         ("@dimensions 2", "@dimensions 3", "2 dimensions where 3", 9),
         ("7,8:9,?:b", "7,8:9,?:c", "`c` is none of the classes", 10),
         ("7,8:9,?:b", "7,8:9:b", "differ in length", 10),
@@ -117,6 +122,18 @@ fn ts_files_hold_all_dimensions_and_lengths_may_differ() {
         assert!(error.message().contains(message), "{error}");
         assert_eq!(error.location().unwrap().line, Some(line), "{error}");
     }
+}
+
+#[test]
+fn values_with_time_stamps_stand_in_their_order() {
+    let stamped = TS
+        .replace("@timeStamps false", "@timeStamps true")
+        .replace("1,2,3:4,5,6:a", "(0,1),(1,2),(2.5,3):(0,4),(1,5),(2,6):a")
+        .replace(
+            "7,8:9,?:b",
+            "(2020-01-01 10:00:00,7),(2020-01-01 10:05:00,8):(a,9),(b,?):b",
+        );
+    assert_eq!(ts(&stamped).unwrap(), ts(TS).unwrap());
 }
 
 #[test]

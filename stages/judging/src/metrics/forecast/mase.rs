@@ -87,6 +87,7 @@ mod tests {
                 Segment::new(Split::Train, "n", 3..5),
                 Segment::new(Split::Test, "n", 5..7),
             ],
+            ..Series::default()
         };
         assert_eq!(seasonal_naive_error(&series, 1), [4.0 / 3.0, 2.0 / 3.0]);
         assert_eq!(seasonal_naive_error(&series, 2), [1.0, 0.0]);
