@@ -23,10 +23,15 @@ const LISTED: usize = 5;
 /// Reports what was read: notes for the log, doubts as warnings.
 pub(crate) fn report(series: &Series, context: &StageContext<'_>) {
     context.host.note(&extent(series));
-    for note in [constant(series), steps(series), anomalies_to_learn(series)] {
-        if let Some(note) = note {
-            context.host.note(&note);
-        }
+    let notes = [
+        constant(series),
+        kept_wide(series),
+        steps(series),
+        anomalies_to_learn(series),
+        unseen_in_training(series),
+    ];
+    for note in notes.into_iter().flatten() {
+        context.host.note(&note);
     }
     let doubts = [
         row_numbers(series),
@@ -109,12 +114,64 @@ fn constant(series: &Series) -> Option<String> {
         .then(|| format!("constant in all rows {is} {}", listed(&names)))
 }
 
+/// Channels whose steps 32 bits would not tell apart.
+fn kept_wide(series: &Series) -> Option<String> {
+    let mut names = Vec::with_capacity(series.wide.len());
+    for channel in series.wide.keys() {
+        names.push(series.channels[*channel].as_str());
+    }
+    let is = if names.len() == 1 { "is" } else { "are" };
+    let names = (!names.is_empty()).then(|| listed(&names))?;
+    Some(format!(
+        "{names} {is} kept in 64 bits, since 32 do not tell one row from the next: `normalize` takes the level away, and without it models see rounded values"
+    ))
+}
+
+/// Channels that stand still in all training rows and move in the test rows: no model learns what they do.
+fn unseen_in_training(series: &Series) -> Option<String> {
+    let values = |split: Split, channel: usize| {
+        let rows = series.of_split(split).flat_map(|segment| segment.rows.clone());
+        rows.map(move |row| series.values[row * series.width() + channel])
+    };
+    let mut names = Vec::new();
+    for (channel, name) in series.channels.iter().enumerate() {
+        let mut learned = values(Split::Train, channel);
+        let Some(first) = learned.next() else {
+            return None;
+        };
+        if learned.all(|value| value == first)
+            && values(Split::Test, channel).any(|value| value != first)
+        {
+            names.push(name.as_str());
+        }
+    }
+    let stands = if names.len() == 1 { "stands" } else { "stand" };
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} {stands} still in the training rows and not in the test rows: what happens there, no detector learned",
+            listed(&names)
+        )
+    })
+}
+
+/// Names under which programs write the number of a row.
+const INDEX_NAMES: [&str; 6] = [
+    "",
+    "index",
+    "unnamed: 0",
+    "__index_level_0__",
+    "row",
+    "row_id",
+];
+/// With fewer rows, any channel may happen to count them.
+const COUNTED_ROWS: usize = 10;
+
 /// A column that only counts the rows, such as the index that pandas writes without a name.
 fn row_numbers(series: &Series) -> Option<Doubt> {
     if series.rows() < 3 || !series.classes().is_empty() {
         return None;
     }
-    let names = channels_where(series, |values| {
+    let mut names = channels_where(series, |values| {
         let mut last = match values.next() {
             Some(first) if first == 0.0 || first == 1.0 => first,
             _ => return false,
@@ -129,14 +186,19 @@ fn row_numbers(series: &Series) -> Option<Doubt> {
         }
         last >= 2.0
     });
+    if series.rows() < COUNTED_ROWS {
+        names.retain(|name| INDEX_NAMES.contains(&name.to_ascii_lowercase().as_str()));
+    }
     let first = *names.first()?;
     let shown = if first.is_empty() {
         "the channel without a name".to_owned()
     } else {
         listed(&names)
     };
+    let counts = if names.len() == 1 { "counts" } else { "count" };
+    let message = format!("{shown} only {counts} the rows");
     Some(
-        Doubt::new("row-numbers", format!("{shown} only counts the rows")).hint(
+        Doubt::new("row-numbers", message).hint(
             "leave it out with `columns`; pandas writes no index with `to_csv(…, index=False)`",
         ),
     )
@@ -374,12 +436,16 @@ mod tests {
             "the channel without a name only counts the rows"
         );
         // A second file counts again; a switch does not count.
-        let values = [1.0, 2.0, 3.0, 1.0, 2.0, 3.0].to_vec();
-        assert!(row_numbers(&series(&["n"], values, &[(Split::Train, 6)])).is_some());
+        let values: Vec<f32> = [1.0, 2.0, 3.0].repeat(4);
+        assert!(row_numbers(&series(&["n"], values.clone(), &[(Split::Train, 12)])).is_some());
+        let few = series(&["n"], values[..6].to_vec(), &[(Split::Train, 6)]);
+        assert!(row_numbers(&few).is_none());
+        let few = series(&["Unnamed: 0"], values[..6].to_vec(), &[(Split::Train, 6)]);
+        assert!(row_numbers(&few).is_some());
         let values = [0.0, 1.0, 0.0, 1.0, 1.0, 0.0].to_vec();
         assert!(row_numbers(&series(&["on"], values, &[(Split::Train, 6)])).is_none());
-        let values = [5.0, 6.0, 7.0, 8.0].to_vec();
-        assert!(row_numbers(&series(&["year"], values, &[(Split::Train, 4)])).is_none());
+        let values = (2000..2020).map(|year| year as f32).collect();
+        assert!(row_numbers(&series(&["year"], values, &[(Split::Train, 20)])).is_none());
     }
 
     #[test]
@@ -445,6 +511,25 @@ mod tests {
                 .message
                 .starts_with("the time of row 5 lies in the year 292")
         );
+    }
+
+    #[test]
+    fn a_channel_that_moves_only_in_the_test_rows_is_noted() {
+        let values = (0..20).flat_map(|row| [wave(row), if row < 15 { 0.0 } else { 1.0 }]);
+        let parts = [(Split::Train, 10), (Split::Test, 10)];
+        let unseen = series(&["a", "valve"], values.collect(), &parts);
+        let note = unseen_in_training(&unseen).unwrap();
+        assert!(note.starts_with("`valve` stands still"), "{note}");
+        let values = (0..20).map(wave).collect();
+        assert_eq!(unseen_in_training(&series(&["a"], values, &parts)), None);
+    }
+
+    #[test]
+    fn channels_of_64_bits_are_named() {
+        let mut wide = series(&["a", "bytes"], vec![0.0; 8], &[(Split::Train, 4)]);
+        assert_eq!(kept_wide(&wide), None);
+        wide.wide.insert(1, vec![0.0; 4]);
+        assert!(kept_wide(&wide).unwrap().starts_with("`bytes` is kept in 64 bits"));
     }
 
     #[test]

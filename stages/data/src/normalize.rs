@@ -30,6 +30,11 @@ pub struct Params {
     /// come in on the port of that name.
     #[serde(default)]
     pub fit: Fit,
+    /// The least scale of a channel, as a share of the range of its fitted rows: what hardly moves while it is fitted is not
+    /// blown up later. A channel that does not move at all is only shifted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub floor: f64,
     /// Bounds for the scaled values: a number for both sides of zero, or `[low, high]`.
     #[serde(default)]
     pub clip: Option<Clip>,
@@ -37,6 +42,10 @@ pub struct Params {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub splits: Option<Vec<Split>>,
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 /// Which statistics shift and scale a channel. A channel whose scale would be 0 is only shifted: its scale is 1.
@@ -160,7 +169,7 @@ impl Stage for Normalize {
         let series = inputs.get::<Series>("series")?;
         let statistics = match inputs.optional::<Table>("statistics")? {
             Some(table) => Statistics::from_table(&table, &series.channels)?,
-            None => Statistics::fit(params.method, &series, &params.fit.splits())?,
+            None => Statistics::fit(params, &series)?,
         };
         let splits = params.splits.as_deref().unwrap_or(&Split::ALL);
         let clip = params.clip.map(Clip::bounds);
@@ -191,7 +200,8 @@ struct Statistics {
 }
 
 impl Statistics {
-    fn fit(method: Method, series: &Series, splits: &[Split]) -> Result<Self, Trouble> {
+    fn fit(params: &Params, series: &Series) -> Result<Self, Trouble> {
+        let (method, splits) = (params.method, params.fit.splits());
         let width = series.width();
         if method == Method::None {
             return Ok(Self {
@@ -199,7 +209,7 @@ impl Statistics {
                 scales: vec![1.0; width],
             });
         }
-        let blocks = blocks(series, splits);
+        let blocks = blocks(series, &splits);
         if blocks.is_empty() {
             let names: Vec<&str> = splits.iter().map(|split| split.name()).collect();
             let message = format!(
@@ -218,12 +228,26 @@ impl Statistics {
             let (offset, scale) = wide_statistics(method, values, &blocks);
             (statistics.offsets[*channel], statistics.scales[*channel]) = (offset, scale);
         }
+        if params.floor > 0.0 {
+            statistics.raise_scales(params.floor, series, &blocks);
+        }
         for scale in &mut statistics.scales {
             if *scale == 0.0 {
                 *scale = 1.0;
             }
         }
         Ok(statistics)
+    }
+
+    /// Makes no scale smaller than this share of the channel's range.
+    fn raise_scales(&mut self, floor: f64, series: &Series, blocks: &[Range<usize>]) {
+        let mut ranges = Self::range(series, blocks).scales;
+        for (channel, values) in &series.wide {
+            (_, ranges[*channel]) = wide_statistics(Method::Minmax, values, blocks);
+        }
+        for (scale, range) in self.scales.iter_mut().zip(ranges) {
+            *scale = scale.max(floor * range);
+        }
     }
 
     /// Minimum and range. The difference of two 32-bit floats is exact enough in 64.
@@ -638,6 +662,50 @@ mod tests {
             .0;
         assert_eq!(bounded.values[0], 0.5);
         assert!(run(&raw, json!({"clip": -1}), None).is_err());
+    }
+
+    #[test]
+    fn a_channel_that_hardly_moves_is_not_blown_up() {
+        // One small step in a thousand rows, and a large one later.
+        let mut values = vec![0.0; 1000];
+        (values[500], values[999]) = (0.01, 1.0);
+        let raw = series(1, values, 999);
+        let (scaled, _) = run(&raw, json!({}), None).unwrap();
+        assert!(scaled.values[999] > 3000.0);
+        let (scaled, statistics) = run(&raw, json!({"floor": 0.5}), None).unwrap();
+        let scale = statistics.reals("scale").unwrap()[0].unwrap();
+        assert!((scale - 0.005).abs() < 1e-9, "{scale}");
+        assert!(scaled.values[999] < 201.0);
+        assert!(run(&raw, json!({"floor": 2}), None).is_err());
+    }
+
+    #[test]
+    fn a_level_is_taken_away_in_64_bits() {
+        let counter: Vec<f64> = (0..200).map(|row| 4e9 + f64::from(row % 10)).collect();
+        let mut raw = series(2, vec![0.0; 400], 150);
+        for (row, value) in counter.iter().enumerate() {
+            raw.values[2 * row] = *value as f32;
+            raw.values[2 * row + 1] = (row % 7) as f32;
+        }
+        raw.wide.insert(0, counter.clone());
+        // The same steps without the level, which 32 bits hold.
+        let mut low = raw.clone();
+        low.wide.clear();
+        for (row, value) in counter.iter().enumerate() {
+            low.values[2 * row] = (value - 4e9) as f32;
+        }
+        for method in ["zscore", "minmax", "robust"] {
+            let (scaled, _) = run(&raw, json!({"method": method, "clip": 5}), None).unwrap();
+            let (expected, _) = run(&low, json!({"method": method, "clip": 5}), None).unwrap();
+            assert!(scaled.wide.is_empty(), "{method}");
+            for (found, expected) in scaled.values.iter().zip(&expected.values) {
+                assert!((found - expected).abs() < 1e-6, "{method}: {found} {expected}");
+            }
+        }
+        // What is not scaled keeps its 64 bits.
+        assert_eq!(run(&raw, json!({"method": "none"}), None).unwrap().0, raw);
+        let (some, _) = run(&raw, json!({"splits": ["train"]}), None).unwrap();
+        assert_eq!(some.channel(0)[199], 4e9 + 9.0);
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Stage for Collect {
     type Params = Params;
 
     const NAME: &'static str = "collect";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Gathers metrics or tables of all instances into one table, with means over the instances, ranked if asked for.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
@@ -88,6 +88,12 @@ impl Stage for Collect {
             }
         }
         let mut table = GatheredTable::new(rows)?;
+        let length = table.rows();
+        // Which columns there are does not depend on where a metric is defined.
+        for name in known.keys() {
+            let column = table.columns.entry(name.clone());
+            column.or_insert_with(|| vec![None; length]);
+        }
         let summary = summary(&table, &known);
         if let Some(metrics) = &params.figures {
             table = table.select(metrics)?;
@@ -287,10 +293,10 @@ fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
     quoted.join(", ")
 }
 
-/// Integers if all are, numbers if all are, else text.
+/// Integers if all are, numbers if all are or there is none, else text.
 fn column_of(cells: &Cells) -> Column {
     let known: Vec<&Cell> = cells.iter().flatten().collect();
-    if known.iter().all(|cell| cell.integer().is_some()) {
+    if !known.is_empty() && known.iter().all(|cell| cell.integer().is_some()) {
         Column::Integers(values_of(cells, Cell::integer))
     } else if known.iter().all(|cell| cell.real().is_some()) {
         Column::Reals(values_of(cells, Cell::real))
@@ -309,13 +315,6 @@ fn summary(table: &GatheredTable, known: &IndexMap<String, Metric>) -> Metrics {
     for (name, cells) in table.metrics() {
         let values: Vec<f64> = cells.iter().flatten().filter_map(Cell::real).collect();
         entries.extend(summary_of(name, &values, cells.len(), known.get(name)));
-    }
-    for metric in known.values() {
-        if !table.columns.contains_key(&metric.name) {
-            let mut undefined = metric.clone();
-            undefined.value = None;
-            entries.push(undefined);
-        }
     }
     Metrics { entries }
 }
@@ -445,10 +444,12 @@ mod tests {
                 ("a", 2, 0.4),
                 ("b", 2, 0.6),
                 ("c", 1, 0.3),
+                ("d", 1, 0.9),
+                ("d", 2, f64::NAN),
             ];
             let items: Vec<(String, Artifact)> = figures
                 .map(|(detector, seed, value)| {
-                    let value = (detector != "c").then_some(value);
+                    let value = (detector != "c" && !value.is_nan()).then_some(value);
                     let entries = vec![metric("vus_pr", value), metric("f1", Some(0.1))];
                     (
                         format!("detector={detector},seed={seed}"),
@@ -476,25 +477,29 @@ mod tests {
             "instances",
             "vus_pr",
             "vus_pr_std",
+            "vus_pr_n",
             "f1",
             "f1_std",
+            "f1_n",
         ];
         assert_eq!(table.column_names(), expected);
+        let ranks = table.integers("rank").unwrap();
+        assert_eq!(ranks, [Some(1), Some(2), None, None]);
         let detectors: Vec<String> = table
             .texts("detector")
             .unwrap()
             .into_iter()
             .flatten()
             .collect();
-        assert_eq!(detectors, ["b", "a", "c"]);
-        assert_eq!(
-            table.integers("instances").unwrap(),
-            [Some(2), Some(2), Some(1)]
-        );
+        // The mean of `d` is over one instance of two, and would be the best.
+        assert_eq!(detectors, ["b", "a", "d", "c"]);
+        let counts = |name: &str| table.integers(name).unwrap().into_iter().flatten();
+        assert!(counts("instances").eq([2, 2, 2, 1]));
+        assert!(counts("vus_pr_n").eq([2, 2, 1, 0]));
         let means = table.reals("vus_pr").unwrap();
-        assert!((means[0].unwrap() - 0.55).abs() < 1e-12 && means[2].is_none());
+        assert!((means[0].unwrap() - 0.55).abs() < 1e-12 && means[3].is_none());
         assert!((table.reals("vus_pr_std").unwrap()[1].unwrap() - 0.02_f64.sqrt()).abs() < 1e-12);
-        assert!((summary.get("vus_pr").unwrap() - 0.425).abs() < 1e-12);
+        assert!((summary.get("vus_pr").unwrap() - 0.52).abs() < 1e-12);
 
         let params = Params {
             figures: Some(vec!["f1".into()]),
@@ -503,7 +508,7 @@ mod tests {
         };
         let (table, _) = items(&params).unwrap();
         assert_eq!(table.column_names(), ["rank", "detector", "seed", "f1"]);
-        assert_eq!(table.rows(), 5);
+        assert_eq!(table.rows(), 7);
         for (params, word) in [
             (
                 Params {

@@ -108,7 +108,7 @@ impl Stage for Evaluate {
     type Params = Params;
 
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Judges one split: anomaly scores at a threshold, forecasts or filled-in values, or class predictions.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;

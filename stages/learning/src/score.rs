@@ -67,7 +67,7 @@ impl Stage for Score {
     type Params = Params;
 
     const NAME: &'static str = "score";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Gives every row, or every image, an anomaly score: the mean over channels of the model's error there";
     const NUMERICS: Numerics = Numerics::Device;
     const THREADS: Threads = Threads::All;
@@ -126,7 +126,7 @@ impl Stage for Score {
             rows: Rows::new(&windows.series),
         };
         scorer.run(&segments)?;
-        Ok(Outputs::one("scores", scorer.finish(&segments)?))
+        Ok(Outputs::one("scores", scorer.finish(&segments, context)?))
     }
 }
 
@@ -258,25 +258,30 @@ impl Scorer<'_> {
         Ok(())
     }
 
-    fn finish(self, segments: &[&Segment]) -> Result<Scores, Trouble> {
+    /// The scores of the segments that windows cover. What `window` left out is left out here.
+    fn finish(self, segments: &[&Segment], context: &StageContext<'_>) -> Result<Scores, Trouble> {
         let series = &self.windows.series;
         let channels = self.rows.channels;
         let mut scores = empty(self.params, series.channels.clone());
         let mut parts = vec![0.0; channels];
+        let (mut left_out, mut overflowed) = (Vec::new(), Vec::new());
         for segment in segments {
             let first = scores.scores.len();
+            if segment.rows.clone().any(|row| self.rows.windows[row] == 0) {
+                left_out.push(*segment);
+                continue;
+            }
             for row in segment.rows.clone() {
-                if self.rows.windows[row] == 0 {
-                    return Err(uncovered(row, segment, self.windows.spec.length));
-                }
                 let errors = &self.rows.errors[row * channels..(row + 1) * channels];
                 for (part, error) in parts.iter_mut().zip(errors) {
                     *part = error / channels as f32;
                 }
-                let score: f32 = parts.iter().sum();
+                let mut score: f32 = parts.iter().sum();
+                // Where 32 bits overflow on the way, the error is infinite or not a number.
                 if !score.is_finite() {
-                    return Err(Trouble::new(format!("the score of row {row} is {score}"))
-                        .hint("are the model's weights and the series finite?"));
+                    overflowed.push(row);
+                    score = f32::MAX;
+                    limit(&mut parts);
                 }
                 scores.scores.push(score);
                 if self.params.contributions {
@@ -291,7 +296,43 @@ impl Scorer<'_> {
             own.rows = first..scores.scores.len();
             scores.segments.push(own);
         }
+        let length = self.windows.spec.length;
+        if scores.segments.is_empty() {
+            let message = "no row that is to be scored lies in a window";
+            let hint = format!("windows are {length} rows long: make windows of the splits to score");
+            return Err(Trouble::new(message).hint(hint));
+        }
+        if let Some(example) = left_out.first() {
+            let rows: usize = left_out.iter().map(|segment| segment.rows.len()).sum();
+            context.host.note(&format!(
+                "{rows} rows in {} segments have no score, since no window of {length} rows covers them, such as {} of {} in {}",
+                left_out.len(),
+                example.rows.len(),
+                example.entity,
+                example.split
+            ));
+        }
+        if overflowed.len() == scores.rows() {
+            let message = "no score is a finite number";
+            return Err(Trouble::new(message)
+                .hint("the model has probably diverged: look at its training log, or lower its learning rate"));
+        }
+        if let Some(row) = overflowed.first() {
+            context.host.note(&format!(
+                "in {} rows the model's error is too large for 32 bits, and counts as the largest number that is not, such as in row {row}",
+                overflowed.len()
+            ));
+        }
         Ok(scores)
+    }
+}
+
+/// Parts of a score that is too large, so that none of them is infinite.
+fn limit(parts: &mut [f32]) {
+    let share = f32::MAX / parts.len() as f32;
+    for part in parts {
+        // What is not a number is none of the two, and becomes the share.
+        *part = share.min(*part);
     }
 }
 
@@ -346,16 +387,6 @@ fn rows_of_split(segments: &[&Segment], run: &WindowRun) -> Vec<bool> {
         }
     }
     own
-}
-
-fn uncovered(row: usize, segment: &Segment, length: usize) -> Trouble {
-    let (split, entity, rows) = (segment.split, &segment.entity, segment.rows.len());
-    let message =
-        format!("no window covers row {row}, in the split {split} of {entity} with {rows} rows");
-    let hint = format!(
-        "windows are {length} rows long: make windows of that split, or leave it out with `splits`"
-    );
-    Trouble::new(message).hint(hint)
 }
 
 #[cfg(test)]
@@ -540,6 +571,37 @@ mod tests {
     }
 
     #[test]
+    fn segments_without_a_window_have_no_scores() {
+        let windows = waves(LENGTH, 1, [50, 25, 40]);
+        let model = model(&windows);
+        let all = scores(&Params::default(), &model, &windows).unwrap();
+        let short = waves(LENGTH, 1, [50, 4, 40]);
+        let found = scores(&Params::default(), &model, &short).unwrap();
+        let splits: Vec<Split> = found.segments.iter().map(|segment| segment.split).collect();
+        assert_eq!(splits, [Split::Train, Split::Test]);
+        assert_eq!(found.rows(), 90);
+        assert_eq!(found.segments[1].rows, 50..90);
+        assert_eq!(found.labels, [&all.labels[..50], &short.series.labels[54..]].concat());
+        assert_eq!(found.scores[..50], all.scores[..50]);
+    }
+
+    #[test]
+    fn a_score_that_overflows_is_the_largest_number() {
+        let mut parts = [f32::INFINITY, 3.0, f32::NAN];
+        limit(&mut parts);
+        assert_eq!(parts, [f32::MAX / 3.0, 3.0, f32::MAX / 3.0]);
+        let mut windows = waves(LENGTH, 1, [50, 25, 40]);
+        let model = model(&windows);
+        let mut series = Series::clone(&windows.series);
+        series.values[3 * 80] = 3e38;
+        windows.series = Arc::new(series);
+        let found = scores(&Params::default(), &model, &windows).unwrap();
+        assert_eq!(found.scores[80], f32::MAX);
+        assert!(found.scores[..75].iter().all(|score| *score < 1e6));
+        assert!(found.contributions.iter().all(|part| part.is_finite()));
+    }
+
+    #[test]
     fn only_wanted_splits_are_scored() {
         let windows = waves(LENGTH, 1, [50, 25, 40]);
         let model = model(&windows);
@@ -571,9 +633,10 @@ mod tests {
             other.message().contains("windows of 10 rows") && other.message().contains("12 rows"),
             "{other}"
         );
-        let short = scores(&Params::default(), &model, &waves(LENGTH, 1, [50, 25, 4])).unwrap_err();
+        let short = waves(LENGTH, 1, [4, 4, 4]);
+        let short = scores(&Params::default(), &model, &short).unwrap_err();
         assert!(
-            short.message().contains("row 75") && short.hint_text().is_some(),
+            short.message().contains("lies in a window") && short.hint_text().is_some(),
             "{short}"
         );
         let none = Params {

@@ -99,6 +99,38 @@ impl Series {
             .filter(move |segment| segment.split == split)
     }
 
+    /// The rows of these segments, which are some of the series' own in its order but stand in rows of their own; `None` if
+    /// they are not.
+    pub fn only(&self, segments: &[Segment]) -> Option<Self> {
+        let mut own = self.segments.iter();
+        let mut places = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let is_it = |known: &&Segment| {
+                let rows = segment.rows.clone();
+                known.rows.len() == rows.len() && **known == Segment { rows: known.rows.clone(), ..segment.clone() }
+            };
+            places.push(own.find(is_it)?.rows.clone());
+        }
+        let mut some = Self {
+            channels: self.channels.clone(),
+            segments: segments.to_vec(),
+            ..Self::default()
+        };
+        for channel in self.wide.keys() {
+            some.wide.insert(*channel, Vec::new());
+        }
+        for rows in places {
+            let width = self.width();
+            some.values.extend_from_slice(&self.values[rows.start * width..rows.end * width]);
+            for (channel, values) in &mut some.wide {
+                values.extend_from_slice(&self.wide[channel][rows.clone()]);
+            }
+            some.labels.extend(self.labels.get(rows.clone()).unwrap_or_default());
+            some.times.extend(self.times.get(rows).unwrap_or_default());
+        }
+        Some(some)
+    }
+
     /// The names of all classes, sorted.
     pub fn classes(&self) -> Vec<String> {
         let names: BTreeSet<&String> = self
@@ -435,6 +467,24 @@ pub(super) mod tests {
         assert_eq!(again.channel(1)[2], f64::from(again.row(2)[1]));
         series.wide.insert(2, counter);
         assert!(series.validate().is_err());
+    }
+
+    #[test]
+    fn some_segments_are_found_again() {
+        let mut series = sample();
+        series.times = (0..7).collect();
+        series.wide.insert(1, (0..7).map(f64::from).collect());
+        let mut wanted = vec![series.segments[1].clone()];
+        wanted[0].rows = 0..3;
+        let some = series.only(&wanted).unwrap();
+        some.validate().unwrap();
+        assert_eq!(some.values, series.values[8..]);
+        assert_eq!(some.labels, [1, 1, 0]);
+        assert_eq!(some.times, [4, 5, 6]);
+        assert_eq!(some.wide[&1], [4.0, 5.0, 6.0]);
+        assert_eq!(series.only(&series.segments).unwrap(), series);
+        wanted[0].rows = 0..2;
+        assert_eq!(series.only(&wanted), None);
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) fn damaged(
 ) -> Trouble {
     let message =
         "the file is damaged, of another format, or compressed in a way that is not built in";
-    let hint = "uncompressed, Snappy and Zstandard Parquet can be read, and uncompressed Arrow IPC";
+    let hint = "Parquet may be compressed by Snappy, Zstandard, gzip, Brotli or LZ4, Arrow IPC by LZ4 or Zstandard";
     Trouble::new(message)
         .at(file, None)
         .because(error)

@@ -289,6 +289,7 @@ impl<'a> TextFile<'a> {
             .values
             .try_reserve(((estimate + estimate / 16 + 1) * width).min(ahead / 2 + 1));
         let mut state = Merge {
+            clock: self.dialect.clock,
             rows: 0,
             line: self.head.first_line,
             blank: None,
@@ -328,6 +329,7 @@ impl<'a> TextFile<'a> {
         context: &StageContext<'_>,
     ) -> Result<usize, Trouble> {
         let mut state = Merge {
+            clock: self.dialect.clock,
             rows: 0,
             line: self.head.first_line,
             blank: None,
@@ -440,7 +442,8 @@ struct Slot {
 }
 
 /// What is known when a block is appended to the blocks before it.
-struct Merge {
+struct Merge<'a> {
+    clock: &'a Clock,
     rows: usize,
     /// The line at which the next block starts.
     line: usize,
@@ -449,7 +452,7 @@ struct Merge {
     last_time: Option<i64>,
 }
 
-impl Merge {
+impl Merge<'_> {
     fn append(&mut self, slot: &mut Slot, into: &mut Columns, path: &Path) -> Result<(), Trouble> {
         if let Some(error) = slot.failure.take() {
             return Err(unreadable(path)(error));
@@ -471,7 +474,8 @@ impl Merge {
         if let Some(blank) = rows.blank {
             self.blank.get_or_insert(self.line + blank);
         }
-        self.check_order(&rows.times, path)?;
+        self.put_in_order(&mut slot.rows.times, path)?;
+        let rows = &slot.rows;
         let rests = if rows.any_rest { &rows.rests[..] } else { &[] };
         into.extend(&rows.values, rests, SIX_DECIMALS);
         into.times.extend_from_slice(&rows.times);
@@ -482,8 +486,14 @@ impl Merge {
         Ok(())
     }
 
-    fn check_order(&mut self, times: &[i64], path: &Path) -> Result<(), Trouble> {
-        for (row, time) in times.iter().enumerate() {
+    /// Refuses times that go back, other than in an hour that the clock shows for the second time.
+    fn put_in_order(&mut self, times: &mut [i64], path: &Path) -> Result<(), Trouble> {
+        for (row, time) in times.iter_mut().enumerate() {
+            if self.last_time.is_some_and(|last| last >= *time)
+                && let Some(again) = self.clock.again(*time)
+            {
+                *time = again;
+            }
             if self.last_time.is_some_and(|last| last > *time) {
                 let message = "the time goes back here";
                 let hint = "rows stand in the order of time; where the clock is set back in autumn, name its zone, as in \

@@ -1,9 +1,10 @@
 //! Time stamps in text as milliseconds since 1970-01-01 UTC. The proleptic Gregorian calendar, no leap seconds. A stamp
 //! without an offset is taken as UTC, unless a time zone is named.
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::fmt::strtime::BrokenDownTime;
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -109,13 +110,23 @@ impl Clock {
         }
     }
 
-    /// Reads one stamp; `None` if the text does not have the format, or names no single moment in the zone.
+    /// Reads one stamp; `None` if the text does not have the format, or names no moment in the zone. Of the two moments of an
+    /// hour that comes twice, it is the earlier one; see [`Self::again`].
     pub fn parse(&self, text: &str) -> Option<i64> {
         match &self.format {
             TimeFormat::Iso => iso(text, self.zone.as_ref()),
             TimeFormat::Pattern(pattern) => by_pattern(pattern, text, self.zone.as_ref()),
             format => format.parse(text),
         }
+    }
+
+    /// When the clock of the zone shows the same time once more, after it was set back.
+    pub fn again(&self, time: i64) -> Option<i64> {
+        let zone = self.zone.as_ref()?;
+        let local = zone.to_datetime(Timestamp::from_millisecond(time).ok()?);
+        let later = zone.to_ambiguous_timestamp(local).later().ok()?;
+        let later = later.as_millisecond();
+        (later > time).then_some(later)
     }
 
     /// What to write instead for a text that does not have the format.
@@ -130,7 +141,7 @@ impl Clock {
         {
             let zone = zone.iana_name().unwrap_or("the zone");
             return format!(
-                "in {zone} the clock shows this time twice or never; write offsets, such as `+02:00`"
+                "in {zone} the clock was set forward over this time; is it another zone, or do the stamps need offsets, such as `+02:00`?"
             );
         }
         let found = FORMATS.into_iter().find(|format| format.matches(text));
@@ -328,10 +339,14 @@ fn iso(text: &str, zone: Option<&TimeZone>) -> Option<i64> {
     }
 }
 
-/// A time of day in a zone. Hours that a change of the clock repeats or leaves out name no single moment.
+/// A time of day in a zone. An hour that the clock is set forward over names no moment; of one that comes twice it is the
+/// first.
 fn in_zone(local: DateTime, zone: &TimeZone) -> Option<i64> {
-    let moment = zone.to_ambiguous_zoned_datetime(local).unambiguous().ok()?;
-    Some(moment.timestamp().as_millisecond())
+    let moment = zone.to_ambiguous_timestamp(local);
+    match moment.offset() {
+        AmbiguousOffset::Gap { .. } => None,
+        _ => Some(moment.earlier().ok()?.as_millisecond()),
+    }
 }
 
 /// A fraction of a second, cut to milliseconds.
@@ -478,7 +493,7 @@ mod tests {
         };
         assert_eq!(clock("2016-07-01 03:00"), Some(1_467_334_800_000));
         assert_eq!(clock("2016-01-01 01:00"), Some(1_451_606_400_000));
-        assert_eq!(clock("2016-10-30 02:30"), None, "it comes twice");
+        assert_eq!(clock("2016-10-30 02:30"), clock("2016-10-30 02:30+02:00"));
         assert_eq!(clock("2016-03-27 02:30"), None, "it never comes");
         assert_eq!(clock("2016-10-30 02:30+01:00"), Some(1_477_791_000_000));
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::selection::{self, Scene};
 use super::{Params, Plot, ScoreScale};
 use contract::Trouble;
-use contract::artifact::{Metric, Metrics, Scores, Segment, Series};
+use contract::artifact::{Metric, Metrics, Scores, Series};
 use judging::metrics::events_of;
 use plot::{Chart, Line, Panel, Region, Rule, Strip, TimeAxis, ValueScale, palette, rounded};
 
@@ -19,7 +19,22 @@ pub fn plan(
     scores: Option<&Scores>,
     metrics: Option<&Metrics>,
 ) -> Result<Vec<Plot>, Trouble> {
-    let segments = drawn_segments(series, scores)?;
+    let scored;
+    let series = match (series, scores) {
+        // Rows that have no score are not drawn beside those that have one.
+        (Some(series), Some(scores)) if series.segments != scores.segments => {
+            scored = series
+                .only(&scores.segments)
+                .ok_or_else(|| strangers(series, scores))?;
+            Some(&scored)
+        }
+        (series, _) => series,
+    };
+    let segments = match (series, scores) {
+        (Some(series), _) => &series.segments[..],
+        (None, Some(scores)) => &scores.segments,
+        (None, None) => &[],
+    };
     let scenes = selection::scenes(segments, params.split)?;
     let many = scenes.len() > 1;
     let mut plots = Vec::new();
@@ -35,25 +50,16 @@ pub fn plan(
     Ok(plots)
 }
 
-fn drawn_segments<'a>(
-    series: Option<&'a Series>,
-    scores: Option<&'a Scores>,
-) -> Result<&'a [Segment], Trouble> {
-    match (series, scores) {
-        (Some(series), Some(scores)) if series.segments != scores.segments => {
-            let message = format!(
-                "`series` ({} rows, {} segments) and `scores` ({} rows, {} segments) do not belong together",
-                series.rows(),
-                series.segments.len(),
-                scores.rows(),
-                scores.segments.len()
-            );
-            Err(Trouble::new(message).hint("connect the series that was scored"))
-        }
-        (Some(series), _) => Ok(&series.segments),
-        (None, Some(scores)) => Ok(&scores.segments),
-        (None, None) => Ok(&[]),
-    }
+/// Says that the scores are not of the series.
+fn strangers(series: &Series, scores: &Scores) -> Trouble {
+    let message = format!(
+        "`series` ({} rows, {} segments) and `scores` ({} rows, {} segments) do not belong together",
+        series.rows(),
+        series.segments.len(),
+        scores.rows(),
+        scores.segments.len()
+    );
+    Trouble::new(message).hint("connect the series that was scored")
 }
 
 /// A name without characters that have a meaning in paths.

@@ -5,8 +5,9 @@ use indexmap::IndexMap;
 use super::{Cell, Cells, GatheredTable, listed, mean_and_deviation};
 use contract::Trouble;
 
-/// A row for every combination of the values of these axes, in the order of first appearance: how many instances it is
-/// the mean of, and mean and sample standard deviation of each metric, over the instances where it is defined.
+/// A row for every combination of the values of these axes, in the order of first appearance: how many instances it has,
+/// and of each metric the mean, the sample standard deviation and the number of instances in which it is defined and which
+/// these are over.
 ///
 /// # Errors
 /// If one of the axes is not there.
@@ -39,16 +40,18 @@ pub fn group(table: &GatheredTable, by: &[String]) -> Result<GatheredTable, Trou
         if by.contains(name) {
             continue;
         }
-        let (mut means, mut deviations) = (Cells::new(), Cells::new());
+        let (mut means, mut deviations, mut counts) = (Cells::new(), Cells::new(), Cells::new());
         for (_, rows) in &groups {
             let known = rows.iter().filter_map(|row| cells[*row].as_ref());
             let values: Vec<f64> = known.filter_map(Cell::real).collect();
             let (mean, deviation) = mean_and_deviation(&values);
             means.push(mean.map(Cell::Real));
             deviations.push(deviation.map(Cell::Real));
+            counts.push(Some(Cell::Integer(values.len() as i64)));
         }
         columns.insert(name.clone(), means);
         columns.insert(format!("{name}_std"), deviations);
+        columns.insert(format!("{name}_n"), counts);
     }
     Ok(GatheredTable {
         columns,
@@ -56,7 +59,8 @@ pub fn group(table: &GatheredTable, by: &[String]) -> Result<GatheredTable, Trou
     })
 }
 
-/// The same rows, the best first by a metric, with their rank in a first column. Rows without a value come last.
+/// The same rows, the best first by a metric, with their rank in a first column. A mean over fewer instances than the row
+/// has is not comparable with the others: it comes after them, without a rank, and rows without a value come last.
 ///
 /// # Errors
 /// If there is no such metric.
@@ -71,17 +75,31 @@ pub fn rank(
         let known = listed(metrics.iter().map(|(name, _)| *name));
         return Err(Trouble::new(message).hint(format!("there are {known}")));
     };
+    let integer = |column: &str, row: usize| {
+        let cells = table.columns.get(column)?;
+        cells[row].as_ref().and_then(Cell::integer)
+    };
     let value = |row: usize| cells[row].as_ref().and_then(Cell::real);
+    let is_whole = |row: usize| {
+        let instances = integer("instances", row);
+        value(row).is_some() && integer(&format!("{metric}_n"), row) == instances
+    };
     let mut order: Vec<usize> = (0..table.rows()).collect();
     // Stable: equal rows keep their order.
-    order.sort_by(|one, other| match (value(*one), value(*other)) {
-        (Some(one), Some(other)) if lower_is_better => one.total_cmp(&other),
-        (Some(one), Some(other)) => other.total_cmp(&one),
-        (one, other) => other.is_some().cmp(&one.is_some()),
+    order.sort_by(|one, other| {
+        let by_value = match (value(*one), value(*other)) {
+            (Some(one), Some(other)) if lower_is_better => one.total_cmp(&other),
+            (Some(one), Some(other)) => other.total_cmp(&one),
+            (one, other) => other.is_some().cmp(&one.is_some()),
+        };
+        is_whole(*other).cmp(&is_whole(*one)).then(by_value)
     });
     let mut columns: IndexMap<String, Cells> = IndexMap::new();
-    let ranks = (1..=table.rows()).map(|rank| Some(Cell::Integer(rank as i64)));
-    columns.insert("rank".to_owned(), ranks.collect());
+    let mut ranks = Cells::with_capacity(order.len());
+    for (place, row) in order.iter().enumerate() {
+        ranks.push(is_whole(*row).then_some(Cell::Integer(place as i64 + 1)));
+    }
+    columns.insert("rank".to_owned(), ranks);
     for (name, cells) in &table.columns {
         let sorted = order.iter().map(|row| cells[*row].clone());
         columns.insert(name.clone(), sorted.collect());

@@ -53,13 +53,22 @@ fn judged_case(scores: &Scores, split: Split, context: &StageContext<'_>) -> Res
             "{left_out} segments of split `{split}` have no labels and are not judged"
         ));
     }
-    let (mut values, mut labels, mut stretches) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut values, mut labels) = (Vec::new(), Vec::new());
+    let mut stretches: Vec<Range<usize>> = Vec::new();
+    let mut last: Option<&Segment> = None;
     for segment in labelled {
         let start = values.len();
         extend_finite(&mut values, scores, segment)?;
         let of_segment = &scores.labels[segment.rows.clone()];
         labels.extend(of_segment.iter().map(|label| *label != 0));
-        stretches.push(start..values.len());
+        // Rows that were left out within an entity do not make two events of one.
+        match stretches.last_mut() {
+            Some(stretch) if last.is_some_and(|last| last.entity == segment.entity) => {
+                stretch.end = values.len();
+            }
+            _ => stretches.push(start..values.len()),
+        }
+        last = Some(segment);
     }
     Case::new(values, labels, stretches).map_err(Trouble::new)
 }

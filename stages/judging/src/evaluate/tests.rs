@@ -89,10 +89,17 @@ fn threshold_from_training_scores_and_default_metrics() {
         "{}",
         metrics.entries[0].caveat
     );
-    // Alarms at 9, 8 and 7; the event is cut in two by the end of the segment.
+    // Alarms at 9, 8 and 7; rows that were left out within the event do not make two of it.
     assert_eq!(metrics.get("precision"), Some(2.0 / 3.0));
     assert_eq!(metrics.get("recall"), Some(2.0 / 3.0));
-    assert_eq!(metrics.get("recall_point_adjusted"), Some(2.0 / 3.0));
+    assert_eq!(metrics.get("recall_point_adjusted"), Some(1.0));
+    // Between entities, an event ends.
+    let mut of_two = scores();
+    let last = of_two.segments.last_mut().unwrap();
+    last.entity = "another".to_owned();
+    let parameters = json(r#"{"threshold": {"kind": "quantile", "anomaly_ratio": 50}}"#);
+    let metrics_of_two = run(of_two, parameters).unwrap();
+    assert_eq!(metrics_of_two.get("recall_point_adjusted"), Some(2.0 / 3.0));
     let oracles: Vec<&str> = metrics
         .entries
         .iter()

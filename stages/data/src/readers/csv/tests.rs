@@ -267,10 +267,15 @@ fn times_are_read_in_the_formats_that_people_write() {
     assert_eq!(with(json!("microseconds"), "1709472600000000"), expected);
     assert_eq!(with(json!("nanoseconds"), "1709472600000000000"), expected);
     // The clock of a zone, which is set back in autumn: two hours with one name.
-    let text = "t,a\n2023-10-29 02:30:00,1\n2023-10-29 02:30:00+01:00,2\n";
+    let text = "t,a\n2023-10-29 02:00,1\n2023-10-29 02:30,2\n2023-10-29 02:00,3\n2023-10-29 02:30,4\n2023-10-29 03:00,5\n";
     let time = json!({"column": "t", "zone": "Europe/Berlin"});
-    let error = read(text, json!({"time": time, "split": whole()}));
-    assert!(error.is_err() || error.unwrap().times.len() == 2);
+    let series = read(text, json!({"time": time, "split": whole()})).unwrap();
+    for pair in series.times.windows(2) {
+        assert_eq!(pair[1] - pair[0], 1_800_000);
+    }
+    let error = read(text, json!({"time": "t", "split": whole()})).unwrap_err();
+    assert_eq!(error.location().unwrap().line, Some(4), "{error}");
+    assert!(error.hint_text().unwrap().contains("zone"), "{error}");
     let text = "t,a\n2024-07-01 12:00:00,1\n";
     let time = json!({"column": "t", "zone": "Europe/Berlin"});
     let series = read(text, json!({"time": time, "split": whole()})).unwrap();

@@ -108,6 +108,16 @@ impl Case {
         self.events.iter().map(ExactSizeIterator::len).sum()
     }
 
+    /// Something to find, or `None`: what counts hits among anomalies is 0/0 without any.
+    pub fn with_anomalies(&self) -> Option<&Self> {
+        (!self.events.is_empty()).then_some(self)
+    }
+
+    /// Some alarm, or `None`: what counts hits among alarms is 0/0 without any.
+    pub fn with_alarms(&self) -> Option<&Self> {
+        self.alarms.contains(&true).then_some(self)
+    }
+
     /// Confusion counts of the alarms, row by row.
     pub fn counts(&self) -> Counts {
         Counts::of(&self.alarms, &self.labels)

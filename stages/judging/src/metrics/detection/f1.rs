@@ -9,10 +9,10 @@ impl MetricKind for F1 {
     type Params = NoParams;
 
     const NAME: &'static str = "f1";
-    const DOC: &'static str = "Harmonic mean of point-wise precision and recall, at the threshold.";
+    const DOC: &'static str = "Harmonic mean of point-wise precision and recall, at the threshold; undefined without anomalies.";
     const AT_THRESHOLD: bool = true;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
-        Some(case.counts().f1())
+        Some(case.with_anomalies()?.counts().f1())
     }
 }

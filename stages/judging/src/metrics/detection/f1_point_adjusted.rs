@@ -16,6 +16,6 @@ impl MetricKind for F1PointAdjusted {
     const AT_THRESHOLD: bool = true;
 
     fn value(params: &Adjustment, case: &Case) -> Option<f64> {
-        Some(params.judge(case).f1)
+        Some(params.judge(case.with_anomalies()?).f1)
     }
 }

@@ -18,7 +18,7 @@ impl MetricKind for PaKAuc {
     const AT_THRESHOLD: bool = true;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
-        let adjustable = Adjustable::new(case);
+        let adjustable = Adjustable::new(case.with_anomalies()?);
         let values: Vec<f64> = (0..=100_u8).map(|k| adjustable.f1(f64::from(k))).collect();
         let strips = values.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0);
         Some(strips.sum::<f64>() / 100.0)

@@ -40,7 +40,7 @@ impl MetricKind for PaKF1 {
     const AT_THRESHOLD: bool = true;
 
     fn value(params: &Share, case: &Case) -> Option<f64> {
-        Some(Adjustable::new(case).f1(params.k))
+        Some(Adjustable::new(case.with_anomalies()?).f1(params.k))
     }
 }
 

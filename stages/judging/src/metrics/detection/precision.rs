@@ -10,10 +10,10 @@ impl MetricKind for Precision {
 
     const NAME: &'static str = "precision";
     const DOC: &'static str =
-        "Share of the alarms that are anomalous rows, at the threshold; 0 without alarms.";
+        "Share of the alarms that are anomalous rows, at the threshold; undefined without alarms.";
     const AT_THRESHOLD: bool = true;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
-        Some(case.counts().precision())
+        Some(case.with_alarms()?.counts().precision())
     }
 }

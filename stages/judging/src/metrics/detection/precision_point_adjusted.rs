@@ -17,6 +17,6 @@ impl MetricKind for PrecisionPointAdjusted {
     const AT_THRESHOLD: bool = true;
 
     fn value(params: &Adjustment, case: &Case) -> Option<f64> {
-        Some(params.judge(case).precision)
+        Some(params.judge(case.with_alarms()?).precision)
     }
 }

@@ -9,10 +9,10 @@ impl MetricKind for Recall {
     type Params = NoParams;
 
     const NAME: &'static str = "recall";
-    const DOC: &'static str = "Share of the anomalous rows that have an alarm, at the threshold.";
+    const DOC: &'static str = "Share of the anomalous rows that have an alarm, at the threshold; undefined without anomalies.";
     const AT_THRESHOLD: bool = true;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
-        Some(case.counts().recall())
+        Some(case.with_anomalies()?.counts().recall())
     }
 }

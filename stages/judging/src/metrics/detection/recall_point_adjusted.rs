@@ -17,6 +17,6 @@ impl MetricKind for RecallPointAdjusted {
     const AT_THRESHOLD: bool = true;
 
     fn value(params: &Adjustment, case: &Case) -> Option<f64> {
-        Some(params.judge(case).recall)
+        Some(params.judge(case.with_anomalies()?).recall)
     }
 }
