@@ -94,6 +94,8 @@ pub struct Leaderboard {
     pub metric: String,
     /// `None` as long as neither the file nor a metric says it.
     pub direction: Option<Direction>,
+    /// Whether the metric is judged on the test rows, so that the best value is an upper bound.
+    pub oracle: bool,
     pub rows: Vec<Row>,
 }
 
@@ -130,6 +132,7 @@ impl Leaderboard {
             axes: axes.into_iter().map(str::to_owned).collect(),
             metric: file.objective.metric.clone(),
             direction,
+            oracle: false,
             rows,
         }
     }

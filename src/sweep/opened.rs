@@ -475,7 +475,9 @@ impl Sweep {
             notes.push(note);
         }
         let Self { file, .. } = self;
-        Ok(Leaderboard::new(file, &view.progress, &view.states, &notes))
+        let mut board = Leaderboard::new(file, &view.progress, &view.states, &notes);
+        board.oracle = view.trials.are_chosen_by_test();
+        Ok(board)
     }
 }
 

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::Catalogue;
-use contract::artifact::{Artifact, ArtifactKind, Direction};
+use contract::artifact::{Artifact, ArtifactKind, Direction, Split};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde_json::Value;
 
 use super::course::{Member, Outcome, Progress};
-use super::file::{SweepFile, as_text};
+use super::file::{Objective, SweepFile, as_text};
 use super::space::Point;
 use crate::cache::{Action, Store};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, did_you_mean, list};
@@ -37,6 +37,8 @@ pub struct Trials {
     places: Vec<Vec<StageId>>,
     /// Where the objective of each member is computed.
     objectives: Vec<StageId>,
+    /// The split whose rows the objective is judged on, where a stage kind says it.
+    judged: Option<Split>,
 }
 
 /// What the store says of a member.
@@ -128,10 +130,22 @@ pub fn assemble(
         objectives.push(places[objective.index()]);
     }
     warnings.extend(seeds_without_effect(file, &progress.members, &objectives));
+    let judged = judged_split(&joined.graph, &objectives);
+    if judged == Some(Split::Test) {
+        let mut choice = Diagnostics::from(chosen_by_test(file));
+        if spec.strict {
+            choice.deny_warnings();
+        }
+        warnings.extend(choice);
+        if warnings.has_errors() {
+            return Err(warnings);
+        }
+    }
     let trials = Trials {
         members: progress.members.clone(),
         places: joined.places,
         objectives,
+        judged,
     };
     Ok(Assembly {
         graph: joined.graph,
@@ -192,6 +206,31 @@ fn seeds_without_effect(
             .at(file.seeds_at)
             .hint(hint),
     )
+}
+
+/// The split that the objective of the trials is judged on: by the stage that computes it, or by one that it gathers.
+fn judged_split(graph: &Graph, objectives: &[StageId]) -> Option<Split> {
+    let mut next = vec![*objectives.first()?];
+    while let Some(id) = next.pop() {
+        if let Some(split) = graph.stage(id).configured.judges() {
+            return Some(split);
+        }
+        next.extend(graph.needs(id));
+    }
+    None
+}
+
+/// Trials that are compared by the test rows are chosen by them: the best value flatters.
+fn chosen_by_test(file: &SweepFile) -> Diagnostic {
+    let Objective { stage, metric, .. } = &file.objective;
+    let message = format!(
+        "leakage: the trials are chosen by `{metric}` of `{stage}`, which is judged on the test rows"
+    );
+    let hint = "the best value is an upper bound, and the leaderboard says so; to choose honestly, judge another stage on \
+                rows of validation or calibration (`on: validation`) and make it the objective";
+    Diagnostic::warning("leakage", message)
+        .at(file.objective_at)
+        .hint(hint)
 }
 
 fn no_trials(file: &SweepFile) -> Diagnostic {
@@ -330,6 +369,11 @@ fn announced(parameters: &Value) -> Option<Vec<&str>> {
 }
 
 impl Trials {
+    /// Whether the trials are chosen by the rows that the result is reported on.
+    pub fn are_chosen_by_test(&self) -> bool {
+        self.judged == Some(Split::Test)
+    }
+
     /// The stages of a member, each after those that it needs.
     pub fn stages(&self, member: usize) -> &[StageId] {
         &self.places[member]

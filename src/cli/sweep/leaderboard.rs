@@ -265,7 +265,11 @@ fn text_table(sweep: &Sweep, board: &Leaderboard, limit: Option<usize>) -> Strin
     } else {
         String::new()
     };
-    table.render() + &tail
+    let caveat = match board.oracle {
+        true => "  oracle: the trials are chosen by the test rows, so the best value is an upper bound\n",
+        false => "",
+    };
+    table.render() + &tail + caveat
 }
 
 /// `0.412`, or `0.412 ± 0.021 (3)` over seeds.
@@ -306,6 +310,7 @@ fn board_json(sweep: &Sweep, board: &Leaderboard) -> Value {
         "sweep": sweep.file.name,
         "metric": board.metric,
         "direction": board.direction.map(Direction::name),
+        "oracle": board.oracle,
         "axes": board.axes,
         "trials": trials,
     })

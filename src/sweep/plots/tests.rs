@@ -90,6 +90,7 @@ fn board(axes: &[(&str, Domain)], rows: Vec<(Vec<Value>, Option<u64>, f64)>) -> 
         finished: Some(trial as u64),
     };
     Leaderboard {
+        oracle: false,
         axes: axes.iter().map(|(name, _)| (*name).to_owned()).collect(),
         domains: axes
             .iter()

@@ -294,6 +294,11 @@ pub trait Stage: 'static {
         Vec::new()
     }
 
+    /// The split whose labels or values its figures are held against, if it makes figures of that sort.
+    fn judges(_params: &Self::Params) -> Option<Split> {
+        None
+    }
+
     /// Does the work.
     ///
     /// # Errors
@@ -387,6 +392,10 @@ impl Configured {
         self.stage.learns()
     }
 
+    pub fn judges(&self) -> Option<Split> {
+        self.stage.judges()
+    }
+
     /// Does the work; see [`Stage::run`].
     ///
     /// # Errors
@@ -414,6 +423,7 @@ trait AnyStage: Send + Sync {
     fn advice(&self, said: &str, look_up: LookUp<'_>) -> Option<String>;
     fn environment(&self) -> Vec<String>;
     fn learns(&self) -> Vec<Learning>;
+    fn judges(&self) -> Option<Split>;
     fn run(&self, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble>;
 }
 
@@ -459,6 +469,10 @@ impl<S: Stage> AnyStage for Parsed<S> {
 
     fn learns(&self) -> Vec<Learning> {
         S::learns(&self.0)
+    }
+
+    fn judges(&self) -> Option<Split> {
+        S::judges(&self.0)
     }
 
     fn run(&self, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble> {

@@ -216,6 +216,10 @@ impl Stage for Evaluate {
         learned
     }
 
+    fn judges(params: &Params) -> Option<Split> {
+        Some(params.on)
+    }
+
     fn run(
         params: &Params,
         inputs: &Inputs,

@@ -169,22 +169,26 @@ pub fn calendar(times: &[i64], count: usize) -> Vec<Tick> {
     let (Some(first), Some(last)) = (times.first(), times.last()) else {
         return Vec::new();
     };
-    let least = (last - first) / count.max(1) as i64;
+    // Differences of 64 bits: one of the times may be a sentinel at the end of what they hold.
+    let length = last.abs_diff(*first);
+    let least = length / count.max(1) as u64;
     let step = STEPS
         .into_iter()
-        .find(|step| *step >= least)
-        .unwrap_or_else(|| (least / DAY + 1) * DAY);
+        .find(|step| *step as u64 >= least)
+        .unwrap_or_else(|| (least / DAY as u64 + 1) as i64 * DAY);
     let mut ticks = Vec::new();
-    let mut time = first.div_euclid(step) * step;
-    while time <= *last {
-        if time >= *first {
-            let row = times.partition_point(|other| *other < time);
-            ticks.push(Tick {
-                at: row as f64,
-                text: calendar_text(time, step),
-            });
-        }
-        time += step;
+    let past = first.rem_euclid(step);
+    let mut next = match past {
+        0 => Some(*first),
+        past => first.checked_add(step - past),
+    };
+    while let Some(time) = next.filter(|time| time <= last) {
+        let row = times.partition_point(|other| *other < time);
+        ticks.push(Tick {
+            at: row as f64,
+            text: calendar_text(time, step),
+        });
+        next = time.checked_add(step);
     }
     ticks
 }
@@ -252,6 +256,18 @@ mod tests {
         assert_eq!(texts(&linear(4100.0, 5900.0, 2)), ["5000"]);
         assert_eq!(texts(&linear(0.0, 3e7, 3)), ["0", "10⁷", "2×10⁷", "3×10⁷"]);
         assert!(linear(1.0, 1.0, 5).is_empty() && linear(f64::NAN, 1.0, 5).is_empty());
+    }
+
+    #[test]
+    fn times_that_are_sentinels_end() {
+        for times in [
+            [1_609_459_200_000, i64::MAX],
+            [i64::MIN, i64::MAX],
+            [i64::MIN, 0],
+        ] {
+            let ticks = calendar(&times, 5);
+            assert!(ticks.len() <= 6, "{ticks:?}");
+        }
     }
 
     #[test]
