@@ -114,9 +114,9 @@ pub fn header_differences(
 
 /// The plan of a stage whose inputs are as the lock says that they were.
 fn assess(lock: &Lock, planner: &Planner<'_>, id: StageId) -> StagePlan {
-    planner.assess(id, &|source, port| {
-        lock.output(&planner.graph.stage(source).name, port)
-    })
+    let digest_of =
+        |source: StageId, port: &str| lock.output(&planner.graph.stage(source).name, port);
+    planner.assess(id, &digest_of, &[])
 }
 
 /// The stages whose outputs are not what the lock says, after they ran.

@@ -209,7 +209,7 @@ impl Reexecution<'_> {
             let missing = || Obstacle::NoOriginal(name.clone());
             let locked = self.lock.stages.get(name).ok_or_else(missing)?;
             let action = original_action(self.original, locked)?.ok_or_else(missing)?;
-            let plan = planner.assess(id, &digest);
+            let plan = planner.assess(id, &digest, &[]);
             if let Verdict::Broken(trouble) = plan.verdict {
                 return Err(Obstacle::Trouble(trouble));
             }

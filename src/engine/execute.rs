@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use contract::artifact::Artifact;
-use contract::{Device, Trouble};
+use contract::{Device, Doubt, Trouble};
 use indexmap::IndexMap;
 
 use super::plan::{Planner, StagePlan, Verdict, has_all};
@@ -254,11 +254,13 @@ impl Coordinator<'_> {
 
     /// Everything that the stage needs is settled: is it a hit, or must it run?
     fn decide(&mut self, stage: StageId, again: bool) {
-        if again || matches!(self.plans[stage.index()].verdict, Verdict::Pending(_)) {
+        let gathers_some = self.schedule.without(stage).next().is_some();
+        if again || gathers_some || matches!(self.plans[stage.index()].verdict, Verdict::Pending(_)) {
             let actions = &self.actions;
             let digest =
                 |source: StageId, port: &str| Some(actions.get(&source)?.output(port)?.digest);
-            self.plans[stage.index()] = self.planner.assess(stage, &digest);
+            let without: Vec<StageId> = self.schedule.without(stage).collect();
+            self.plans[stage.index()] = self.planner.assess(stage, &digest, &without);
             if self.rerun.contains(&stage) && self.plans[stage.index()].hit().is_some() {
                 self.plans[stage.index()].verdict = Verdict::Miss(Reason::OutputsLost);
             }
@@ -323,6 +325,9 @@ impl Coordinator<'_> {
         };
         let mut inputs = Vec::new();
         for (source, handoff) in self.graph.inputs(stage) {
+            if self.schedule.goes_without(stage, source) {
+                continue;
+            }
             let action = self.actions.get(&source);
             let record = action.and_then(|action| action.output(&handoff.output));
             let Some(record) = record.cloned() else {
@@ -351,9 +356,29 @@ impl Coordinator<'_> {
             variable: self.planner.environment,
             rerun: self.rerun.contains(&stage) || forced,
             forced,
+            doubts: self.missing_instances(stage).into_iter().collect(),
         };
         self.running += 1;
         let _ = jobs.send(Box::new(job));
+    }
+
+    /// What to say of a stage that gathers fewer instances than there are.
+    fn missing_instances(&self, stage: StageId) -> Option<Doubt> {
+        const LISTED: usize = 5;
+        let missing: Vec<StageId> = self.schedule.without(stage).collect();
+        let mut names = Vec::with_capacity(missing.len());
+        for source in &missing {
+            names.push(self.graph.stage(*source).name.as_str());
+        }
+        let more = match names.len().saturating_sub(LISTED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        names.truncate(LISTED);
+        let (count, all) = (missing.len(), self.graph.needs(stage).len());
+        let message = format!("{count} of {all} instances are missing: {}{more}", names.join(", "));
+        let doubt = Doubt::new("missing-instances", message);
+        (count > 0).then(|| doubt.hint("what is gathered here is of the others alone"))
     }
 
     fn on(&mut self, message: Message) {
@@ -568,8 +593,12 @@ impl Coordinator<'_> {
             failure: failure.clone(),
         });
         self.failures.push((node.name.clone(), failure));
-        for skipped in self.schedule.fail(stage) {
+        let consequences = self.schedule.fail(stage, self.options.keep_going);
+        for skipped in consequences.skipped {
             self.skip(skipped, &format!("it needs {}", node.name));
+        }
+        for next in consequences.unblocked {
+            self.decide(next, true);
         }
         if !self.options.keep_going {
             self.stop("another stage failed");

@@ -266,10 +266,11 @@ impl Planner<'_> {
 
     /// Assesses one stage, given the plans of those above it.
     fn assess_below(&self, id: StageId, known: &[Option<StagePlan>]) -> StagePlan {
-        self.assess(id, &|source, port| {
+        let digest_of = |source: StageId, port: &str| {
             let action = known[source.index()].as_ref()?.hit()?;
             Some(action.output(port)?.digest)
-        })
+        };
+        self.assess(id, &digest_of, &[])
     }
 
     /// A stage that is a miss here may be a hit there.
@@ -288,15 +289,19 @@ impl Planner<'_> {
         }
     }
 
-    /// Assesses one stage, given the digests of the inputs that are known.
+    /// Assesses one stage, given the digests of the inputs that are known. Of what it gathers, these are left out.
     pub fn assess(
         &self,
         id: StageId,
         digest_of: &dyn Fn(StageId, &str) -> Option<Digest>,
+        without: &[StageId],
     ) -> StagePlan {
         let stage = self.graph.stage(id);
         let (mut inputs, mut unknown) = (Vec::new(), Vec::new());
         for (source, handoff) in self.graph.inputs(id) {
+            if without.contains(&source) {
+                continue;
+            }
             match digest_of(source, &handoff.output) {
                 Some(digest) => inputs.push((handoff.input.clone(), handoff.item.clone(), digest)),
                 None => unknown.push(source),

@@ -6,7 +6,7 @@
 //! to an end of the graph goes first: so trials of a sweep end one after the other, and hold their outputs in memory for short.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Graph, Needs, StageId};
 
@@ -58,6 +58,17 @@ pub(super) struct Schedule<'a> {
     free: Needs,
     total: Needs,
     overtaken: usize,
+    /// What stages that gather go on without: sources of theirs that failed or were skipped.
+    without: BTreeMap<StageId, BTreeSet<StageId>>,
+}
+
+/// What follows from a failure.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Consequences {
+    /// Stages that cannot run any more, each after its needs.
+    pub skipped: Vec<StageId>,
+    /// Stages that gather what there is, and wait for nothing else.
+    pub unblocked: Vec<StageId>,
 }
 
 impl<'a> Schedule<'a> {
@@ -81,6 +92,7 @@ impl<'a> Schedule<'a> {
             free: total,
             total,
             overtaken: 0,
+            without: BTreeMap::new(),
         }
     }
 
@@ -88,12 +100,26 @@ impl<'a> Schedule<'a> {
         self.status[stage.index()]
     }
 
-    /// Whether everything that the stage needs is settled.
+    /// Whether everything that the stage needs, and does not go on without, is settled.
     pub fn is_unblocked(&self, stage: StageId) -> bool {
-        let needs = self.graph.needs(stage);
-        needs
-            .iter()
-            .all(|need| self.status(*need) == Status::Settled)
+        for need in self.graph.needs(stage) {
+            let is_there = self.status(need) == Status::Settled;
+            if !is_there && !self.goes_without(stage, need) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether the stage gathers others and goes on without this one.
+    pub fn goes_without(&self, stage: StageId, source: StageId) -> bool {
+        let lost = self.without.get(&stage);
+        lost.is_some_and(|lost| lost.contains(&source))
+    }
+
+    /// The sources that the stage goes on without.
+    pub fn without(&self, stage: StageId) -> impl Iterator<Item = StageId> {
+        self.without.get(&stage).into_iter().flatten().copied()
     }
 
     /// The stage's outputs are there. Returns the waiting stages that this unblocks.
@@ -191,21 +217,35 @@ impl<'a> Schedule<'a> {
         self.status[stage.index()] = Status::Waiting;
     }
 
-    /// The stage will not have its outputs. Returns those that are skipped because of it, each after its needs.
-    pub fn fail(&mut self, stage: StageId) -> Vec<StageId> {
+    /// The stage will not have its outputs. What needs them is skipped; if the run goes on, a stage that gathers many does
+    /// so without it, as long as one of them is left.
+    pub fn fail(&mut self, stage: StageId, go_on: bool) -> Consequences {
         self.end(stage, Status::Failed);
         let mut lost: BTreeSet<StageId> = BTreeSet::from([stage]);
-        let mut skipped = Vec::new();
+        let mut consequences = Consequences::default();
         for &next in self.graph.order() {
-            let needs = self.graph.needs(next);
-            if needs.iter().any(|need| lost.contains(need)) && self.is_open(next) {
-                self.unqueue(next);
-                self.end(next, Status::Skipped);
-                lost.insert(next);
-                skipped.push(next);
+            let mut needs = self.graph.needs(next);
+            needs.retain(|need| lost.contains(need));
+            if needs.is_empty() || !self.is_open(next) {
+                continue;
             }
+            if go_on && self.graph.stage(next).kind.gathers {
+                let without = self.without.entry(next).or_default();
+                without.extend(needs);
+                if without.len() < self.graph.needs(next).len() {
+                    consequences.unblocked.push(next);
+                    continue;
+                }
+            }
+            self.unqueue(next);
+            self.end(next, Status::Skipped);
+            lost.insert(next);
+            consequences.skipped.push(next);
         }
-        skipped
+        let mut unblocked = std::mem::take(&mut consequences.unblocked);
+        unblocked.retain(|next| self.status(*next) == Status::Waiting && self.is_unblocked(*next));
+        consequences.unblocked = unblocked;
+        consequences
     }
 
     /// Nothing that is waiting or queued will run. Returns those stages.
@@ -352,7 +392,7 @@ stages:
         let mut schedule = timed(&graph, |stage| if stage == end { 5.0 } else { 1.0 });
         let a = schedule.take().unwrap();
         schedule.release(a);
-        assert_eq!(schedule.fail(a), [id(&graph, "end")]);
+        assert_eq!(schedule.fail(a, true).skipped, [id(&graph, "end")]);
         assert_eq!(schedule.take(), Some(id(&graph, "b")));
         assert!(!schedule.is_finished());
         assert_eq!(schedule.skip_rest(), [id(&graph, "wide")]);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use contract::artifact::Artifact;
-use contract::{Device, Doubt, Inputs, StageContext, Threads, Trouble};
+use contract::{Device, Doubt, Host, Inputs, StageContext, Threads, Trouble};
 use indexmap::IndexMap;
 
 use super::execute::Message;
@@ -48,6 +48,8 @@ pub(super) struct Job {
     pub rerun: bool,
     /// The user wants it to be done from the start.
     pub forced: bool,
+    /// What is doubtful before it has begun.
+    pub doubts: Vec<Doubt>,
 }
 
 /// How a job ended.
@@ -146,6 +148,9 @@ impl Shared<'_> {
         }
         let _ = self.messages.send(Message::Started(job.id));
         let host = self.host(job);
+        for doubt in &job.doubts {
+            host.doubt(doubt.clone());
+        }
         let started = Instant::now();
         let result = self.run(job, &inputs, &host);
         let seconds = started.elapsed().as_secs_f64();

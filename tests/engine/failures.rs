@@ -137,6 +137,42 @@ fn the_others_finish_with_keep_going() {
 }
 
 #[test]
+fn what_gathers_goes_on_with_what_there_is() {
+    let pipeline = |points: &str| {
+        format!(
+            "  one: {{uses: curve, foreach: {{x: [{points}]}}, with: {{x: \"${{x}}\"}}}}\n  all: {{uses: gather, from: {{items: one}}}}\n  more: {{uses: sum, from: all}}\n"
+        )
+    };
+    let engine = Engine::keep_going();
+    let story = engine.run(&pipeline("4, -1, 5"));
+    assert_eq!(story.outcome.status, RunStatus::Failed);
+    assert_eq!((story.state("all"), story.state("more")), (Ran, Ran));
+    let number = |value: usize| {
+        let story = engine.run(&format!("  n: {{uses: number, with: {{value: {value}}}}}\n"));
+        story.digest("n")
+    };
+    assert_eq!(story.digest("all"), number(2));
+    let doubts = |story: &Story| {
+        let mut records = story.outcome.stages.iter();
+        let record = records.find(|record| record.name == "all").unwrap();
+        record.doubts.clone()
+    };
+    let found = doubts(&story);
+    assert_eq!(found[0].message, "1 of 3 instances are missing: one[x=-1]");
+    // It says so again when it is up to date, and is another result than that of all.
+    let again = engine.run(&pipeline("4, -1, 5"));
+    assert_eq!((again.state("all"), doubts(&again)), (Hit, found));
+    let whole = engine.run(&pipeline("4, 6, 5"));
+    assert_eq!((whole.state("all"), whole.digest("all")), (Ran, number(3)));
+    assert!(doubts(&whole).is_empty());
+    // Nothing is left to gather, or nobody asked to go on.
+    let none = engine.run(&pipeline("-2, -1"));
+    assert_eq!((none.state("all"), none.state("more")), (Skipped, Skipped));
+    let strict = Engine::new().run(&pipeline("4, -1, 5"));
+    assert_eq!(strict.state("all"), Skipped);
+}
+
+#[test]
 fn without_it_nothing_new_begins() {
     let mut engine = Engine::new();
     engine.options.jobs = 1;

@@ -17,6 +17,7 @@ pub fn kinds() -> Vec<StageKind> {
     vec![
         StageKind::of::<Number>(),
         StageKind::of::<Sum>(),
+        StageKind::of::<Gather>(),
         StageKind::of::<Fail>(),
         StageKind::of::<Panic>(),
         StageKind::of::<Flaky>(),
@@ -198,6 +199,34 @@ toy!(Count, "count", None, |_with, _inputs, _context| {
     let count = COUNTED.fetch_add(1, Ordering::Relaxed);
     Ok(Outputs::one("value", value(count as f64)))
 });
+
+/// Counts the instances of what it is connected to.
+struct Gather;
+
+impl Stage for Gather {
+    type Params = None;
+
+    const NAME: &'static str = "gather";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "A toy.";
+    const NUMERICS: Numerics = Numerics::Exact;
+    const THREADS: Threads = Threads::One;
+    const SEEDED: bool = false;
+    const GATHERS: bool = true;
+
+    fn inputs(_: &None) -> Vec<Port> {
+        anything()
+    }
+
+    fn outputs(_: &None) -> Vec<Port> {
+        output()
+    }
+
+    fn run(_: &None, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
+        let count = inputs.all("items").len();
+        Ok(Outputs::one("value", value(count as f64)))
+    }
+}
 
 /// Draws a number from `x` to `x + 1`.
 struct Draw;
