@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clap::builder::ArgPredicate;
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use contract::Look;
+use serde_json::{Value, json};
 
 use super::{Error, Exit, Global, schema};
 use crate::pipeline::is_name;
@@ -17,8 +19,11 @@ pub(super) struct Arguments {
     /// The pipeline's name; it becomes pipelines/NAME.yaml; an existing file is never overwritten
     name: String,
     /// What to start from
-    #[arg(long, value_name = "TEMPLATE", default_value = "quickstart")]
+    #[arg(long, value_name = "TEMPLATE", default_value = "quickstart", default_value_if("data", ArgPredicate::IsPresent, "csv"))]
     template: Template,
+    /// Your file: the pipeline reads it as it seems to be written, and what was guessed is said
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
     /// The folder to write to
     #[arg(long, value_name = "DIR", default_value = "pipelines")]
     folder: PathBuf,
@@ -52,7 +57,17 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         return Err(Error::wrong(format!("`{name}` cannot name a pipeline")).hint(hint));
     }
     let path = arguments.folder.join(format!("{name}.yaml"));
-    let text = renamed(arguments.template.text(), name);
+    let mut text = renamed(arguments.template.text(), name);
+    let mut guesses = Vec::new();
+    if let Some(file) = &arguments.data {
+        if !matches!(arguments.template, Template::Csv) {
+            let error = Error::wrong("only the template `csv` reads a file of yours");
+            return Err(error.hint("leave `--template` out, or `--data`"));
+        }
+        let look = (global.project.catalogue.look)(file)?;
+        text = fitted(&text, &look)?;
+        guesses = look.guesses;
+    }
     write_new(&path, &text).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
             Error::wrong(format!("{} is there already", path.display())).hint("choose another name")
@@ -67,10 +82,17 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         Err(error) => return Err(cannot_write(&schema_path, &error)),
     };
     if global.json {
-        print_json(&json!({"pipeline": path, "schema": with_schema.then_some(schema_path)}));
+        let schema = with_schema.then_some(schema_path);
+        print_json(&json!({"pipeline": path, "schema": schema, "guesses": guesses}));
         return Ok(Exit::Done);
     }
     outln!("wrote {}", path.display());
+    if let (Some(file), false) = (&arguments.data, guesses.is_empty()) {
+        outln!("guessed from {}; correct in the pipeline what is wrong:", file.display());
+        for guess in &guesses {
+            outln!("  {guess}");
+        }
+    }
     if with_schema {
         outln!(
             "wrote {}, with which editors check and complete pipelines",
@@ -101,6 +123,46 @@ fn renamed(text: &str, name: &str) -> String {
         }
     }
     renamed
+}
+
+/// The template with the parameters that fit a file. With labels, the scores are judged, too.
+fn fitted(template: &str, look: &Look) -> Result<String, Error> {
+    let mut text = String::new();
+    for line in template.lines() {
+        match line.trim_start() {
+            // The path stands among the pipeline's parameters.
+            "path: my_data.csv" => {
+                let path = yaml(look.parameters.get("path"))?;
+                text += &format!("  path: {path}\n");
+            }
+            "dataset: csv" => {
+                for (name, value) in &look.parameters {
+                    if name != "path" {
+                        text += &format!("      {name}: {}\n", yaml(Some(value))?);
+                    }
+                }
+            }
+            "from: {series: raw, scores: scores}" if look.parameters.contains_key("label") => {
+                text += "    from: {series: raw, scores: scores, metrics: metrics}\n";
+            }
+            "plots:" if look.parameters.contains_key("label") => text += METRICS,
+            _ => text += &format!("{line}\n"),
+        }
+    }
+    Ok(text)
+}
+
+/// The stage that judges, and the name of the one behind it.
+const METRICS: &str = "  metrics:
+    uses: evaluate
+    from: scores
+    with: {threshold: {kind: quantile, anomaly_ratio: 1.0}}
+  plots:
+";
+
+/// A value on one line: JSON is YAML.
+fn yaml(value: Option<&Value>) -> Result<String, Error> {
+    serde_json::to_string(&value).map_err(|error| Error::failed(error.to_string()))
 }
 
 fn write_new(path: &Path, text: &str) -> std::io::Result<()> {

@@ -13,6 +13,7 @@ pub fn catalogue() -> Catalogue {
         directions,
         hardware: &numerics::Machine,
         read_series: readers::read_fresh,
+        look: readers::look,
     }
 }
 

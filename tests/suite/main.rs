@@ -36,6 +36,7 @@ mod mlflow;
 mod output;
 mod predict;
 mod read_only;
+mod reading;
 mod real_data;
 mod remote;
 mod remote_repair;

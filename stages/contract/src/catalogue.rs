@@ -1,7 +1,10 @@
 //! What the crates of stages hand to the engine: the kinds, and what else the engine asks of them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde_json::Value;
 
 use crate::artifact::{Direction, Series};
 use crate::{Device, StageKind, Trouble};
@@ -30,6 +33,17 @@ pub struct Catalogue {
     pub hardware: &'static dyn Hardware,
     /// Reads files as one segment each of the split `test`, with channels of these names.
     pub read_series: fn(&[PathBuf], &[String]) -> Result<Series, Trouble>,
+    /// Looks at a table that nobody has described yet.
+    pub look: fn(&Path) -> Result<Look, Trouble>,
+}
+
+/// What `ingest` has to be told about a file, as it seems.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// The parameters of `ingest`, in the order in which they are best read.
+    pub parameters: IndexMap<String, Value>,
+    /// Each guess as a phrase.
+    pub guesses: Vec<String>,
 }
 
 impl fmt::Debug for Catalogue {
@@ -47,6 +61,7 @@ impl Catalogue {
             directions: Vec::new,
             hardware: &Portable,
             read_series: |_, _| Err(Trouble::new("this catalogue has no readers")),
+            look: |_| Err(Trouble::new("this catalogue has no readers")),
         }
     }
 }

@@ -17,7 +17,7 @@ mod table;
 pub mod testing;
 mod trouble;
 
-pub use catalogue::{Catalogue, Hardware};
+pub use catalogue::{Catalogue, Hardware, Look};
 pub use choice::Choice;
 pub use context::{Device, Host, NullHost, Progress, StageContext};
 pub use doubt::Doubt;

@@ -27,6 +27,11 @@ const LABELS: [&str; 8] = [
 const STARTS: [&str; 5] = ["start", "begin", "from", "start_time", "start_timestamp"];
 const ENDS: [&str; 5] = ["end", "stop", "to", "end_time", "end_timestamp"];
 
+/// Whether a column of this name probably holds labels.
+pub(super) fn is_name(name: &str) -> bool {
+    LABELS.contains(&name.to_lowercase().as_str())
+}
+
 /// Appends the labels of the `rows` rows that were read last, from `data`. Their times are the last of `into.times`.
 ///
 /// # Errors

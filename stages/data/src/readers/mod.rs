@@ -9,6 +9,7 @@ mod fresh;
 mod head;
 mod labels;
 mod line;
+mod look;
 mod missing;
 mod number;
 mod precision;
@@ -43,6 +44,7 @@ use contract::artifact::Series;
 use contract::{Choice, Fault, FileRequest, StageContext, Table, Trouble};
 
 pub use fresh::read_fresh;
+pub use look::look;
 use labels::read_labels;
 pub use missing::Missing;
 pub use split_plan::SplitPlan;

@@ -132,6 +132,11 @@ impl Source {
 /// Bytes that tell what a file is.
 const MARK: usize = 4096;
 
+/// Refuses a file that is known not to be text.
+pub(super) fn check_kind(path: &Path) -> Result<(), Trouble> {
+    Source::open(path).map(drop)
+}
+
 /// What a file is that is not text, by its first bytes, and what to do about it.
 fn other_kind(mark: &[u8]) -> Option<(&'static str, &'static str)> {
     let kinds: [(&[u8], &str, &str); 11] = [
