@@ -19,7 +19,12 @@ pub(super) struct Arguments {
     /// The pipeline's name; it becomes pipelines/NAME.yaml; an existing file is never overwritten
     name: String,
     /// What to start from
-    #[arg(long, value_name = "TEMPLATE", default_value = "quickstart", default_value_if("data", ArgPredicate::IsPresent, "csv"))]
+    #[arg(
+        long,
+        value_name = "TEMPLATE",
+        default_value = "quickstart",
+        default_value_if("data", ArgPredicate::IsPresent, "csv")
+    )]
     template: Template,
     /// Your file: the pipeline reads it as it seems to be written, and what was guessed is said
     #[arg(long, value_name = "FILE")]
@@ -88,7 +93,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     }
     outln!("wrote {}", path.display());
     if let (Some(file), false) = (&arguments.data, guesses.is_empty()) {
-        outln!("guessed from {}; correct in the pipeline what is wrong:", file.display());
+        outln!(
+            "guessed from {}; correct in the pipeline what is wrong:",
+            file.display()
+        );
         for guess in &guesses {
             outln!("  {guess}");
         }

@@ -255,7 +255,8 @@ impl Coordinator<'_> {
     /// Everything that the stage needs is settled: is it a hit, or must it run?
     fn decide(&mut self, stage: StageId, again: bool) {
         let gathers_some = self.schedule.without(stage).next().is_some();
-        if again || gathers_some || matches!(self.plans[stage.index()].verdict, Verdict::Pending(_)) {
+        if again || gathers_some || matches!(self.plans[stage.index()].verdict, Verdict::Pending(_))
+        {
             let actions = &self.actions;
             let digest =
                 |source: StageId, port: &str| Some(actions.get(&source)?.output(port)?.digest);
@@ -376,7 +377,10 @@ impl Coordinator<'_> {
         };
         names.truncate(LISTED);
         let (count, all) = (missing.len(), self.graph.needs(stage).len());
-        let message = format!("{count} of {all} instances are missing: {}{more}", names.join(", "));
+        let message = format!(
+            "{count} of {all} instances are missing: {}{more}",
+            names.join(", ")
+        );
         let doubt = Doubt::new("missing-instances", message);
         (count > 0).then(|| doubt.hint("what is gathered here is of the others alone"))
     }

@@ -175,7 +175,10 @@ impl Shared<'_> {
         if let Err(changed) = unchanged {
             return WorkResult::Failed(changed);
         }
-        let doubts = host.doubts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let doubts = host
+            .doubts
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         if job.stage.strict
             && let Some(trouble) = refused(&doubts)
         {

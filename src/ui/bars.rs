@@ -6,7 +6,8 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::lines::{
-    doubt_text, failure_text, finished_text, note_text, progress_tail, retry_text, summary_text, whole_text,
+    doubt_text, failure_text, finished_text, note_text, progress_tail, retry_text, summary_text,
+    whole_text,
 };
 use super::screen::err;
 use super::style::styled;

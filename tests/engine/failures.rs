@@ -148,7 +148,9 @@ fn what_gathers_goes_on_with_what_there_is() {
     assert_eq!(story.outcome.status, RunStatus::Failed);
     assert_eq!((story.state("all"), story.state("more")), (Ran, Ran));
     let number = |value: usize| {
-        let story = engine.run(&format!("  n: {{uses: number, with: {{value: {value}}}}}\n"));
+        let story = engine.run(&format!(
+            "  n: {{uses: number, with: {{value: {value}}}}}\n"
+        ));
         story.digest("n")
     };
     assert_eq!(story.digest("all"), number(2));

@@ -31,18 +31,18 @@ const HALVES: &str = "split: {train: 0.5, test: 0.5}";
 /// The tables of which something is doubtful, with what is said.
 fn doubtful() -> Vec<(String, &'static str, &'static str)> {
     let waves = table("a,b", 60, wave);
-    let body: String = waves.lines().skip(1).map(|line| format!("{line}\n")).collect();
+    let body: String = waves
+        .lines()
+        .skip(1)
+        .map(|line| format!("{line}\n"))
+        .collect();
     vec![
         (
             table(",a,b", 60, |row| format!("{row},{}", wave(row))),
             HALVES,
             "the channel without a name only counts the rows",
         ),
-        (
-            body.clone(),
-            HALVES,
-            "the names of the columns are numbers",
-        ),
+        (body.clone(), HALVES, "the names of the columns are numbers"),
         (
             format!("a,b\n{body}{body}"),
             HALVES,
@@ -57,8 +57,10 @@ fn doubtful() -> Vec<(String, &'static str, &'static str)> {
             "`z` tells the label of every row",
         ),
         (
-            table("t,a,b", 60, |row| format!("{},{}", (row + 1) * 86_400, wave(row)))
-                .replace("5184000,", "9000000000000000,"),
+            table("t,a,b", 60, |row| {
+                format!("{},{}", (row + 1) * 86_400, wave(row))
+            })
+            .replace("5184000,", "9000000000000000,"),
             "time: {column: t, format: milliseconds}, split: {train: 0.5, test: 0.5}",
             "lies in the year 287168",
         ),
@@ -76,7 +78,7 @@ fn what_is_doubtful_is_a_warning_that_strict_makes_an_error() {
             .says(message);
         // It is said again when nothing ran, and is in the record.
         environment.succeed(&["run", "pipeline.yaml"]).says(message);
-        environment.write("pipeline.yaml", &reading(with, "strict: true\n"));
+        environment.write("pipeline.yaml", reading(with, "strict: true\n"));
         environment
             .run(&["run", "pipeline.yaml"])
             .expect(1)
@@ -87,10 +89,11 @@ fn what_is_doubtful_is_a_warning_that_strict_makes_an_error() {
 
 #[test]
 fn what_was_read_is_said_once() {
-    let environment = TestEnvironment::with_pipeline(&reading("time: t, split: {train: 0.5, test: 0.5}", ""));
+    let environment =
+        TestEnvironment::with_pipeline(&reading("time: t, split: {train: 0.5, test: 0.5}", ""));
     environment.write(
         "data.csv",
-        &table("t,a,b", 60, |row| {
+        table("t,a,b", 60, |row| {
             let hour = if row < 30 { row / 4 } else { row / 4 + 3 };
             format!("2024-05-01 {hour:02}:{:02},{}", row % 4 * 15, wave(row))
         }),
@@ -158,7 +161,7 @@ fn a_meter_far_from_zero_is_judged_as_well_as_one_near_zero() {
     let mut found = Vec::new();
     for level in [0, 123_456_789_000] {
         let environment = TestEnvironment::with_pipeline(&judged(with));
-        environment.write("data.csv", &values(level));
+        environment.write("data.csv", values(level));
         let finished = environment.succeed(&["run", "pipeline.yaml"]);
         if level > 0 {
             finished.says("`a` is kept in 64 bits");
@@ -173,7 +176,10 @@ fn a_meter_far_from_zero_is_judged_as_well_as_one_near_zero() {
 #[test]
 fn shares_of_nothing_are_undefined_and_means_say_over_how_many() {
     let mut pipeline = judged("label: y, split: {train: 0.5, calibration: 0.2, test: 0.3}")
-        .replace("uses: ingest, with", "uses: ingest, foreach: {file: [a.csv, b.csv]}, with")
+        .replace(
+            "uses: ingest, with",
+            "uses: ingest, foreach: {file: [a.csv, b.csv]}, with",
+        )
         .replace("path: data.csv", "path: \"${file}\"");
     pipeline += "  all: {uses: collect, from: {items: metrics}}\n";
     let environment = TestEnvironment::with_pipeline(&pipeline);
@@ -195,7 +201,11 @@ fn shares_of_nothing_are_undefined_and_means_say_over_how_many() {
 fn a_new_pipeline_fits_the_file() {
     let environment = TestEnvironment::new();
     let text = table("when;a;b;note;alarm", 400, |row| {
-        let alarm = if (350..356).contains(&row) { "True" } else { "False" };
+        let alarm = if (350..356).contains(&row) {
+            "True"
+        } else {
+            "False"
+        };
         let values = wave(row).replace(',', ";").replace('.', ",");
         format!(
             "{:02}.{:02}.2024 {:02}:00;{values};ok;{alarm}",
@@ -212,7 +222,14 @@ fn a_new_pipeline_fits_the_file() {
         .says("`alarm` is the label")
         .says("left out: `note` (no numbers)");
     environment
-        .succeed(&["run", "pipelines/mine.yaml", "--set", "epochs=1", "--set", "window=16"])
+        .succeed(&[
+            "run",
+            "pipelines/mine.yaml",
+            "--set",
+            "epochs=1",
+            "--set",
+            "window=16",
+        ])
         .says("400 rows of 2 channels")
         .says("a row every 1 h")
         .says("read with a decimal comma");
@@ -242,7 +259,10 @@ fn trials_that_are_chosen_by_the_test_rows_are_marked() {
         .says("so the best value is an upper bound");
     let board = environment.json(&["sweep", "table", "sweep.yaml"]);
     assert_eq!(board["oracle"], serde_json::json!(true));
-    environment.write("pipeline.yaml", &pipeline.replace("seed: 1", "seed: 1\nstrict: true"));
+    environment.write(
+        "pipeline.yaml",
+        pipeline.replace("seed: 1", "seed: 1\nstrict: true"),
+    );
     environment
         .run(&["sweep", "run", "sweep.yaml"])
         .expect(2)

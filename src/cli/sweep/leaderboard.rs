@@ -266,7 +266,9 @@ fn text_table(sweep: &Sweep, board: &Leaderboard, limit: Option<usize>) -> Strin
         String::new()
     };
     let caveat = match board.oracle {
-        true => "  oracle: the trials are chosen by the test rows, so the best value is an upper bound\n",
+        true => {
+            "  oracle: the trials are chosen by the test rows, so the best value is an upper bound\n"
+        }
         false => "",
     };
     table.render() + &tail + caveat

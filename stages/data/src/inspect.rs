@@ -130,15 +130,15 @@ fn kept_wide(series: &Series) -> Option<String> {
 /// Channels that stand still in all training rows and move in the test rows: no model learns what they do.
 fn unseen_in_training(series: &Series) -> Option<String> {
     let values = |split: Split, channel: usize| {
-        let rows = series.of_split(split).flat_map(|segment| segment.rows.clone());
+        let rows = series
+            .of_split(split)
+            .flat_map(|segment| segment.rows.clone());
         rows.map(move |row| series.values[row * series.width() + channel])
     };
     let mut names = Vec::new();
     for (channel, name) in series.channels.iter().enumerate() {
         let mut learned = values(Split::Train, channel);
-        let Some(first) = learned.next() else {
-            return None;
-        };
+        let first = learned.next()?;
         if learned.all(|value| value == first)
             && values(Split::Test, channel).any(|value| value != first)
         {
@@ -395,7 +395,7 @@ fn for_blocks(series: &Series, segment: &Segment, is_long: bool, mut with: impl 
             value.to_bits().hash(&mut hasher);
         }
         let block = hasher.finish();
-        if !is_long || block % THINNED == 0 {
+        if !is_long || block.is_multiple_of(THINNED) {
             with(block);
         }
     }
@@ -529,7 +529,11 @@ mod tests {
         let mut wide = series(&["a", "bytes"], vec![0.0; 8], &[(Split::Train, 4)]);
         assert_eq!(kept_wide(&wide), None);
         wide.wide.insert(1, vec![0.0; 4]);
-        assert!(kept_wide(&wide).unwrap().starts_with("`bytes` is kept in 64 bits"));
+        assert!(
+            kept_wide(&wide)
+                .unwrap()
+                .starts_with("`bytes` is kept in 64 bits")
+        );
     }
 
     #[test]

@@ -699,7 +699,10 @@ mod tests {
             let (expected, _) = run(&low, json!({"method": method, "clip": 5}), None).unwrap();
             assert!(scaled.wide.is_empty(), "{method}");
             for (found, expected) in scaled.values.iter().zip(&expected.values) {
-                assert!((found - expected).abs() < 1e-6, "{method}: {found} {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-6,
+                    "{method}: {found} {expected}"
+                );
             }
         }
         // What is not scaled keeps its 64 bits.

@@ -299,7 +299,8 @@ impl Scorer<'_> {
         let length = self.windows.spec.length;
         if scores.segments.is_empty() {
             let message = "no row that is to be scored lies in a window";
-            let hint = format!("windows are {length} rows long: make windows of the splits to score");
+            let hint =
+                format!("windows are {length} rows long: make windows of the splits to score");
             return Err(Trouble::new(message).hint(hint));
         }
         if let Some(example) = left_out.first() {
@@ -581,7 +582,10 @@ mod tests {
         assert_eq!(splits, [Split::Train, Split::Test]);
         assert_eq!(found.rows(), 90);
         assert_eq!(found.segments[1].rows, 50..90);
-        assert_eq!(found.labels, [&all.labels[..50], &short.series.labels[54..]].concat());
+        assert_eq!(
+            found.labels,
+            [&all.labels[..50], &short.series.labels[54..]].concat()
+        );
         assert_eq!(found.scores[..50], all.scores[..50]);
     }
 

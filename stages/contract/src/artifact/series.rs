@@ -107,7 +107,12 @@ impl Series {
         for segment in segments {
             let is_it = |known: &&Segment| {
                 let rows = segment.rows.clone();
-                known.rows.len() == rows.len() && **known == Segment { rows: known.rows.clone(), ..segment.clone() }
+                known.rows.len() == rows.len()
+                    && **known
+                        == Segment {
+                            rows: known.rows.clone(),
+                            ..segment.clone()
+                        }
             };
             places.push(own.find(is_it)?.rows.clone());
         }
@@ -121,11 +126,13 @@ impl Series {
         }
         for rows in places {
             let width = self.width();
-            some.values.extend_from_slice(&self.values[rows.start * width..rows.end * width]);
+            some.values
+                .extend_from_slice(&self.values[rows.start * width..rows.end * width]);
             for (channel, values) in &mut some.wide {
                 values.extend_from_slice(&self.wide[channel][rows.clone()]);
             }
-            some.labels.extend(self.labels.get(rows.clone()).unwrap_or_default());
+            some.labels
+                .extend(self.labels.get(rows.clone()).unwrap_or_default());
             some.times.extend(self.times.get(rows).unwrap_or_default());
         }
         Some(some)
@@ -439,7 +446,11 @@ pub(super) mod tests {
         let needs = |values: Vec<f64>| needs_64_bits(&values, &whole);
         assert!(needs(column(|row| 4e9 + row)));
         assert!(needs(column(|row| 123_456_789.0 + row % 3.0)));
-        assert!(needs(column(|row| if row < 500.0 { 4e9 } else { 4e9 + 90.0 })));
+        assert!(needs(column(|row| if row < 500.0 {
+            4e9
+        } else {
+            4e9 + 90.0
+        })));
         // A reset makes the steps before it no larger.
         assert!(needs(column(|row| (4e9 + row) * f64::from(row < 900.0))));
         // What is measured, what stands still, and what 64 bits round themselves.

@@ -50,7 +50,8 @@ impl Columns {
         if !rests.is_empty() || !self.rests.is_empty() {
             self.rests.resize(self.values.len(), otherwise);
             self.rests.extend_from_slice(rests);
-            self.rests.resize(self.values.len() + values.len(), otherwise);
+            self.rests
+                .resize(self.values.len() + values.len(), otherwise);
         }
         self.values.extend_from_slice(values);
     }

@@ -40,7 +40,9 @@ pub fn look(file: &Path) -> Result<Look, Trouble> {
         (".npy", "npy"),
     ] {
         if name.ends_with(ending) {
-            found.parameters.insert("dataset".to_owned(), json!(dataset));
+            found
+                .parameters
+                .insert("dataset".to_owned(), json!(dataset));
             found.parameters.insert("path".to_owned(), json!(path));
             let guess = "the columns of this format were not looked at: name `time`, `label` and `columns` where it has them";
             found.guesses.push(guess.to_owned());
@@ -132,7 +134,9 @@ impl Sample {
         if !left_out.is_empty() {
             let parameters = &mut found.parameters;
             parameters.insert("columns".to_owned(), json!(channels));
-            found.guesses.push(format!("left out: {}", left_out.join(", ")));
+            found
+                .guesses
+                .push(format!("left out: {}", left_out.join(", ")));
         }
         let has_gap = |row: &Vec<String>| row.iter().any(|field| is_missing(field));
         if self.rows.iter().any(has_gap) {
@@ -150,7 +154,9 @@ impl Sample {
             let is_called_so = TIMES.iter().any(|part| small.contains(part));
             if self.all(column, |field| Clock::iso().parse(field).is_some()) {
                 found.parameters.insert("time".to_owned(), json!(name));
-                found.guesses.push(format!("`{name}` is the time, in ISO 8601"));
+                found
+                    .guesses
+                    .push(format!("`{name}` is the time, in ISO 8601"));
                 return Some(column);
             }
             for format in FORMATS {
@@ -205,7 +211,10 @@ impl Sample {
             }
             expected = Some(value + 1);
         }
-        let starts_low = self.column(column).next().is_some_and(|first| first.len() == 1);
+        let starts_low = self
+            .column(column)
+            .next()
+            .is_some_and(|first| first.len() == 1);
         (starts_low && self.rows.len() > 2).then_some("counts the rows")
     }
 }
@@ -215,12 +224,16 @@ fn first_lines(file: &Path) -> Result<Vec<String>, Trouble> {
     let failed = super::columns::unreadable(file);
     let opened = File::open(file).map_err(&failed)?;
     let mut bytes = Vec::new();
-    let is_packed = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
+    let is_packed = file
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
     if !is_packed {
         text::check_kind(file)?;
     }
     let read = if is_packed {
-        MultiGzDecoder::new(opened).take(BYTES).read_to_end(&mut bytes)
+        MultiGzDecoder::new(opened)
+            .take(BYTES)
+            .read_to_end(&mut bytes)
     } else {
         opened.take(BYTES).read_to_end(&mut bytes)
     };
@@ -304,7 +317,11 @@ mod tests {
             "columns": ["a", "b"],
         });
         assert_eq!(parameters, expected);
-        for part in ["`` (counts the rows)", "`note` (no numbers)", "`Anomaly` is the label"] {
+        for part in [
+            "`` (counts the rows)",
+            "`note` (no numbers)",
+            "`Anomaly` is the label",
+        ] {
             assert!(guesses.contains(part), "{guesses}");
         }
     }

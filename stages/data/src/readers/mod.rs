@@ -44,8 +44,8 @@ use contract::artifact::Series;
 use contract::{Choice, Fault, FileRequest, StageContext, Table, Trouble};
 
 pub use fresh::read_fresh;
-pub use look::look;
 use labels::read_labels;
+pub use look::look;
 pub use missing::Missing;
 pub use split_plan::SplitPlan;
 pub use times::TimeFormat;

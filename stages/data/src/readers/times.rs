@@ -333,9 +333,9 @@ fn iso(text: &str, zone: Option<&TimeZone>) -> Option<i64> {
     rest.0.is_empty().then_some(())?;
     let local = civil.to_milliseconds()?;
     match (offset, zone) {
-        (Some(east), _) => Some(local - east * 60_000),
-        (None, Some(zone)) => in_zone(civil.to_jiff()?, zone),
-        (None, None) => Some(local),
+        (Offset::East(minutes), _) => Some(local - minutes * 60_000),
+        (Offset::None, Some(zone)) => in_zone(civil.to_jiff()?, zone),
+        (Offset::None, None) => Some(local),
     }
 }
 
@@ -358,10 +358,17 @@ fn thousandths(rest: &mut Rest<'_>) -> Option<i64> {
     Some(value * scale)
 }
 
-/// Minutes east of UTC: `Z`, `+02:00`, `+0200` or `+02`; within, `None` where there is none.
-fn offset(rest: &mut Rest<'_>) -> Option<Option<i64>> {
+/// What stands behind a time of day.
+enum Offset {
+    None,
+    /// Minutes east of UTC.
+    East(i64),
+}
+
+/// `Z`, `+02:00`, `+0200`, `+02` or nothing.
+fn offset(rest: &mut Rest<'_>) -> Option<Offset> {
     match rest.any_of(b"Zz+-") {
-        None => Some(None),
+        None => Some(Offset::None),
         Some(sign @ (b'+' | b'-')) => {
             let hours = rest.number(2)?;
             rest.any_of(b":");
@@ -371,9 +378,9 @@ fn offset(rest: &mut Rest<'_>) -> Option<Option<i64>> {
                 rest.number(2)?
             };
             let east = hours * 60 + minutes;
-            Some(Some(if sign == b'-' { -east } else { east }))
+            Some(Offset::East(if sign == b'-' { -east } else { east }))
         }
-        Some(_) => Some(Some(0)),
+        Some(_) => Some(Offset::East(0)),
     }
 }
 

@@ -158,9 +158,15 @@ fn fields_in_quotes_hold_delimiters_quotes_and_line_breaks() {
     assert_eq!(series.rows(), 20_000);
     assert_eq!(series.row(19_999), [19_999.0, (19_999 % 7) as f32]);
     // A quote within a field that has no quotes around it means nothing.
-    let series = read("a,b\n1,5\" pipe\n2,x\n", json!({"columns": ["a"], "split": whole()}));
+    let series = read(
+        "a,b\n1,5\" pipe\n2,x\n",
+        json!({"columns": ["a"], "split": whole()}),
+    );
     assert_eq!(series.unwrap().values, [1.0, 2.0]);
-    let error = read("a,b\n1,\"x\n2,y\n", json!({"columns": ["a"], "split": whole()}));
+    let error = read(
+        "a,b\n1,\"x\n2,y\n",
+        json!({"columns": ["a"], "split": whole()}),
+    );
     let error = error.unwrap_err();
     assert_eq!(error.location().unwrap().line, Some(2), "{error}");
     assert!(error.message().contains("never closed"), "{error}");
@@ -174,11 +180,11 @@ fn numbers_are_read_as_they_are_written() {
             "a;b\n1.234,5;2\n3;4\n",
             json!({"delimiter": ";", "decimal": ",", "thousands": "."}),
         ),
+        ("a,b\n\"1,234.5\",2\n3,4\n", json!({"thousands": ","})),
         (
-            "a,b\n\"1,234.5\",2\n3,4\n",
-            json!({"thousands": ","}),
+            "a\tb\n1 234,5\t2\n3\t4\n",
+            json!({"delimiter": "\t", "decimal": ",", "thousands": " "}),
         ),
-        ("a\tb\n1 234,5\t2\n3\t4\n", json!({"delimiter": "\t", "decimal": ",", "thousands": " "})),
     ] {
         let mut parameters = parameters;
         parameters["split"] = whole();
@@ -187,7 +193,11 @@ fn numbers_are_read_as_they_are_written() {
         assert_eq!(series.values[..2], [first, 2.0], "{text}");
     }
     // Three digits after a comma may be thousands: nothing is guessed.
-    let error = read("a;b\n1,250;2\n", json!({"delimiter": ";", "split": whole()})).unwrap_err();
+    let error = read(
+        "a;b\n1,250;2\n",
+        json!({"delimiter": ";", "split": whole()}),
+    )
+    .unwrap_err();
     assert!(error.hint_text().unwrap().contains("thousands"), "{error}");
 }
 
@@ -243,7 +253,9 @@ fn labels_may_be_words() {
 
 #[test]
 fn the_usual_spellings_of_missing_are_read() {
-    let spellings = ["", "NaN", "-nan", "#N/A", "<NA>", "NULL", "None", "n/a", "NaT"];
+    let spellings = [
+        "", "NaN", "-nan", "#N/A", "<NA>", "NULL", "None", "n/a", "NaT",
+    ];
     for spelling in spellings {
         let text = format!("a,b\n1,0\n{spelling},0\n3,0\n");
         let series = read(&text, json!({"missing": "interpolate", "split": whole()})).unwrap();
@@ -256,13 +268,21 @@ fn times_are_read_in_the_formats_that_people_write() {
     let with = |format: Value, stamp: &str| {
         let text = format!("t,a\n{stamp},1\n");
         let time = json!({"column": "t", "format": format});
-        read(&text, json!({"time": time, "split": whole()})).unwrap().times[0]
+        read(&text, json!({"time": time, "split": whole()}))
+            .unwrap()
+            .times[0]
     };
     let expected = 1_709_472_600_000; // 2024-03-03 13:30 UTC
     let pattern = |text: &str| json!({"pattern": text});
-    assert_eq!(with(pattern("%m/%d/%Y %I:%M %p"), "03/03/2024 01:30 PM"), expected);
+    assert_eq!(
+        with(pattern("%m/%d/%Y %I:%M %p"), "03/03/2024 01:30 PM"),
+        expected
+    );
     assert_eq!(with(pattern("%d-%b-%y %H:%M"), "03-Mar-24 13:30"), expected);
-    assert_eq!(with(pattern("%Y-%m-%dT%H:%M:%S%z"), "2024-03-03T15:30:00+0200"), expected);
+    assert_eq!(
+        with(pattern("%Y-%m-%dT%H:%M:%S%z"), "2024-03-03T15:30:00+0200"),
+        expected
+    );
     assert_eq!(with(json!("seconds"), "1709472600"), expected);
     assert_eq!(with(json!("microseconds"), "1709472600000000"), expected);
     assert_eq!(with(json!("nanoseconds"), "1709472600000000000"), expected);
@@ -286,7 +306,13 @@ fn times_are_read_in_the_formats_that_people_write() {
 fn a_counter_keeps_its_64_bits() {
     let mut text = "a,b,c\n".to_owned();
     for row in 0..500 {
-        text += &format!("{},{}.{:06},{}\n", 4_000_000_000_u64 + row, row % 10, row, row);
+        text += &format!(
+            "{},{}.{:06},{}\n",
+            4_000_000_000_u64 + row,
+            row % 10,
+            row,
+            row
+        );
     }
     let series = read(&text, json!({"split": whole()})).unwrap();
     assert_eq!(series.wide.keys().copied().collect::<Vec<_>>(), [0]);
@@ -298,7 +324,13 @@ fn a_counter_keeps_its_64_bits() {
         let series = read(&gap, json!({"missing": rule, "split": parts})).unwrap();
         let counter = series.channel(0);
         assert_eq!(counter[99], 4_000_000_099.0);
-        let next = if rule == "drop" { 4_000_000_101.0 } else if rule == "ffill" { 4_000_000_099.0 } else { 4_000_000_100.0 };
+        let next = if rule == "drop" {
+            4_000_000_101.0
+        } else if rule == "ffill" {
+            4_000_000_099.0
+        } else {
+            4_000_000_100.0
+        };
         assert_eq!(counter[100], next, "{rule}");
         assert_eq!(*counter.last().unwrap(), 4_000_000_499.0);
     }
@@ -306,6 +338,10 @@ fn a_counter_keeps_its_64_bits() {
 
 #[test]
 fn columns_that_are_not_used_may_have_one_name() {
-    let series = read("a,a,b\n1,2,3\n", json!({"columns": ["b"], "split": whole()})).unwrap();
+    let series = read(
+        "a,a,b\n1,2,3\n",
+        json!({"columns": ["b"], "split": whole()}),
+    )
+    .unwrap();
     assert_eq!(series.values, [3.0]);
 }
