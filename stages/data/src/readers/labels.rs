@@ -13,11 +13,15 @@ use super::{line, npy, number};
 use contract::{StageContext, Trouble};
 
 /// Names of a column of labels, in small letters.
-const LABELS: [&str; 8] = [
+const LABELS: [&str; 12] = [
     "label",
     "labels",
     "anomaly",
     "is_anomaly",
+    "anomalous",
+    "ground_truth",
+    "alarm",
+    "fault",
     "attack",
     "outlier",
     "class",
