@@ -715,13 +715,13 @@ fn a_bucket_that_is_not_there_is_named() {
     environment.set("AWS_SECRET_ACCESS_KEY", "secret");
     let finished = environment.succeed(&["run", "pipeline.yaml"]);
     finished
-        .says("there is no bucket")
+        .says("a bucket or container that does not exist")
         .says("make it first")
         .says("it is not used from now on");
     environment
         .run(&["cache", "push"])
         .expect(1)
-        .says("there is no bucket")
+        .says("a bucket or container that does not exist")
         .says("make it first");
 }
 
