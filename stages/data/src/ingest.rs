@@ -1,6 +1,7 @@
 //! `ingest`: raw files become a series. What a format looks like stands in `readers`; this stage asks and passes on.
 
-use crate::inspect;
+mod inspect;
+
 use crate::readers::DatasetChoice;
 use contract::artifact::ArtifactKind;
 use contract::{

@@ -1,6 +1,5 @@
 //! Readers, and the stages that make and shape series.
 
-mod inspect;
 pub mod readers;
 
 contract::stage_kinds! {

@@ -90,9 +90,11 @@ impl Source {
         let mut mark = vec![0; MARK.min(bytes as usize)];
         file.read_exact_at(&mut mark, 0).map_err(&failed)?;
         if let Some((what, hint)) = other_kind(&mark) {
-            return Err(Trouble::new(format!("the file is {what}, and UTF-8 text is expected"))
-                .at(path, None)
-                .hint(hint));
+            return Err(
+                Trouble::new(format!("the file is {what}, and UTF-8 text is expected"))
+                    .at(path, None)
+                    .hint(hint),
+            );
         }
         if !mark.starts_with(&GZIP) {
             return Ok(Self::File(file));

@@ -1,3 +1,5 @@
+//! Tests of the format `csv`: what people write, and what is wrong with it.
+
 use super::*;
 use contract::NullHost;
 use serde_json::{Value, json};

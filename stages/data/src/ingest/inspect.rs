@@ -21,7 +21,7 @@ const PLAUSIBLE: std::ops::Range<i64> = -2_208_988_800_000..7_258_118_400_000;
 const LISTED: usize = 5;
 
 /// Reports what was read: notes for the log, doubts as warnings.
-pub(crate) fn report(series: &Series, context: &StageContext<'_>) {
+pub(super) fn report(series: &Series, context: &StageContext<'_>) {
     context.host.note(&extent(series));
     let notes = [
         constant(series),
