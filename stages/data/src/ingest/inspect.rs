@@ -1,8 +1,7 @@
 //! What a series looks like to somebody who opens it for the first time: how much there is of what, and what is probably not
 //! as it was meant. Nothing is changed here.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use contract::artifact::{Segment, Series, Split};
 use contract::{Doubt, StageContext};
@@ -12,7 +11,7 @@ const BLOCK: usize = 8;
 /// Of a long series, one block in this many is kept, chosen by its content.
 const THINNED: u64 = 16;
 /// Series with more rows than this are long.
-const LONG: usize = 1_000_000;
+const LONG: usize = 20_000;
 /// More channels than this can be a transposed table; with fewer, a short series is likelier.
 const FEW_CHANNELS: usize = 8;
 /// Milliseconds since 1970 of 1900 and of 2200.
@@ -23,23 +22,29 @@ const LISTED: usize = 5;
 /// Reports what was read: notes for the log, doubts as warnings.
 pub(super) fn report(series: &Series, context: &StageContext<'_>) {
     context.host.note(&extent(series));
-    let notes = [
-        constant(series),
-        kept_wide(series),
-        steps(series),
-        anomalies_to_learn(series),
-        unseen_in_training(series),
-    ];
+    let (notes, doubts) = rayon::join(
+        || {
+            [
+                constant(series),
+                kept_wide(series),
+                steps(series),
+                anomalies_to_learn(series),
+                unseen_in_training(series),
+            ]
+        },
+        || {
+            [
+                row_numbers(series),
+                transposed(series),
+                implausible_times(series),
+                labels_among_channels(series),
+                tested_on_training_rows(series),
+            ]
+        },
+    );
     for note in notes.into_iter().flatten() {
         context.host.note(&note);
     }
-    let doubts = [
-        row_numbers(series),
-        transposed(series),
-        implausible_times(series),
-        labels_among_channels(series),
-        tested_on_training_rows(series),
-    ];
     for doubt in doubts.into_iter().flatten() {
         context.host.doubt(doubt);
     }
@@ -100,18 +105,33 @@ fn channels_where(
 }
 
 fn constant(series: &Series) -> Option<String> {
-    let names = channels_where(series, |values| {
-        let first = values.next();
-        for value in values {
-            if Some(value) != first {
-                return false;
-            }
-        }
-        true
-    });
+    if series.rows() < 2 {
+        return None;
+    }
+    let mut names = Vec::new();
+    for channel in unmoved(series, 0..series.rows()) {
+        names.push(series.channels[channel].as_str());
+    }
     let is = if names.len() == 1 { "is" } else { "are" };
-    (!names.is_empty() && series.rows() > 1)
-        .then(|| format!("constant in all rows {is} {}", listed(&names)))
+    (!names.is_empty()).then(|| format!("constant in all rows {is} {}", listed(&names)))
+}
+
+/// The channels that have one value in all of these rows, of which there is one at least.
+fn unmoved(series: &Series, mut rows: impl Iterator<Item = usize>) -> Vec<usize> {
+    let Some(first) = rows.next() else {
+        return Vec::new();
+    };
+    // Row by row, in the order of the memory; soon only few channels are left.
+    let first = series.row(first);
+    let mut unmoved: Vec<usize> = (0..series.width()).collect();
+    for row in rows {
+        let row = series.row(row);
+        unmoved.retain(|channel| row[*channel] == first[*channel]);
+        if unmoved.is_empty() {
+            break;
+        }
+    }
+    unmoved
 }
 
 /// Channels whose steps 32 bits would not tell apart.
@@ -129,20 +149,16 @@ fn kept_wide(series: &Series) -> Option<String> {
 
 /// Channels that stand still in all training rows and move in the test rows: no model learns what they do.
 fn unseen_in_training(series: &Series) -> Option<String> {
-    let values = |split: Split, channel: usize| {
-        let rows = series
-            .of_split(split)
-            .flat_map(|segment| segment.rows.clone());
-        rows.map(move |row| series.values[row * series.width() + channel])
+    let rows = |split: Split| {
+        let segments = series.of_split(split);
+        segments.flat_map(|segment| segment.rows.clone())
     };
+    let learned = rows(Split::Train).next()?;
     let mut names = Vec::new();
-    for (channel, name) in series.channels.iter().enumerate() {
-        let mut learned = values(Split::Train, channel);
-        let first = learned.next()?;
-        if learned.all(|value| value == first)
-            && values(Split::Test, channel).any(|value| value != first)
-        {
-            names.push(name.as_str());
+    for channel in unmoved(series, rows(Split::Train)) {
+        let value = series.row(learned)[channel];
+        if rows(Split::Test).any(|row| series.row(row)[channel] != value) {
+            names.push(series.channels[channel].as_str());
         }
     }
     let stands = if names.len() == 1 { "stands" } else { "stand" };
@@ -178,7 +194,7 @@ fn row_numbers(series: &Series) -> Option<Doubt> {
         };
         for value in values {
             // With several files, each has its own count.
-            let counts_on = value == last + 1.0 || value == 0.0 || value == 1.0 && last > 1.0;
+            let counts_on = value == last + 1.0 || (value == 0.0 || value == 1.0) && last > 1.0;
             if !counts_on {
                 return false;
             }
@@ -237,10 +253,19 @@ fn steps(series: &Series) -> Option<String> {
     }
     let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
     for segment in &series.segments {
+        // Most steps are like the one before.
+        let (mut last, mut run) = (0, 0);
         for pair in series.times[segment.rows.clone()].windows(2) {
-            *counts.entry(pair[1] - pair[0]).or_default() += 1;
+            let step = pair[1].saturating_sub(pair[0]);
+            if step != last {
+                *counts.entry(last).or_default() += run;
+                (last, run) = (step, 0);
+            }
+            run += 1;
         }
+        *counts.entry(last).or_default() += run;
     }
+    counts.retain(|_, count| *count > 0);
     let (&usual, &times) = counts.iter().max_by_key(|(_, count)| **count)?;
     let all: usize = counts.values().sum();
     let mut text = format!("a row every {}", time(usual));
@@ -348,7 +373,7 @@ fn tested_on_training_rows(series: &Series) -> Option<Doubt> {
         return None;
     }
     let is_long = series.rows() > LONG;
-    let mut learned = BTreeSet::new();
+    let mut learned = HashSet::new();
     for segment in series
         .segments
         .iter()
@@ -380,25 +405,40 @@ fn tested_on_training_rows(series: &Series) -> Option<Doubt> {
 
 /// Calls `with` for each stretch of [`BLOCK`] rows that is not one row over and over.
 fn for_blocks(series: &Series, segment: &Segment, is_long: bool, mut with: impl FnMut(u64)) {
-    let width = series.width();
-    let rows = segment.rows.clone();
-    for row in rows.start..(rows.end + 1).saturating_sub(BLOCK) {
-        let values = &series.values[row * width..(row + BLOCK) * width];
-        if values
-            .chunks_exact(width)
-            .all(|row| row == &values[..width])
-        {
-            continue;
+    let mut factors = Vec::with_capacity(series.width());
+    for channel in 0..series.width() as u64 {
+        factors.push(mixed(channel) as u32 | 1);
+    }
+    let mut rows = Vec::with_capacity(segment.rows.len());
+    for row in segment.rows.clone() {
+        rows.push(hash(series.row(row), &factors));
+    }
+    for block in rows.windows(BLOCK) {
+        let mut whole = 0;
+        for row in block {
+            whole = mixed(whole ^ u64::from(*row));
         }
-        let mut hasher = DefaultHasher::new();
-        for value in values {
-            value.to_bits().hash(&mut hasher);
-        }
-        let block = hasher.finish();
-        if !is_long || block.is_multiple_of(THINNED) {
-            with(block);
+        let is_chosen = !is_long || whole.is_multiple_of(THINNED);
+        if is_chosen && block.iter().any(|row| *row != block[0]) {
+            with(whole);
         }
     }
+}
+
+/// A sum of products: one pass without a chain, so that it costs next to nothing.
+fn hash(row: &[f32], factors: &[u32]) -> u32 {
+    let mut sum = 0_u32;
+    for (value, factor) in row.iter().zip(factors) {
+        let bits = value.to_bits();
+        sum = sum.wrapping_add((bits ^ bits >> 15).wrapping_mul(*factor));
+    }
+    sum
+}
+
+/// Spreads a number over all bits: rows are compared within one process, and nobody attacks them.
+fn mixed(number: u64) -> u64 {
+    let product = (number ^ number >> 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ product >> 29
 }
 
 #[cfg(test)]
