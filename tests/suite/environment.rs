@@ -192,6 +192,12 @@ impl Running {
         status
     }
 
+    /// What it has printed so far, whenever it is asked.
+    pub fn stdout(&self) -> impl Fn() -> String + use<> {
+        let out = self.out.clone();
+        move || text_of(&out)
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.poll().is_some()
     }
