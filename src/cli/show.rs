@@ -9,7 +9,7 @@ use super::shown;
 use super::{Error, Exit, Global, record, views};
 use crate::cache::{RunRecord, StageState, Store};
 use crate::diagnostic::{counted, visible};
-use crate::ui::{Align, Paint, Table, bytes, duration, out, outln, print_json};
+use crate::ui::{Align, Paint, Table, bytes, doubt_text, duration, out, outln, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -113,6 +113,17 @@ fn causes(record: &RunRecord) -> String {
     text
 }
 
+/// What is doubtful in what the stages read.
+fn doubts(record: &RunRecord) -> String {
+    let mut text = String::new();
+    for stage in &record.stages {
+        for doubt in &stage.doubts {
+            text += &format!("{}\n", doubt_text(&stage.name, doubt));
+        }
+    }
+    text
+}
+
 fn describe(record: &RunRecord) -> String {
     let mut text = format!(
         "{} {} of {} ({}): {} in {}\n",
@@ -174,6 +185,7 @@ fn describe(record: &RunRecord) -> String {
     }
     text += "\n";
     text += &table.render();
+    text += &doubts(record);
     text += &causes(record);
     if !record.metrics.is_empty() {
         text += "\n";

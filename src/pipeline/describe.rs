@@ -107,7 +107,8 @@ fn kind_of(schema: &Value) -> String {
             if items.is_empty() {
                 "list".to_owned()
             } else {
-                format!("list of {items}")
+                // Not "list of one of those".
+                format!("list of {}", items.trim_start_matches("one of "))
             }
         }
         Some(Value::String(name)) => name.clone(),

@@ -185,7 +185,7 @@ pub(super) fn whole_text(event: &Event) -> String {
 }
 
 /// A warning about what a stage read.
-pub(super) fn doubt_text(stage: &str, doubt: &Doubt) -> String {
+pub fn doubt_text(stage: &str, doubt: &Doubt) -> String {
     let text = format!("{stage}: {}", doubt.message);
     let text = visible(&text);
     let mut shown = format!("{} {text}", Paint::Warn.on("warning"));

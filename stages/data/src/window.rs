@@ -156,8 +156,13 @@ fn index(params: &Params, series: &Series, note: &dyn Fn(&str)) -> Result<Vec<Wi
             let (count, rows) = (shortest.len(), example.rows.len());
             let extent = params.length + params.horizon;
             let name = &example.entity;
+            let are = if count == 1 {
+                "segment is"
+            } else {
+                "segments are"
+            };
             note(&format!(
-                "{count} segments of {split} are shorter than {extent} rows and give no window, such as {name} with {rows}"
+                "{count} {are} shorter than {extent} rows and give no window of {split}, such as {name} with {rows}"
             ));
         }
     }

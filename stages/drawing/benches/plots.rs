@@ -24,7 +24,7 @@ fn line_plot(plot: &LinePlot, size: (usize, usize), values: &[f32]) -> Image {
 fn chart(values: &[f32]) -> Chart {
     let line = Line {
         name: "score".into(),
-        values: values.to_vec(),
+        values: values.iter().map(|value| f64::from(*value)).collect(),
         color: palette::BLUE,
     };
     let time = TimeAxis {

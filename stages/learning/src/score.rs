@@ -306,8 +306,7 @@ impl Scorer<'_> {
         if let Some(example) = left_out.first() {
             let rows: usize = left_out.iter().map(|segment| segment.rows.len()).sum();
             context.host.note(&format!(
-                "{rows} rows in {} segments have no score, since no window of {length} rows covers them, such as {} of {} in {}",
-                left_out.len(),
+                "{rows} rows have no score, since no window of {length} rows covers them, such as {} of {} in {}",
                 example.rows.len(),
                 example.entity,
                 example.split

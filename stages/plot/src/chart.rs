@@ -60,7 +60,7 @@ pub struct Panel {
 #[derive(Clone, Debug)]
 pub struct Line {
     pub name: String,
-    pub values: Vec<f32>,
+    pub values: Vec<f64>,
     pub color: Color,
 }
 
@@ -235,7 +235,7 @@ impl Chart {
                 let points = decimate::points(
                     &line.values[rows.clone()],
                     |index| self.position((rows.start + index) as f32 + 0.5, area),
-                    |value| axis.height(f64::from(value), area),
+                    |value| axis.height(value, area),
                 );
                 canvas.polyline(&points, Stroke::solid(line.color, LINE));
             }
@@ -359,7 +359,7 @@ impl Panel {
         let values = self.lines.iter().flat_map(|line| &line.values);
         let (mut low, mut high) = span(
             values
-                .map(|value| f64::from(*value))
+                .copied()
                 .chain(self.rule.as_ref().map(|rule| rule.value))
                 .filter(|value| value.is_finite() && (!log || *value > 0.0)),
         );
@@ -446,7 +446,7 @@ mod tests {
     use super::*;
     use crate::{Raster, Svg};
 
-    fn chart(values: Vec<f32>) -> Chart {
+    fn chart(values: Vec<f64>) -> Chart {
         let line = Line {
             name: "score".into(),
             values: values.clone(),
@@ -504,7 +504,7 @@ mod tests {
         for values in [
             vec![],
             vec![1.0],
-            vec![f32::NAN, f32::INFINITY],
+            vec![f64::NAN, f64::INFINITY],
             vec![2.0; 5],
         ] {
             for (width, height) in [(40, 30), (400, 100)] {

@@ -4,10 +4,10 @@
 ///
 /// Where a column of pixels holds several values, these are drawn from the first over the lowest and the highest, in
 /// their order, to the last.
-pub fn points(
-    values: &[f32],
+pub fn points<T: Copy + PartialOrd>(
+    values: &[T],
     position: impl Fn(usize) -> f32,
-    height: impl Fn(f32) -> f32,
+    height: impl Fn(T) -> f32,
 ) -> Vec<(f32, f32)> {
     let mut points = Vec::new();
     let mut start = 0;
@@ -40,7 +40,7 @@ pub fn points(
 }
 
 /// The stretches of some rows whose values are known.
-pub fn known(values: &[f32], rows: std::ops::Range<usize>) -> Vec<std::ops::Range<usize>> {
+pub fn known(values: &[f64], rows: std::ops::Range<usize>) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();
     let mut start = rows.start;
     for stretch in values[rows].chunk_by(|one, next| one.is_nan() == next.is_nan()) {
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn lines_are_not_drawn_where_values_are_unknown() {
-        let unknown = f32::NAN;
+        let unknown = f64::NAN;
         assert_eq!(
             known(&[unknown, 1.0, 2.0, unknown, 3.0], 0..5),
             [1..3, 4..5]

@@ -144,7 +144,7 @@ impl LinePlot {
             self.draw_marks_up(&mut raster, &up);
         }
         let width = self.style.line_width * self.points();
-        let mut line = Vec::with_capacity(rows);
+        let mut line: Vec<f32> = Vec::with_capacity(rows);
         for channel in 0..channels {
             line.clear();
             line.extend(values.iter().skip(channel).step_by(channels));

@@ -27,7 +27,23 @@ pub fn linear(low: f64, high: f64, count: usize) -> Vec<Tick> {
             text: decimal(multiple as f64 * mantissa, exponent, group),
         });
     }
+    // Far from zero, powers of ten read alike: then all digits stand there.
+    if ticks.windows(2).any(|pair| pair[0].text == pair[1].text) {
+        for tick in &mut ticks {
+            tick.text = in_full(tick.at, exponent);
+        }
+    }
     ticks
+}
+
+/// A number with all of its digits down to those of the step.
+fn in_full(value: f64, exponent: i32) -> String {
+    let text = if exponent >= 0 {
+        integer(value.round() as i64, true)
+    } else {
+        format!("{value:.*}", exponent.unsigned_abs() as usize)
+    };
+    text.replace('-', "−")
 }
 
 /// The smallest of 1, 2, 5 and 10 times a power of ten that is not below a number, as factor and exponent.
@@ -255,6 +271,18 @@ mod tests {
         );
         assert_eq!(texts(&linear(4100.0, 5900.0, 2)), ["5000"]);
         assert_eq!(texts(&linear(0.0, 3e7, 3)), ["0", "10⁷", "2×10⁷", "3×10⁷"]);
+        let far = linear(4e9 - 20.0, 4e9 + 40.0, 3);
+        assert_eq!(
+            texts(&far),
+            [
+                "3,999,999,980",
+                "4,000,000,000",
+                "4,000,000,020",
+                "4,000,000,040"
+            ]
+        );
+        let near = linear(1e-4, 1.0004e-4, 2);
+        assert_eq!(texts(&near), ["0.00010000", "0.00010002", "0.00010004"]);
         assert!(linear(1.0, 1.0, 5).is_empty() && linear(f64::NAN, 1.0, 5).is_empty());
     }
 

@@ -83,6 +83,14 @@ impl Series {
         &self.values[row * self.width()..(row + 1) * self.width()]
     }
 
+    /// One value, as exactly as it is known.
+    pub fn value(&self, row: usize, channel: usize) -> f64 {
+        match self.wide.get(&channel) {
+            Some(values) => values[row],
+            None => f64::from(self.values[row * self.width() + channel]),
+        }
+    }
+
     /// The values of one channel from row to row, as exactly as they are known.
     pub fn channel(&self, channel: usize) -> Cow<'_, [f64]> {
         if let Some(values) = self.wide.get(&channel) {

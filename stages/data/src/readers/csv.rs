@@ -151,18 +151,23 @@ impl Csv {
         if ![',', '.'].contains(&decimal) {
             return Err(Fault::new(
                 "decimal",
-                format!("cannot be {decimal:?}: \".\" or \",\""),
+                format!("{decimal:?} does not stand before decimals, but \".\" or \",\""),
             ));
         }
         if let Some(sign) = self.thousands {
             if !",.' _".contains(sign) {
                 return Err(Fault::new(
                     "thousands",
-                    format!("cannot be {sign:?}: \",\", \".\", \" \", \"'\" or \"_\""),
+                    format!(
+                        "{sign:?} does not stand between thousands, but \",\", \".\", \" \", \"'\" or \"_\""
+                    ),
                 ));
             }
             if sign == decimal {
-                return Err(Fault::new("thousands", "is the decimal sign"));
+                return Err(Fault::new(
+                    "thousands",
+                    "this is the sign before decimals, too",
+                ));
             }
         }
         Ok(())

@@ -155,7 +155,11 @@ fn windows_in_json(file: &Path, data: &Path) -> Result<Vec<Interval>, Trouble> {
         _ => None,
     };
     let mut intervals = Vec::new();
-    for window in list.as_array().map_or(&[][..], Vec::as_slice) {
+    let Some(windows) = list.as_array() else {
+        let message = "windows are a list of `[start, end]`, or such lists by the name of the file";
+        return Err(Trouble::new(message).at(file, None));
+    };
+    for window in windows {
         let ends = window.as_array().map_or(&[][..], Vec::as_slice);
         let [Some(start), Some(end)] = [ends.first().and_then(text), ends.get(1).and_then(text)]
         else {

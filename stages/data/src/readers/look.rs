@@ -1,7 +1,7 @@
 //! A first look at a table that nobody has described yet: what `ingest` has to be told to read it. Each guess is said, since
 //! each may be wrong.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -59,6 +59,8 @@ pub fn look(file: &Path) -> Result<Look, Trouble> {
 /// The first rows of a file.
 struct Sample {
     delimiter: char,
+    /// Lines before the table.
+    skip: usize,
     /// Whether the first line names the columns.
     header: bool,
     names: Vec<String>,
@@ -67,13 +69,22 @@ struct Sample {
 
 impl Sample {
     fn read(file: &Path) -> Result<Self, Trouble> {
-        let lines = first_lines(file)?;
-        let delimiter = delimiter(&lines);
-        let split = |line: &String| -> Vec<String> {
-            let fields = line::fields(line.as_bytes(), delimiter as u8);
+        let (lines, blank) = first_lines(file)?;
+        let (delimiter, width) = delimiter(&lines);
+        // What stands before the first line of the table's width is none of it.
+        let fields_of = |line: &Numbered| line::fields(line.text.as_bytes(), delimiter as u8).len();
+        let first = lines.iter().position(|line| fields_of(line) == width);
+        let first = first.unwrap_or(0);
+        let skip = if first > 0 {
+            lines[first].before
+        } else {
+            blank
+        };
+        let split = |line: &Numbered| -> Vec<String> {
+            let fields = line::fields(line.text.as_bytes(), delimiter as u8);
             fields.into_iter().map(|field| field.into_owned()).collect()
         };
-        let mut rows: Vec<Vec<String>> = lines.iter().map(split).collect();
+        let mut rows: Vec<Vec<String>> = lines[first..].iter().map(split).collect();
         if rows.is_empty() {
             return Err(super::columns::empty(file));
         }
@@ -89,6 +100,7 @@ impl Sample {
         }
         Ok(Self {
             delimiter,
+            skip,
             header,
             names,
             rows,
@@ -111,6 +123,14 @@ impl Sample {
         if self.delimiter != ',' {
             parameters.insert("delimiter".to_owned(), json!(self.delimiter));
             let guess = format!("the delimiter is {:?}", self.delimiter);
+            found.guesses.push(guess);
+        }
+        if self.skip > 0 {
+            parameters.insert("skip".to_owned(), json!(self.skip));
+            let guess = format!(
+                "the table begins after {} lines of something else",
+                self.skip
+            );
             found.guesses.push(guess);
         }
         if !self.header {
@@ -219,8 +239,14 @@ impl Sample {
     }
 }
 
-/// The first lines that are no comments.
-fn first_lines(file: &Path) -> Result<Vec<String>, Trouble> {
+/// A line, and how many stand before it in the file.
+struct Numbered {
+    before: usize,
+    text: String,
+}
+
+/// The first lines that are neither blank nor comments, and how many lines there are up to the last blank one before them.
+fn first_lines(file: &Path) -> Result<(Vec<Numbered>, usize), Trouble> {
     let failed = super::columns::unreadable(file);
     let opened = File::open(file).map_err(&failed)?;
     let mut bytes = Vec::new();
@@ -240,36 +266,38 @@ fn first_lines(file: &Path) -> Result<Vec<String>, Trouble> {
     let cut = read.map_err(&failed)? as u64 == BYTES;
     let text = String::from_utf8_lossy(&bytes);
     let text = text.trim_start_matches('\u{feff}');
-    let mut lines = Vec::new();
-    for line in text.lines() {
-        if !line.trim().is_empty() && !line.starts_with('#') {
-            lines.push(line.to_owned());
+    let (mut lines, mut blank) = (Vec::new(), 0);
+    for (before, line) in text.lines().enumerate() {
+        if line.trim().is_empty() && lines.is_empty() {
+            blank = before + 1;
+        } else if !line.trim().is_empty() && !line.starts_with('#') && !line.starts_with("sep=") {
+            let text = line.to_owned();
+            lines.push(Numbered { before, text });
         }
     }
     if cut && lines.len() > 1 {
         lines.pop();
     }
     lines.truncate(ROWS);
-    Ok(lines)
+    Ok((lines, blank))
 }
 
-/// The delimiter that cuts most lines into the same number of fields, more than one.
-fn delimiter(lines: &[String]) -> char {
-    let mut best = (0, ',');
+/// The delimiter that cuts most lines into the same number of fields, more than one, and that number.
+fn delimiter(lines: &[Numbered]) -> (char, usize) {
+    let (mut best, mut most) = ((',', 1), 0);
     for mark in DELIMITERS {
-        let counts: Vec<usize> = lines
-            .iter()
-            .map(|line| line::fields(line.as_bytes(), mark as u8).len())
-            .collect();
-        let distinct: BTreeSet<usize> = counts.iter().copied().collect();
-        for width in distinct.into_iter().filter(|width| *width > 1) {
-            let like_it = counts.iter().filter(|count| **count == width).count();
-            if like_it > best.0 {
-                best = (like_it, mark);
+        let mut widths: BTreeMap<usize, usize> = BTreeMap::new();
+        for line in lines {
+            let width = line::fields(line.text.as_bytes(), mark as u8).len();
+            *widths.entry(width).or_default() += 1;
+        }
+        for (width, count) in widths {
+            if width > 1 && count > most {
+                (best, most) = ((mark, width), count);
             }
         }
     }
-    best.1
+    best
 }
 
 fn is_number(field: &str) -> bool {
@@ -324,6 +352,19 @@ mod tests {
         ] {
             assert!(guesses.contains(part), "{guesses}");
         }
+    }
+
+    #[test]
+    fn lines_before_the_table_are_left_out() {
+        let (parameters, guesses) = looked("Station 5\n\nLisbon\na;b\n1;2\n3;4\n9;5\n");
+        let expected = json!({"dataset": "csv", "delimiter": ";", "skip": 3});
+        assert_eq!(parameters, expected, "{guesses}");
+        let (parameters, _) = looked("# by a logger\nsep=;\na;b\n1;2\n3;4\n9;5\n");
+        assert_eq!(parameters, json!({"dataset": "csv", "delimiter": ";"}));
+        let (parameters, _) = looked("\n\na,b\n1,2\n3,4\n9,5\n");
+        assert_eq!(parameters, json!({"dataset": "csv", "skip": 2}));
+        let (parameters, _) = looked("only\n1\n3\n2\n");
+        assert_eq!(parameters, json!({"dataset": "csv"}));
     }
 
     #[test]

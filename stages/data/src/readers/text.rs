@@ -295,13 +295,7 @@ impl<'a> TextFile<'a> {
         let _ = into
             .values
             .try_reserve(((estimate + estimate / 16 + 1) * width).min(ahead / 2 + 1));
-        let mut state = Merge {
-            clock: self.dialect.clock,
-            rows: 0,
-            line: self.head.first_line,
-            blank: None,
-            last_time: None,
-        };
+        let mut state = self.merge();
         let begun = into.extent();
         let blocks = ((self.bytes - self.head.body) as usize).div_ceil(BLOCK);
         let mut slots: Vec<Slot> = (0..WAVE.min(blocks)).map(|_| Slot::default()).collect();
@@ -327,6 +321,17 @@ impl<'a> TextFile<'a> {
         }
     }
 
+    /// What is known before the first row.
+    fn merge(&self) -> Merge<'_> {
+        Merge {
+            clock: self.dialect.clock,
+            rows: 0,
+            line: self.head.first_line,
+            blank: None,
+            last_time: None,
+        }
+    }
+
     /// Reads all rows one after the other, for files in which a field in quotes holds a line break (RFC 4180): such a row
     /// is cut by the ends of blocks at any place, and where it began is known only from the start of the file.
     fn read_records(
@@ -335,13 +340,7 @@ impl<'a> TextFile<'a> {
         into: &mut Columns,
         context: &StageContext<'_>,
     ) -> Result<usize, Trouble> {
-        let mut state = Merge {
-            clock: self.dialect.clock,
-            rows: 0,
-            line: self.head.first_line,
-            blank: None,
-            last_time: None,
-        };
+        let mut state = self.merge();
         let mut slot = Slot::default();
         let mut at = self.head.body;
         while at < self.bytes {

@@ -135,14 +135,12 @@ fn chart(
 /// The values of one channel. Where a value was seen by the model and is not judged, the line is that of the true ones.
 fn panel(forecasts: &Forecasts, window: usize, channel: usize, before: &[f32]) -> Panel {
     let (horizon, width) = (forecasts.horizon, forecasts.width());
-    let mut actual: Vec<f32> = before
-        .iter()
-        .skip(channel)
-        .step_by(width)
-        .copied()
-        .collect();
+    let mut actual = Vec::new();
+    for value in before.iter().skip(channel).step_by(width) {
+        actual.push(f64::from(*value));
+    }
     let history = actual.len();
-    let mut predicted = vec![f32::NAN; history];
+    let mut predicted = vec![f64::NAN; history];
     let mut judged = Vec::with_capacity(horizon);
     for step in 0..horizon {
         let at = (window * horizon + step) * width + channel;
@@ -152,8 +150,8 @@ fn panel(forecasts: &Forecasts, window: usize, channel: usize, before: &[f32]) -
         } else {
             &forecasts.actual
         };
-        actual.push(forecasts.actual[at]);
-        predicted.push(line[at]);
+        actual.push(f64::from(forecasts.actual[at]));
+        predicted.push(f64::from(line[at]));
         judged.push(is_judged);
     }
     let mut panel = Panel::of_lines(

@@ -239,7 +239,7 @@ impl<'a> Painter<'a> {
     fn score_panel(&self, rows: &Range<usize>) -> Panel {
         let line = Line {
             name: "anomaly score".into(),
-            values: self.score[rows.clone()].to_vec(),
+            values: widened(&self.score[rows.clone()]),
             color: palette::BLUE,
         };
         let mut panel = Panel::of_lines("", vec![line]);
@@ -269,7 +269,7 @@ impl<'a> Painter<'a> {
     }
 
     fn channel_panel(&self, series: &Series, column: usize, rows: &Range<usize>) -> Panel {
-        let at = |row| series.values[row * series.width() + column];
+        let at = |row| series.value(row, column);
         let line = Line {
             name: String::new(),
             values: self.scene.gather(at)[rows.clone()].to_vec(),
@@ -292,6 +292,10 @@ impl<'a> Painter<'a> {
             opacity: 0.35,
         }]
     }
+}
+
+fn widened(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
 }
 
 /// The parts of ranges inside some rows, counted from the first of these.
