@@ -13,7 +13,7 @@ use crate::environment::TestEnvironment;
 use crate::store::{ran, runs};
 
 /// A node that is lost is noticed within half a minute.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(1_200);
 
 /// Trainings of some seconds, one for each trial.
 const PIPELINE: &str = "pipeline: small
