@@ -552,6 +552,7 @@ impl Coordinator<'_> {
             reason: reason.clone(),
             causes: Vec::new(),
             doubts: action.doubts.clone(),
+            findings: action.findings.clone(),
         };
         self.records.insert(stage, record);
         for doubt in &action.doubts {
@@ -650,6 +651,7 @@ impl Coordinator<'_> {
             reason: reason.to_owned(),
             causes,
             doubts: Vec::new(),
+            findings: Vec::new(),
         };
         self.records.insert(stage, record);
     }

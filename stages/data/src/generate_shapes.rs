@@ -154,7 +154,8 @@ impl Stage for GenerateShapes {
     type Params = Params;
 
     const NAME: &'static str = "generate-shapes";
-    const VERSION: u32 = 1;
+    // 2: the layout of series.
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Draws short series of nine kinds, such as shifts, trends and anomalies, each with its class.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;

@@ -84,7 +84,8 @@ impl Stage for Command {
 
     const NAME: &'static str = "command";
     // 2: relative paths, copies of declared files, a fixed LANG and TZ, empty folders.
-    const VERSION: u32 = 2;
+    // 3: inputs with columns of entity, split and time.
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Runs any program with declared inputs, outputs and environment.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;

@@ -21,7 +21,7 @@ const LISTED: usize = 5;
 
 /// Reports what was read: notes for the log, doubts as warnings.
 pub(super) fn report(series: &Series, context: &StageContext<'_>) {
-    context.host.note(&extent(series));
+    context.host.finding(&extent(series));
     let (notes, doubts) = rayon::join(
         || {
             [
@@ -43,7 +43,7 @@ pub(super) fn report(series: &Series, context: &StageContext<'_>) {
         },
     );
     for note in notes.into_iter().flatten() {
-        context.host.note(&note);
+        context.host.finding(&note);
     }
     for doubt in doubts.into_iter().flatten() {
         context.host.doubt(doubt);
