@@ -84,6 +84,7 @@ pub fn execute(
         publisher: &publisher,
         cancel,
         device: options.device,
+        files: planner.files,
         messages: messages.clone(),
     };
     let (jobs, queue) = channel::<Box<Job>>();

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use contract::artifact::Digest;
@@ -316,6 +317,11 @@ impl Planner<'_> {
             Ok(found) => found,
             Err(trouble) => return StagePlan::of(Verdict::Broken(trouble)),
         };
+        let look_up = |path: &Path| self.files.look_up(path);
+        let packages = match stage.configured.packages(&look_up) {
+            Ok(packages) => packages,
+            Err(trouble) => return StagePlan::of(Verdict::Broken(trouble)),
+        };
         let mut environment = BTreeMap::new();
         for name in &stage.environment {
             let digest = |value: &str| self.store.digest_of_secret(name, value);
@@ -326,13 +332,14 @@ impl Planner<'_> {
         let manifest = Manifest {
             kind: stage.kind.name.to_owned(),
             version: stage.kind.version,
-            numeric_class: (stage.kind.numerics == Numerics::Device)
+            numeric_class: (stage.configured.numerics() == Numerics::Device)
                 .then(|| self.numeric_class.to_owned()),
-            seed: stage.kind.seeded.then_some(stage.seed),
+            seed: stage.configured.seeded().then_some(stage.seed),
             parameters: stage.parameters().clone(),
             inputs,
             files: digests,
             environment,
+            packages,
         };
         let key = manifest.key();
         let (verdict, is_unwritten) = self.verdict(id, &manifest, &key);
