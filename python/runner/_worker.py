@@ -393,8 +393,6 @@ def tell(error, step):
             inside = os.path.relpath(error.filename, FOLDER)
             if inside.startswith("files" + os.sep):
                 about.update(file=inside, line=error.lineno)
-        if isinstance(error, ModuleNotFoundError):
-            about["module"] = error.name
     write_state("failure.json", about)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -298,6 +298,12 @@ impl Planner<'_> {
         without: &[StageId],
     ) -> StagePlan {
         let stage = self.graph.stage(id);
+        // What is missing on this machine is known before anything runs, whatever the inputs are.
+        let look_up = |path: &Path| self.files.look_up(path);
+        let packages = match stage.configured.packages(&look_up) {
+            Ok(packages) => packages,
+            Err(trouble) => return StagePlan::of(Verdict::Broken(trouble)),
+        };
         let (mut inputs, mut unknown) = (Vec::new(), Vec::new());
         for (source, handoff) in self.graph.inputs(id) {
             if without.contains(&source) {
@@ -315,11 +321,6 @@ impl Planner<'_> {
         }
         let (digests, files) = match self.raw_files(&stage.files) {
             Ok(found) => found,
-            Err(trouble) => return StagePlan::of(Verdict::Broken(trouble)),
-        };
-        let look_up = |path: &Path| self.files.look_up(path);
-        let packages = match stage.configured.packages(&look_up) {
-            Ok(packages) => packages,
             Err(trouble) => return StagePlan::of(Verdict::Broken(trouble)),
         };
         let mut environment = BTreeMap::new();

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::exchange::Format;
-use crate::running::{self, Call, Checkpoints, Report};
+use crate::running::{self, Call, Checkpoints};
 use contract::artifact::{ArtifactKind, Split};
 use contract::{
     Fault, FileRequest, Inputs, Learning, LookUp, Numerics, Outputs, Port, Purpose, Remark, Stage,
@@ -294,25 +294,16 @@ impl Stage for Command {
             variables: &variables,
             folder: layout.folder(),
             is_answered: false,
+            saves: params.checkpoints,
         };
-        if !params.checkpoints {
-            running::run_to_end(call, context, &mut |_| Ok(None))?;
-            return outputs::collect(params, inputs, &layout);
-        }
-        let parameters = serde_json::to_string(params).unwrap_or_default();
-        let mut kept = Checkpoints::open(layout.folder(), &parameters, context)?;
-        let ended = running::run_to_end(call, context, &mut |report: &Report| {
-            if report.contains_key("checkpoint") {
-                kept.keep(context)?;
-            }
-            Ok(None)
-        });
-        let collected = ended.and_then(|()| outputs::collect(params, inputs, &layout));
-        match &collected {
-            Ok(_) => kept.forget(context),
-            Err(_) => kept.keep(context)?,
-        }
-        collected
+        let work = |kept: &mut Checkpoints| {
+            running::run_to_end(call, context, &mut |report| {
+                kept.on_report(report, context)?;
+                Ok(None)
+            })?;
+            outputs::collect(params, inputs, &layout)
+        };
+        Checkpoints::around(params.checkpoints, layout.folder(), params, context, work)
     }
 }
 

@@ -8,16 +8,17 @@ mod outcome;
 mod parameters;
 mod probe;
 mod source;
+mod venv;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::running::{self, Call};
+use crate::running::{self, Call, Checkpoints};
 use contract::artifact::ArtifactKind;
 use contract::{
-    Fault, FileRequest, Inputs, Learning, LookUp, Numerics, Outputs, Port, Purpose, Remark, Stage,
-    StageContext, Surroundings, Threads, Trouble,
+    Fault, FileRequest, Inputs, Learning, LookUp, Numerics, Outputs, Port, Purpose, Stage,
+    StageContext, Threads, Trouble,
 };
 use parameters::Task;
 
@@ -37,7 +38,6 @@ impl Stage for Python {
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = true;
     const PORTS_VARY: bool = true;
-    const REMARKS: bool = true;
     const EXAMPLE: &'static str = r#"{"detector": "pyod.models.ecod:ECOD"}"#;
 
     fn inputs(_: &Params) -> Vec<Port> {
@@ -75,10 +75,6 @@ impl Stage for Python {
 
     fn files(params: &Params) -> Vec<FileRequest> {
         source::files(params)
-    }
-
-    fn remarks(params: &Params, around: Surroundings<'_>) -> Vec<Remark> {
-        probe::remarks(params, around.look_up)
     }
 
     fn advice(params: &Params, said: &str, look_up: LookUp<'_>) -> Option<String> {
@@ -131,17 +127,22 @@ impl Stage for Python {
             variables: &variables,
             folder,
             is_answered: true,
+            saves: params.checkpoints,
         };
-        let ended = running::run_to_end(call, context, &mut |report| match report
-            .contains_key("fitted")
-        {
-            true => hand_over::rows_to_score(params, &data, folder).map(Some),
-            false => Ok(None),
-        });
-        if let Err(trouble) = ended {
-            return Err(outcome::explain(params, folder, trouble));
-        }
-        outcome::refuse_undeclared(params, folder)?;
-        outcome::collect(params, &data, folder)
+        let work = |kept: &mut Checkpoints| {
+            let ended = running::run_to_end(call, context, &mut |report| {
+                kept.on_report(report, context)?;
+                if report.contains_key("fitted") {
+                    return hand_over::rows_to_score(params, &data, folder).map(Some);
+                }
+                Ok(None)
+            });
+            if let Err(trouble) = ended {
+                return Err(outcome::explain(params, folder, trouble));
+            }
+            outcome::refuse_undeclared(params, folder)?;
+            outcome::collect(params, &data, folder)
+        };
+        Checkpoints::around(params.checkpoints, folder, params, context, work)
     }
 }

@@ -27,6 +27,8 @@ struct Bench {
     notes: Mutex<Vec<String>>,
     cancelled: AtomicBool,
     deadline: Mutex<Option<Instant>>,
+    /// Checkpoints by chain and step, the newest last.
+    kept: Mutex<Vec<(Digest, u64, Vec<u8>)>>,
 }
 
 impl Host for Bench {
@@ -69,12 +71,29 @@ impl Host for Bench {
         Ok(self.scratch.path())
     }
 
-    fn load_checkpoint(&self, _: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {
-        None
+    fn load_checkpoint(&self, chain: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {
+        let kept = self.kept.lock().unwrap();
+        let (_, step, bytes) = kept.iter().rev().find(|(known, ..)| known == chain)?;
+        Some((*step, bytes.clone()))
     }
 
-    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), Trouble> {
+    fn save_checkpoint(
+        &self,
+        chain: &Digest,
+        step: u64,
+        bytes: &[u8],
+        _: Option<u64>,
+    ) -> Result<(), Trouble> {
+        let mut kept = self.kept.lock().unwrap();
+        kept.push((*chain, step, bytes.to_vec()));
         Ok(())
+    }
+
+    fn forget_checkpoints(&self, chain: &Digest) {
+        self.kept
+            .lock()
+            .unwrap()
+            .retain(|(known, ..)| known != chain);
     }
 }
 
@@ -95,6 +114,7 @@ impl Bench {
             notes,
             cancelled: AtomicBool::new(false),
             deadline: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
@@ -989,4 +1009,52 @@ fn metrics_may_say_how_they_are_read() {
     let with =
         json!({"run": ["sh", "-c", text], "outputs": {"o": {"path": "o", "kind": "metrics"}}});
     assert!(Bench::new().run(with).is_err());
+}
+
+/// The folder of a later try: as the engine gives each a new one.
+fn try_again(before: &Bench, text: &str) -> Result<Outputs, Trouble> {
+    let bench = Bench::new();
+    let kept = before.kept.lock().unwrap().clone();
+    *bench.kept.lock().unwrap() = kept;
+    let outputs = bench.run(with_checkpoints(text));
+    *before.kept.lock().unwrap() = bench.kept.into_inner().unwrap();
+    outputs
+}
+
+fn with_checkpoints(text: &str) -> Value {
+    json!({"run": ["sh", "-c", text], "outputs": {"o": {"path": "o"}}, "checkpoints": true})
+}
+
+#[test]
+fn checkpoints_are_there_again_until_the_stage_succeeds() {
+    let text = "cat checkpoints/steps > seen 2> /dev/null; echo step >> checkpoints/steps; \
+                [ $(wc -l < checkpoints/steps) -lt 3 ] && exit 1; rm -f seen; cp checkpoints/steps {out.o}";
+    let bench = Bench::new();
+    assert!(bench.run(with_checkpoints(text)).is_err());
+    assert!(try_again(&bench, text).is_err());
+    assert_eq!(bench.kept.lock().unwrap().len(), 2);
+    let other = "ls checkpoints > {out.o}";
+    assert_eq!(
+        only(try_again(&bench, other).unwrap()),
+        "",
+        "another stage has its own"
+    );
+    assert_eq!(only(try_again(&bench, text).unwrap()), "step\nstep\nstep\n");
+    assert!(
+        bench.kept.lock().unwrap().is_empty(),
+        "nothing of it is needed any more"
+    );
+}
+
+#[test]
+fn a_report_keeps_checkpoints_at_once() {
+    let text = "echo 1 > checkpoints/a; echo '@runner {\"checkpoint\": true}'; sleep 0.2; echo '@runner {\"epoch\": 1}'; \
+                echo 2 > checkpoints/a; sleep 0.2; exit 1";
+    let bench = Bench::new();
+    assert!(bench.run(with_checkpoints(text)).is_err());
+    let kept = bench.kept.lock().unwrap();
+    let steps: Vec<u64> = kept.iter().map(|(_, step, _)| *step).collect();
+    assert_eq!(steps, [1, 2]);
+    assert_ne!(kept[0].2, kept[1].2);
+    assert_eq!(bench.notes(), Vec::<String>::new(), "reports are no text");
 }

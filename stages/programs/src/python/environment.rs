@@ -19,18 +19,18 @@ pub(super) fn packages(
     params: &Params,
     look_up: LookUp<'_>,
 ) -> Result<BTreeMap<String, String>, Trouble> {
-    let interpreter = resolve(params, look_up);
-    let found = ask(&interpreter, &probe::modules(params));
     let Some(lock) = &params.environment.lock else {
-        return Ok(found?.versions());
+        return Ok(probe::of_stage(params, look_up)?.versions());
     };
+    let interpreter = resolve(params, look_up);
+    let found = ask(&interpreter, &[])?;
     let place = look_up(lock).unwrap_or_else(|| lock.clone());
     let text = std::fs::read_to_string(&place).map_err(|error| {
         let message = format!("the lock file `{}` cannot be read", lock.display());
         Trouble::new(message).because(error)
     })?;
     let mut versions = pinned(&text, lock)?;
-    versions.insert("python".to_owned(), found?.version);
+    versions.insert("python".to_owned(), found.version);
     Ok(versions)
 }
 
@@ -79,7 +79,7 @@ pub(super) fn interpreter(params: &Params, context: &StageContext<'_>) -> Result
     }
     let lock = context.file(LOCK)?;
     let text = std::fs::read_to_string(&lock)?;
-    let version = ask(&base, &probe::modules(params))?.version;
+    let version = ask(&base, &[])?.version;
     let mut writer = DigestWriter::new("python environment");
     writer.text(&version);
     writer.text(std::env::consts::ARCH);
@@ -135,6 +135,7 @@ fn make(
             variables: &variables,
             folder: context.host.scratch()?,
             is_answered: false,
+            saves: false,
         };
         running::run_to_end(call, context, &mut |_| Ok(None)).map_err(|trouble| {
             let hint =

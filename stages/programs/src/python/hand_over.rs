@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::parameters::{Params, Task};
 use super::source::copied_detector;
 use crate::exchange::{Expected, Format, give, strip_labels, without_labels, write_rows};
-use crate::running::Job;
+use crate::running::{CHECKPOINTS, Job};
 use contract::artifact::{Artifact, Segment, Series, Split, WindowRun, Windows};
 use contract::{Inputs, StageContext, Trouble};
 
@@ -119,6 +119,9 @@ pub(super) fn write_job(
     }
     more.insert("fit".to_owned(), rows_to_fit(params, data, folder)?);
     job.more = more;
+    if params.checkpoints {
+        job.checkpoints = Some(CHECKPOINTS);
+    }
     job.write(folder)
 }
 

@@ -24,7 +24,6 @@ struct Failure {
     hint: Option<String>,
     file: Option<String>,
     line: Option<usize>,
-    module: Option<String>,
 }
 
 /// The failure as its author would tell it, if the worker could say anything.
@@ -74,15 +73,8 @@ pub(super) fn explain(params: &Params, folder: &Path, trouble: Trouble) -> Troub
     if failure.r#type.is_some() {
         told = told.with_causes(trouble.causes().to_vec());
     }
-    let hint = match &failure.module {
-        Some(module) => Some(format!(
-            "install `{}` into the environment, or declare it if it is your own: `code: [{}.py]` under `with`",
-            Shown(module),
-            Shown(module)
-        )),
-        None => failure.hint,
-    };
-    told.maybe_hint(hint)
+    // What a missing module means is said in the light of the files that there are.
+    told.maybe_hint(failure.hint)
 }
 
 /// Refuses modules that come from elsewhere than the environment and are not declared: what they hold is in no key.

@@ -49,6 +49,10 @@ pub struct Params {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub batch: Option<usize>,
+    /// Whether it keeps checkpoints, in the folder `checkpoints`: what lies there when it is stopped, or fails, is there
+    /// again at the next try.
+    #[serde(default)]
+    pub checkpoints: bool,
 }
 
 /// Where a detector runs.

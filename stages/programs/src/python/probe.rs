@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use serde::Deserialize;
 
 use super::parameters::{Params, Place};
-use contract::{LookUp, Remark, Trouble};
+use super::venv;
+use contract::{LookUp, Trouble};
 
 /// Prints, as JSON, what an interpreter has. Names of packages stand in the names of folders, so nothing is imported and no
 /// metadata is parsed. Of two packages of one name the first on the path counts, as it does for imports.
@@ -78,7 +79,10 @@ pub(super) fn ask(interpreter: &Path, modules: &[String]) -> Result<Found, Troub
     if let Some(answer) = known.get(&question) {
         return answer.clone();
     }
-    let answer = ask_anew(interpreter, modules);
+    let answer = match venv::look(interpreter, modules) {
+        Some(found) => Ok(found),
+        None => ask_anew(interpreter, modules),
+    };
     known.insert(question, answer.clone());
     answer
 }
@@ -126,48 +130,24 @@ pub(super) fn resolve(params: &Params, look_up: LookUp<'_>) -> PathBuf {
     }
 }
 
-/// What is missing before anything runs: the interpreter, NumPy, the module of the detector.
-pub(super) fn remarks(params: &Params, look_up: LookUp<'_>) -> Vec<Remark> {
-    if params.environment.lock.is_some() {
-        return Vec::new();
-    }
+/// Asks the interpreter of a stage, which must have NumPy and the module of the detector.
+///
+/// # Errors
+/// If there is none, or a module is missing.
+pub(super) fn of_stage(params: &Params, look_up: LookUp<'_>) -> Result<Found, Trouble> {
     let interpreter = resolve(params, look_up);
-    let found = match ask(&interpreter, &modules(params)) {
-        Ok(found) => found,
-        Err(trouble) => {
-            let parameter = match params.environment.python {
-                Some(_) => "environment.python",
-                None => "environment",
-            };
-            let reason = trouble.causes().first().cloned().unwrap_or_default();
-            let reason = reason.lines().last().unwrap_or_default().to_owned();
-            let message = format!("{}: {reason}", trouble.message());
-            let remark = Remark::error(parameter, message);
-            return vec![match trouble.hint_text() {
-                Some(hint) => remark.hint(hint),
-                None => remark,
-            }];
-        }
+    let found = ask(&interpreter, &modules(params))?;
+    let missing = found.found.iter().find(|(_, is_there)| !**is_there);
+    let Some((module, _)) = missing else {
+        return Ok(found);
     };
-    let mut missing = Vec::new();
-    for (module, _) in found.found.iter().filter(|(_, is_there)| !**is_there) {
-        let parameter = if module == NUMPY {
-            "environment"
-        } else {
-            "detector"
-        };
-        let message = format!(
-            "there is no module `{module}` in the environment of `{}`",
-            interpreter.display()
-        );
-        let hint = format!(
-            "install it with `{} -m pip install {}`, or name another interpreter in `environment: {{python: PATH}}`",
-            interpreter.display(),
-            package_of(module)
-        );
-        missing.push(Remark::error(parameter, message).hint(hint));
-    }
-    missing
+    let shown = interpreter.display();
+    let message = format!("there is no module `{module}` in the environment of `{shown}`");
+    let hint = format!(
+        "install it with `{shown} -m pip install {}`, or name another interpreter in `environment: {{python: PATH}}`",
+        package_of(module)
+    );
+    Err(Trouble::new(message).hint(hint))
 }
 
 const NUMPY: &str = "numpy";

@@ -132,7 +132,10 @@ pub(super) fn advice(params: &Params, said: &str, look_up: LookUp<'_>) -> Option
             ));
         }
     }
-    None
+    Some(format!(
+        "install `{module}` into the environment, or declare it if it is your own: {}",
+        line_to_add(params, Path::new(&format!("{module}.py")))
+    ))
 }
 
 /// How to declare a file of code.

@@ -3,35 +3,81 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
+use super::report::Report;
 use contract::artifact::{Digest, DigestWriter};
 use contract::{StageContext, Trouble};
 
 /// The name of the folder.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
-/// The folder, and where its content is kept.
+/// The folder, and where its content is kept. A stage may have none.
+#[derive(Debug, Default)]
+pub(crate) struct Checkpoints(Option<Kept>);
+
 #[derive(Debug)]
-pub(crate) struct Checkpoints {
+struct Kept {
     folder: PathBuf,
     chain: Digest,
     step: u64,
 }
 
 impl Checkpoints {
-    /// Makes the folder, with what an earlier try left in it. `parameters` is what, besides the inputs, says which try.
+    /// Does some work with the folder beside it, if it is wanted. Where the work fails, what lies in the folder is kept;
+    /// where it succeeds, nothing of it is needed any more. `parameters` are those of the stage.
     ///
     /// # Errors
-    /// If it cannot be made.
-    pub fn open(
+    /// If the work fails, or the folder cannot be made or kept.
+    pub fn around<T>(
+        wanted: bool,
         folder: &Path,
-        parameters: &str,
+        parameters: &impl Serialize,
+        context: &StageContext<'_>,
+        work: impl FnOnce(&mut Self) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        if !wanted {
+            return work(&mut Self::default());
+        }
+        let mut kept = Self(Some(Kept::open(folder, parameters, context)?));
+        let result = work(&mut kept);
+        if let Some(kept) = &mut kept.0 {
+            match &result {
+                Ok(_) => context.host.forget_checkpoints(&kept.chain),
+                Err(_) => kept.keep(context)?,
+            }
+        }
+        result
+    }
+
+    /// Keeps what lies in the folder, if a report asks for that.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    pub fn on_report(
+        &mut self,
+        report: &Report,
+        context: &StageContext<'_>,
+    ) -> Result<(), Trouble> {
+        match &mut self.0 {
+            Some(kept) if report.contains_key("checkpoint") => kept.keep(context),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Kept {
+    /// Makes the folder, with what an earlier try left in it.
+    fn open(
+        folder: &Path,
+        parameters: &impl Serialize,
         context: &StageContext<'_>,
     ) -> Result<Self, Trouble> {
         let folder = folder.join(CHECKPOINTS);
         std::fs::create_dir_all(&folder)?;
         let mut writer = DigestWriter::new("checkpoints of a program");
         writer.digest(&context.lineage);
-        writer.text(parameters);
+        writer.text(&serde_json::to_string(parameters).unwrap_or_default());
         let chain = writer.finish();
         let mut step = 0;
         if let Some((found, bytes)) = context.host.load_checkpoint(&chain, u64::MAX) {
@@ -52,10 +98,7 @@ impl Checkpoints {
     }
 
     /// Keeps what lies in the folder now.
-    ///
-    /// # Errors
-    /// If it cannot be kept.
-    pub fn keep(&mut self, context: &StageContext<'_>) -> Result<(), Trouble> {
+    fn keep(&mut self, context: &StageContext<'_>) -> Result<(), Trouble> {
         if std::fs::read_dir(&self.folder)?.next().is_none() {
             return Ok(());
         }
@@ -72,10 +115,5 @@ impl Checkpoints {
         context
             .host
             .save_checkpoint(&self.chain, self.step, &bytes, None)
-    }
-
-    /// Nothing of it is needed any more: the stage has its outputs.
-    pub fn forget(&self, context: &StageContext<'_>) {
-        context.host.forget_checkpoints(&self.chain);
     }
 }

@@ -17,4 +17,3 @@ pub(crate) use interpreter::run_line;
 pub(crate) use job::{JOB, Job, hardware_variables};
 pub(crate) use package::{PACKAGE, lay_out_package};
 pub(crate) use process::{Call, run_to_end};
-pub(crate) use report::Report;

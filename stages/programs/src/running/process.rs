@@ -29,6 +29,9 @@ const BLIND_POLL: Duration = Duration::from_millis(1);
 /// How long processes have to end when they are asked to.
 const GRACE: Duration = Duration::from_millis(1000);
 
+/// How long a program has that keeps checkpoints. Queues give two minutes.
+const GRACE_TO_SAVE: Duration = Duration::from_secs(60);
+
 /// How long processes are waited for that were ended. One that waits for a disk or a network may take longer.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,8 @@ pub(crate) struct Call<'a> {
     pub folder: &'a Path,
     /// Whether its reports may be answered, on its standard input.
     pub is_answered: bool,
+    /// Whether it may take its time when it is asked to end, for what it wants to save.
+    pub saves: bool,
 }
 
 /// Takes a report that is not about progress, and may answer it with a line.
@@ -128,6 +133,8 @@ struct Running {
     messages: Option<ChildStderr>,
     traces: Traces,
     buffer: Vec<u8>,
+    /// How long it has when it is asked to end.
+    grace: Duration,
     _watched: Watched,
 }
 
@@ -138,6 +145,7 @@ impl Running {
             variables,
             folder,
             is_answered,
+            saves,
         } = call;
         let Some((name, rest)) = arguments.split_first() else {
             return Err(Trouble::new("there is nothing to run"));
@@ -182,6 +190,7 @@ impl Running {
             output: child.stdout.take().and_then(without_waiting),
             messages: child.stderr.take().and_then(without_waiting),
             buffer: vec![0; PIECE],
+            grace: if saves { GRACE_TO_SAVE } else { GRACE },
             _watched: watched,
             child,
             traces,
@@ -281,7 +290,7 @@ impl Running {
     fn stop(&mut self, log: &mut Log<'_>) {
         self.group.send(Signal::TERM);
         let asked = Instant::now();
-        while !self.has_ended() && asked.elapsed() < GRACE {
+        while !self.has_ended() && asked.elapsed() < self.grace {
             self.wait(POLL);
             self.read(log);
         }
