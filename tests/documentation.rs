@@ -24,6 +24,7 @@ const DOCUMENTS: [&str; 16] = [
     "docs/audit.md",
     "docs/glossary.md",
     "docs/pipelines.md",
+    "docs/programs.md",
     "docs/provenance.md",
     "docs/remote.md",
     "docs/results.md",
