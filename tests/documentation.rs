@@ -20,6 +20,7 @@ const DOCUMENTS: [&str; 15] = [
     "docs/glossary.md",
     "docs/pipelines.md",
     "docs/provenance.md",
+    "docs/python.md",
     "docs/remote.md",
     "docs/results.md",
     "docs/store.md",
