@@ -26,6 +26,7 @@ const DOCUMENTS: [&str; 16] = [
     "docs/pipelines.md",
     "docs/programs.md",
     "docs/provenance.md",
+    "docs/python.md",
     "docs/remote.md",
     "docs/results.md",
     "docs/store.md",
