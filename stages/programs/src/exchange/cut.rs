@@ -21,6 +21,18 @@ pub(crate) fn without_labels(
     labels: &[Split],
 ) -> Result<Artifact, Trouble> {
     let is_wanted = |split: Split| splits.is_none_or(|splits| splits.contains(&split));
+    let segments = match artifact {
+        Artifact::Series(series) => Some(&series.segments),
+        Artifact::Windows(windows) => Some(&windows.series.segments),
+        Artifact::Scores(scores) => Some(&scores.segments),
+        _ => None,
+    };
+    // Most have nothing to leave out, and are large.
+    let is_as_it_is =
+        |segment: &Segment| is_wanted(segment.split) && strip_labels(segment, labels) == *segment;
+    if segments.is_some_and(|segments| segments.iter().all(is_as_it_is)) {
+        return Ok(artifact.clone());
+    }
     Ok(match artifact {
         Artifact::Series(series) => of_series(series, &is_wanted, labels).into(),
         Artifact::Windows(windows) => of_windows(windows, &is_wanted, labels)?.into(),
