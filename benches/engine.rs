@@ -137,6 +137,7 @@ impl Known {
             runner: "benchmark".to_owned(),
             manifest: String::new(),
             doubts: Vec::new(),
+            findings: Vec::new(),
         };
         // A hit from the ledger has its action on disk.
         let path = self.store.layout().action(&action.key);

@@ -561,6 +561,7 @@ impl Coordinator<'_> {
             reason: reason.clone(),
             causes: Vec::new(),
             doubts: action.doubts.clone(),
+            findings: action.findings.clone(),
         };
         self.records.insert(stage, record);
         for doubt in &action.doubts {
@@ -659,6 +660,7 @@ impl Coordinator<'_> {
             reason: reason.to_owned(),
             causes,
             doubts: Vec::new(),
+            findings: Vec::new(),
         };
         self.records.insert(stage, record);
     }

@@ -19,6 +19,9 @@ use crate::diagnostic::AsTrouble;
 /// Progress is passed on at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Findings of a stage that are kept; one that says more repeats itself.
+const MOST_FINDINGS: usize = 100;
+
 /// The [`Host`] of one execution of one stage.
 pub(super) struct StageHost<'a> {
     pub stage: String,
@@ -36,6 +39,8 @@ pub(super) struct StageHost<'a> {
     pub messages: Sender<Message>,
     /// What the stage found doubtful.
     pub doubts: Mutex<Vec<Doubt>>,
+    /// What the stage found out about its data.
+    pub findings: Mutex<Vec<String>>,
     pub last_progress: Mutex<Option<Instant>>,
     /// The step of the checkpoint from which the stage went on.
     pub began_at: AtomicU64,
@@ -90,6 +95,14 @@ impl Host for StageHost<'_> {
             stage: self.stage.clone(),
             text: text.to_owned(),
         });
+    }
+
+    fn finding(&self, text: &str) {
+        self.note(text);
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        if findings.len() < MOST_FINDINGS {
+            findings.push(text.to_owned());
+        }
     }
 
     fn doubt(&self, doubt: Doubt) {

@@ -361,7 +361,7 @@ impl Planner<'_> {
         let (mut digests, mut files) = (BTreeMap::new(), BTreeMap::new());
         for request in requests {
             let name = &request.name;
-            if request.below.is_some() || self.files.means_many(request) {
+            if request.is_folder() || self.files.means_many(request) {
                 for (below, file) in self.files.list(request)? {
                     let name = format!("{name}/{below}");
                     digests.insert(name.clone(), Some(file.digest));

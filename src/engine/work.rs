@@ -186,7 +186,12 @@ impl Shared<'_> {
         {
             return WorkResult::Failed(trouble);
         }
-        match self.publish(job, outputs, seconds, doubts, lease) {
+        let findings = host
+            .findings
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let said = (doubts, findings);
+        match self.publish(job, outputs, seconds, said, lease) {
             Ok((action, artifacts)) => WorkResult::Computed(action, artifacts),
             Err(trouble) => WorkResult::Failed(trouble),
         }
@@ -219,6 +224,7 @@ impl Shared<'_> {
             scratch: Scratch::new(self.store),
             messages: self.messages.clone(),
             doubts: Mutex::default(),
+            findings: Mutex::default(),
             last_progress: Mutex::new(None),
             began_at: AtomicU64::new(0),
             has_advanced: AtomicBool::new(false),
@@ -281,7 +287,7 @@ impl Shared<'_> {
         job: &Job,
         outputs: IndexMap<String, Artifact>,
         seconds: f64,
-        doubts: Vec<Doubt>,
+        (doubts, findings): (Vec<Doubt>, Vec<String>),
         lease: &mut Option<Lease>,
     ) -> Result<(Action, IndexMap<String, Artifact>), Trouble> {
         let inputs = job.inputs.iter();
@@ -309,6 +315,7 @@ impl Shared<'_> {
             finished: u64::try_from(finished.as_millis()).unwrap_or(u64::MAX),
             runner: env!("CARGO_PKG_VERSION").to_owned(),
             doubts,
+            findings,
             manifest: job.manifest.to_text(),
         };
         let (messages, id) = (self.messages.clone(), job.id);

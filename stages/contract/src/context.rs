@@ -32,6 +32,10 @@ pub trait Host: Sync {
     fn progress(&self, progress: Progress);
     /// A remark for the log of the run.
     fn note(&self, text: &str);
+    /// A remark about the data, which is kept with the result: the record of every run that uses it shows it.
+    fn finding(&self, text: &str) {
+        self.note(text);
+    }
     /// Something doubtful, which the run reports as a warning and a strict pipeline refuses.
     fn doubt(&self, _doubt: Doubt) {}
     /// Whether the stage should stop as soon as it can, with [`Trouble::cancelled`].

@@ -41,11 +41,12 @@ pub struct FileRequest {
     pub dataset: Option<String>,
     /// Absence is no error: the stage does without.
     pub optional: bool,
-    /// Not one file but all files below this folder whose names have one of these endings; all, if there is none. Each
-    /// enters the key by itself, as `name/its path below the folder`.
+    /// Not one file but all files below this folder whose names have one of these endings, in small letters; all, if there is
+    /// none. Each enters the key by itself, as `name/its path below the folder`.
     pub below: Option<Vec<String>>,
     /// The path may also be a folder, or a pattern with `*`, `?` or `[`: then each file that it means enters the key by
     /// itself, as `name/its path below the folder`. Hidden files and what Python compiled (`__pycache__`) are not meant.
+    /// Endings in `below` are those of the files of a folder, and compared without case in a pattern.
     pub many: bool,
 }
 
@@ -86,6 +87,11 @@ impl FileRequest {
     pub fn or_many(mut self) -> Self {
         self.many = true;
         self
+    }
+
+    /// Whether the path is a folder, whatever it looks like.
+    pub fn is_folder(&self) -> bool {
+        self.below.is_some() && !self.many
     }
 
     /// Whether a file of this name in a key was asked for as one of many.

@@ -186,7 +186,8 @@ impl Stage for Command {
 
     const NAME: &'static str = "command";
     // 2: relative paths, copies of declared files, a fixed LANG and TZ, empty folders.
-    // 3: without labels unless they are asked for; a job file; variables for threads and GPU.
+    // 3: inputs with columns of entity, split and time, and without labels unless they are asked for; a job file; variables
+    // for threads and GPU.
     const VERSION: u32 = 3;
     const DOC: &'static str = "Runs any program with declared inputs, outputs and environment.";
     const NUMERICS: Numerics = Numerics::Exact;

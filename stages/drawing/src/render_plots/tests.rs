@@ -52,6 +52,7 @@ fn scores() -> Scores {
     Scores {
         scores,
         labels: labels(),
+        times: vec![],
         segments: segments(),
         channels: vec![],
         contributions: vec![],
@@ -133,6 +134,7 @@ fn samples_share_a_plot() {
     let scores = Scores {
         scores,
         labels,
+        times: vec![],
         segments,
         channels: vec![],
         contributions: vec![],
@@ -303,6 +305,7 @@ fn draws_the_confusion_matrix() {
         splits: vec![Split::Test; 3],
         truth: vec![0, 0, 1],
         probabilities: vec![0.9, 0.1, 0.2, 0.8, 0.3, 0.7],
+        ..Predictions::default()
     };
     let files = run(
         r#"{"format": "svg"}"#,

@@ -14,7 +14,14 @@ macro_rules! package {
 }
 
 /// The files of the package.
-const FILES: [(&str, &str); 3] = package!["__init__.py", "_job.py", "_worker.py"];
+const FILES: [(&str, &str); 6] = package![
+    "__init__.py",
+    "_job.py",
+    "_program.py",
+    "_store.py",
+    "_worker.py",
+    "py.typed",
+];
 
 /// Writes the package into the folder of a program.
 ///
