@@ -770,6 +770,7 @@ fn scores_get_the_labels_of_their_rows() {
     let found = Scores::from_artifact(&found).unwrap();
     assert_eq!(found.scores, [1.0, 2.0, 3.0, 4.5]);
     assert_eq!(found.labels, [0, 1, 1, 0]);
+    assert_eq!(found.times, [6000, 7000, 8000, 9000]);
     assert_eq!(found.segments[1].rows, 2..4);
     assert_eq!(found.segments[1].entity, "b");
 }

@@ -168,6 +168,7 @@ fn of_scores(scores: &Scores, is_wanted: &dyn Fn(Split) -> bool, labels: &[Split
     let mut found = Scores {
         scores: Vec::new(),
         labels: Vec::new(),
+        times: Vec::new(),
         segments: Vec::new(),
         contributions: Vec::new(),
         ..Scores::clone(scores)
@@ -179,6 +180,8 @@ fn of_scores(scores: &Scores, is_wanted: &dyn Fn(Split) -> bool, labels: &[Split
         }
         let rows = segment.rows.clone();
         let first = found.scores.len();
+        let times = scores.times.get(rows.clone());
+        found.times.extend_from_slice(times.unwrap_or_default());
         found.scores.extend_from_slice(&scores.scores[rows.clone()]);
         let parts = &scores.contributions[rows.start * width..rows.end * width];
         found.contributions.extend_from_slice(parts);
@@ -210,6 +213,8 @@ fn of_predictions(
         if is_wanted(*split) {
             found.samples.push(given.samples[sample].clone());
             found.splits.push(*split);
+            found.entities.extend(given.entities.get(sample).cloned());
+            found.times.extend(given.times.get(sample));
             found.probabilities.extend_from_slice(given.row(sample));
             found.truth.extend(given.truth.get(sample));
         }
