@@ -103,7 +103,7 @@ fn a_class_of_the_users_is_judged_kept_and_explained() {
     assert_eq!(ran(&environment.latest()), Vec::<String>::new());
 
     environment.write("helper.py", "power = 1\n");
-    let why = environment.succeed(&["why", "pipeline.yaml", "it"]);
+    let why = environment.succeed(&["why", "it", "pipeline.yaml"]);
     assert!(why.stdout.contains("helper.py"), "{}", why.describe());
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     assert_eq!(ran(&environment.latest()), ["it", "metrics"]);
@@ -141,7 +141,7 @@ fn a_package_of_another_version_is_told() {
         place.join("torch-2.6.0.dist-info"),
     )
     .unwrap();
-    let why = environment.succeed(&["why", "pipeline.yaml", "it"]);
+    let why = environment.succeed(&["why", "it", "pipeline.yaml"]);
     assert!(
         why.stdout.contains("torch")
             && why.stdout.contains("2.5.1")
@@ -493,7 +493,7 @@ from pyod.models.hbos import HBOS
 from sklearn.ensemble import IsolationForest
 
 table = parquet.read_table(sys.argv[1])
-segments = json.loads(table.schema.metadata[b"segments"])
+segments = json.loads(table.schema.metadata[b"runner.segments"])
 values = np.column_stack([table[name] for name in table.column_names if not name.startswith("runner.")]).astype("f4")
 def rows(split):
     return np.concatenate([values[s["rows"]["start"]:s["rows"]["end"]] for s in segments if s["split"] == split])

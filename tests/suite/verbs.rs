@@ -334,7 +334,9 @@ fn manual_pages_of_every_command() {
         .prints(".TH RUNNER 1")
         .prints("runner\\-run(1)")
         .prints("Exit codes: 0 all done");
-    environment.succeed(&["man", "pages"]).prints("pages to pages");
+    environment
+        .succeed(&["man", "pages"])
+        .prints("pages to pages");
     for name in ["runner", "runner-run", "runner-cache-gc"] {
         let page = environment.read(&format!("pages/{name}.1"));
         assert!(page.contains(&name.to_uppercase()), "{name}: {page}");

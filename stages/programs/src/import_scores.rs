@@ -245,6 +245,7 @@ fn in_order(found: Scores, read: &[&Segment], wanted: &[&Segment]) -> Scores {
     let mut ordered = Scores {
         scores: Vec::with_capacity(found.scores.len()),
         labels: Vec::new(),
+        times: Vec::new(),
         segments: Vec::new(),
         contributions: Vec::new(),
         ..found.clone()
@@ -260,6 +261,8 @@ fn in_order(found: Scores, read: &[&Segment], wanted: &[&Segment]) -> Scores {
         ordered
             .scores
             .extend_from_slice(&found.scores[rows.clone()]);
+        let times = found.times.get(rows.clone());
+        ordered.times.extend_from_slice(times.unwrap_or_default());
         let labels = found.labels.get(rows.clone());
         ordered.labels.extend_from_slice(labels.unwrap_or_default());
         let parts = &found.contributions[rows.start * width..rows.end * width];

@@ -7,7 +7,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::CommandParams;
 use super::layout::{FILES, INPUTS, is_inside};
-use crate::running::{CHECKPOINTS, JOB};
+use crate::running::{CHECKPOINTS, JOB, PACKAGE};
 
 /// The schema of `run`. Numbers and switches are taken, as the text that was written.
 pub(super) fn arguments(_: &mut SchemaGenerator) -> Schema {
@@ -127,9 +127,9 @@ fn output_path(path: &Path, has_files: bool) -> Result<(), String> {
             "`{shown}` is not a path below the folder of the command"
         ));
     }
-    if path == Path::new(JOB) {
+    if path.starts_with(JOB) || path.starts_with(PACKAGE) {
         return Err(format!(
-            "`{shown}` is not a path for an output: it is the job file"
+            "`{shown}` is not a path for an output: the program finds its job there"
         ));
     }
     if path.starts_with(INPUTS) {

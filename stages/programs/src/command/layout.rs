@@ -11,7 +11,7 @@ use serde_json::json;
 use super::CommandParams;
 use super::template::{Part, parts};
 use crate::exchange::{give, without_labels};
-use crate::running::{CHECKPOINTS, JOB, Job};
+use crate::running::{CHECKPOINTS, JOB, Job, PACKAGE, lay_out_package};
 use contract::{FileRequest, Inputs, Stage, StageContext, Trouble};
 
 /// The folder of the inputs.
@@ -29,7 +29,7 @@ pub(super) struct Layout {
     folder: PathBuf,
     /// By placeholder, such as `in.raw`.
     paths: BTreeMap<String, String>,
-    /// What the program was given: folders of inputs and declared files, if there are any, and the job file.
+    /// What the program was given: folders of inputs and declared files, if there are any, the job file and our package.
     given: Vec<&'static str>,
 }
 
@@ -93,7 +93,8 @@ pub(super) fn lay_out(
         job.outputs.insert(name.clone(), about);
         paths.insert(format!("out.{name}"), as_argument(&path));
     }
-    let mut given = vec![JOB];
+    lay_out_package(folder)?;
+    let mut given = vec![JOB, PACKAGE];
     if params.checkpoints {
         job.checkpoints = Some(CHECKPOINTS);
         given.push(CHECKPOINTS);

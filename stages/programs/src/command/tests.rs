@@ -294,6 +294,7 @@ fn the_environment_is_the_same_everywhere_but_for_what_is_named() {
             "LANG=C.UTF-8",
             "OWN=1",
             "PASSED=from outside",
+            "PYTHONPATH=.runner",
             "RUNNER_JOB=job.json",
             "TZ=Asia/Tokyo"
         ]
@@ -769,6 +770,7 @@ fn scores_get_the_labels_of_their_rows() {
     let found = Scores::from_artifact(&found).unwrap();
     assert_eq!(found.scores, [1.0, 2.0, 3.0, 4.5]);
     assert_eq!(found.labels, [0, 1, 1, 0]);
+    assert_eq!(found.times, [6000, 7000, 8000, 9000]);
     assert_eq!(found.segments[1].rows, 2..4);
     assert_eq!(found.segments[1].entity, "b");
 }
@@ -959,12 +961,10 @@ fn labels_are_given_only_where_they_are_asked_for() {
     );
     let test = shown(json!({"raw": {"as": "npy", "labels": ["test"], "splits": ["test"]}}));
     assert!(test.contains("0a00010100{"), "{test}");
-    let parquet =
-        json!({"run": ["sh", "-c", "cat {in.raw} > {out.o}"], "outputs": {"o": {"path": "o"}}});
-    let outputs = Bench::new()
-        .run_with(&given(machines()), parquet)
-        .unwrap()
-        .into_map();
+    let parquet = json!({"run": ["cp", "{in.raw}", "{out.o}"], "outputs": {"o": {"path": "o"}}});
+    let bench = Bench::new();
+    let outputs = bench.run_with(&given(machines()), parquet);
+    let outputs = outputs.unwrap().into_map();
     let files = Files::from_artifact(&outputs["o"]).unwrap();
     let bytes = files.entries()[0].content.read().unwrap();
     let text = String::from_utf8_lossy(&bytes);
@@ -1011,14 +1011,17 @@ fn metrics_may_say_how_they_are_read() {
     assert!(Bench::new().run(with).is_err());
 }
 
-/// The folder of a later try: as the engine gives each a new one.
-fn try_again(before: &Bench, text: &str) -> Result<Outputs, Trouble> {
+/// What a later try makes. The engine gives each a new folder.
+fn try_again(before: &Bench, text: &str) -> Option<String> {
     let bench = Bench::new();
-    let kept = before.kept.lock().unwrap().clone();
-    *bench.kept.lock().unwrap() = kept;
-    let outputs = bench.run(with_checkpoints(text));
+    bench
+        .kept
+        .lock()
+        .unwrap()
+        .clone_from(&before.kept.lock().unwrap());
+    let made = bench.run(with_checkpoints(text)).ok().map(only);
     *before.kept.lock().unwrap() = bench.kept.into_inner().unwrap();
-    outputs
+    made
 }
 
 fn with_checkpoints(text: &str) -> Value {
@@ -1031,15 +1034,12 @@ fn checkpoints_are_there_again_until_the_stage_succeeds() {
                 [ $(wc -l < checkpoints/steps) -lt 3 ] && exit 1; rm -f seen; cp checkpoints/steps {out.o}";
     let bench = Bench::new();
     assert!(bench.run(with_checkpoints(text)).is_err());
-    assert!(try_again(&bench, text).is_err());
+    assert_eq!(try_again(&bench, text), None);
     assert_eq!(bench.kept.lock().unwrap().len(), 2);
-    let other = "ls checkpoints > {out.o}";
-    assert_eq!(
-        only(try_again(&bench, other).unwrap()),
-        "",
-        "another stage has its own"
-    );
-    assert_eq!(only(try_again(&bench, text).unwrap()), "step\nstep\nstep\n");
+    let other = try_again(&bench, "ls checkpoints > {out.o}");
+    assert_eq!(other.as_deref(), Some(""), "another stage has its own");
+    let steps = try_again(&bench, text);
+    assert_eq!(steps.as_deref(), Some("step\nstep\nstep\n"));
     assert!(
         bench.kept.lock().unwrap().is_empty(),
         "nothing of it is needed any more"

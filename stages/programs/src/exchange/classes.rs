@@ -64,6 +64,11 @@ pub(crate) fn predictions(frame: &Frame, expected: &Expected<'_>) -> Result<Pred
     let found = Predictions {
         samples: samples.iter().map(|sample| sample.entity.clone()).collect(),
         splits: samples.iter().map(|sample| sample.split).collect(),
+        entities: samples.iter().map(|sample| sample.entity.clone()).collect(),
+        times: samples
+            .iter()
+            .filter_map(|sample| expected.series.times.get(sample.rows.start).copied())
+            .collect(),
         truth,
         probabilities: values.values,
         classes,

@@ -21,6 +21,18 @@ pub(crate) fn without_labels(
     labels: &[Split],
 ) -> Result<Artifact, Trouble> {
     let is_wanted = |split: Split| splits.is_none_or(|splits| splits.contains(&split));
+    let segments = match artifact {
+        Artifact::Series(series) => Some(&series.segments),
+        Artifact::Windows(windows) => Some(&windows.series.segments),
+        Artifact::Scores(scores) => Some(&scores.segments),
+        _ => None,
+    };
+    // Most have nothing to leave out, and are large.
+    let is_as_it_is =
+        |segment: &Segment| is_wanted(segment.split) && strip_labels(segment, labels) == *segment;
+    if segments.is_some_and(|segments| segments.iter().all(is_as_it_is)) {
+        return Ok(artifact.clone());
+    }
     Ok(match artifact {
         Artifact::Series(series) => of_series(series, &is_wanted, labels).into(),
         Artifact::Windows(windows) => of_windows(windows, &is_wanted, labels)?.into(),
@@ -156,6 +168,7 @@ fn of_scores(scores: &Scores, is_wanted: &dyn Fn(Split) -> bool, labels: &[Split
     let mut found = Scores {
         scores: Vec::new(),
         labels: Vec::new(),
+        times: Vec::new(),
         segments: Vec::new(),
         contributions: Vec::new(),
         ..Scores::clone(scores)
@@ -167,6 +180,8 @@ fn of_scores(scores: &Scores, is_wanted: &dyn Fn(Split) -> bool, labels: &[Split
         }
         let rows = segment.rows.clone();
         let first = found.scores.len();
+        let times = scores.times.get(rows.clone());
+        found.times.extend_from_slice(times.unwrap_or_default());
         found.scores.extend_from_slice(&scores.scores[rows.clone()]);
         let parts = &scores.contributions[rows.start * width..rows.end * width];
         found.contributions.extend_from_slice(parts);
@@ -198,6 +213,8 @@ fn of_predictions(
         if is_wanted(*split) {
             found.samples.push(given.samples[sample].clone());
             found.splits.push(*split);
+            found.entities.extend(given.entities.get(sample).cloned());
+            found.times.extend(given.times.get(sample));
             found.probabilities.extend_from_slice(given.row(sample));
             found.truth.extend(given.truth.get(sample));
         }

@@ -41,6 +41,7 @@ pub(crate) fn scores_of_parts(
     let mut found = Scores {
         scores: Vec::new(),
         labels: Vec::new(),
+        times: Vec::new(),
         segments: Vec::new(),
         channels: Vec::new(),
         contributions: Vec::new(),
@@ -110,6 +111,8 @@ fn attach(found: &mut Scores, expected: &Expected<'_>) {
             let labels = &series.labels[segment.rows.clone()];
             found.labels.extend_from_slice(labels);
         }
+        let times = series.times.get(segment.rows.clone());
+        found.times.extend_from_slice(times.unwrap_or_default());
         let mut own = Segment::clone(segment);
         own.rows = first..first + segment.rows.len();
         found.segments.push(own);

@@ -42,6 +42,8 @@ pub(crate) fn forecasts(
                 row,
             });
             found.actual.extend_from_slice(windows.target(start));
+            let times = series.times.get(row..row + horizon);
+            found.times.extend_from_slice(times.unwrap_or_default());
         }
     }
     let describe = |row: usize| match found.origins.get(row / horizon) {
