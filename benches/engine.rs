@@ -137,6 +137,7 @@ impl Known {
             runner: "benchmark".to_owned(),
             manifest: String::new(),
             doubts: Vec::new(),
+            findings: Vec::new(),
         };
         // A hit from the ledger has its action on disk.
         let path = self.store.layout().action(&action.key);
@@ -171,6 +172,7 @@ fn manifests(graph: &Graph) -> Vec<Manifest> {
             inputs: Vec::new(),
             files: BTreeMap::new(),
             environment: BTreeMap::new(),
+            packages: BTreeMap::new(),
         }
     };
     graph.order().iter().map(manifest).collect()

@@ -5,21 +5,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use contract::artifact::{
+    Artifact, ArtifactError, ArtifactKind, Digest, Forecasts, Model, Origin, Parts, Scores,
+    Segment, Series, Source, Split, TensorData,
+};
 use runner::data::Sources;
 use runner::diagnostic::SourceMap;
 use runner::graph::{Graph, build};
 use runner::pipeline::{LoadOptions, load, load_text};
 
 /// The documents that are written by hand.
-const DOCUMENTS: [&str; 15] = [
+const DOCUMENTS: [&str; 16] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/artifacts.md",
     "docs/audit.md",
     "docs/glossary.md",
     "docs/pipelines.md",
+    "docs/programs.md",
     "docs/provenance.md",
+    "docs/python.md",
     "docs/remote.md",
     "docs/results.md",
     "docs/store.md",
@@ -400,4 +407,172 @@ fn every_example_of_an_extension_is_listed() {
         seen, 8,
         "metric, threshold, model, optimiser, data set, stage, verb, backend"
     );
+}
+
+/// What stands before the part of a page that is generated.
+const GENERATED: &str = "<!-- written by the test of this page -->\n";
+
+#[test]
+fn the_tables_of_artifacts_are_up_to_date() {
+    let name = "docs/artifacts.md";
+    let text = document(name);
+    let (by_hand, found) = text.split_once(GENERATED).expect("the mark of the tables");
+    let tables = contract::artifact::layouts_markdown();
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        fs::write(root().join(name), format!("{by_hand}{GENERATED}{tables}")).unwrap();
+        return;
+    }
+    assert!(
+        found == tables,
+        "{name} is out of date: `UPDATE_GENERATED=1 cargo test --release --test documentation` writes it anew"
+    );
+}
+
+/// The interpreter that `scripts/install-python-readers.sh` installs with its libraries.
+fn python() -> Option<PathBuf> {
+    let script = fs::read_to_string(root().join("scripts/install-python-readers.sh")).unwrap();
+    let mut lines = script.lines();
+    let version = lines
+        .find_map(|line| line.strip_prefix("version="))
+        .unwrap();
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let usual = cache.map(|cache| cache.join(format!("runner-tests/python-readers-{version}")));
+    let named = std::env::var_os("RUNNER_PYTHON_READERS").map(PathBuf::from);
+    let mut places = named.into_iter().chain(usual);
+    let found = places.find_map(|place| {
+        let program = place.join("bin/python");
+        program.is_file().then_some(program)
+    });
+    if found.is_none() {
+        let message =
+            "there are no Python libraries: scripts/install-python-readers.sh installs them";
+        let is_required = std::env::var_os("RUNNER_REQUIRE_SERVERS").is_some();
+        assert!(!is_required, "{message}");
+        eprintln!("SKIPPED: {message}");
+    }
+    found
+}
+
+/// Two machines, of which only the test rows are labelled, with all that is drawn from them.
+fn artifacts_to_read() -> Vec<(&'static str, Artifact)> {
+    let segments: Vec<Segment> = [
+        (Split::Train, "pump", 0..30),
+        (Split::Test, "pump", 30..50),
+        (Split::Train, "fan", 50..60),
+        (Split::Test, "fan", 60..80),
+    ]
+    .map(|(split, entity, rows)| Segment::new(split, entity, rows).labelled(split == Split::Test))
+    .to_vec();
+    let series = Series {
+        channels: vec!["load".into(), "heat".into()],
+        values: (0..160).map(|value| value as f32).collect(),
+        labels: (0..80).map(|row| u8::from(row == 40 || row > 75)).collect(),
+        times: (0..80)
+            .map(|row| 1_600_000_000_000 + 60_000 * row)
+            .collect(),
+        segments: segments.clone(),
+        ..Series::default()
+    };
+    let scores = Scores {
+        scores: (0..80).map(|row| row as f32).collect(),
+        labels: series.labels.clone(),
+        times: series.times.clone(),
+        segments,
+        channels: Vec::new(),
+        contributions: Vec::new(),
+    };
+    let origin = |row| Origin {
+        split: Split::Test,
+        entity: "pump".into(),
+        row,
+    };
+    let forecasts = Forecasts {
+        channels: vec!["load".into()],
+        horizon: 3,
+        origins: vec![origin(30), origin(31)],
+        predicted: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        actual: vec![0.0; 6],
+        ..Forecasts::default()
+    };
+    let model = Model {
+        config: serde_json::json!({"kind": "mlp"}),
+        training: serde_json::json!({"epochs": 3}),
+        tensors: [(
+            "layer.weight".to_owned(),
+            TensorData::from_f32(&[2, 3], &[0.5; 6]),
+        )]
+        .into(),
+    };
+    vec![
+        ("series.parquet", series.into()),
+        ("scores.parquet", scores.into()),
+        ("forecasts.parquet", forecasts.into()),
+        ("model.safetensors", model.into()),
+    ]
+}
+
+/// What the examples must say, in the order of the page.
+const SAID: [&[&str]; 7] = [
+    &["fan     79.0", "pump    49.0"],
+    &["2.5", "3.5", "4.5"],
+    &["train pump (30, 2) 29.5", "test fan (20, 2) 139.5"],
+    &[r#"{"kind":"mlp"}"#, "'layer.weight': (2, 3)"],
+    &["'layer.weight': torch.Size([2, 3])"],
+    &[],
+    &[],
+];
+
+#[test]
+fn the_python_examples_of_artifacts_work() {
+    let Some(python) = python() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (name, artifact) in artifacts_to_read() {
+        let mut file = fs::File::create(folder.path().join(name)).unwrap();
+        artifact.encode_to(&mut file).unwrap();
+    }
+    let mut examples = in_language("python");
+    examples.retain(|block| block.place.starts_with("docs/artifacts.md"));
+    assert_eq!(examples.len(), SAID.len());
+    for (Block { place, text, .. }, expected) in examples.iter().zip(SAID) {
+        let output = Command::new(&python)
+            .args(["-c", text])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let error = String::from_utf8_lossy(&output.stderr);
+        if text.contains("import torch") && error.contains("No module named 'torch'") {
+            eprintln!("SKIPPED: {place}: there is no PyTorch");
+            continue;
+        }
+        assert!(output.status.success(), "{place}: {error}");
+        for text in expected {
+            assert!(said.contains(text), "{place}: no `{text}` in\n{said}");
+        }
+    }
+    // What Python wrote is read here.
+    let source = Source::open(&folder.path().join("written.parquet")).unwrap();
+    let written = Artifact::decode(ArtifactKind::Scores, source, &NoParts).unwrap();
+    let Artifact::Scores(scores) = written else {
+        panic!("not scores")
+    };
+    assert_eq!(scores.labels, [0, 0, 0, 1, 0]);
+    assert_eq!(scores.times[1..3], [1000, 2000]);
+    assert_eq!(scores.values(Split::Test), [0.1, 7.5, 0.3]);
+}
+
+/// For artifacts in one file.
+struct NoParts;
+
+impl Parts for NoParts {
+    fn artifact(&self, digest: &Digest) -> Result<Artifact, ArtifactError> {
+        Err(ArtifactError::MissingPart(digest.to_string()))
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
+        Err(ArtifactError::MissingPart(digest.to_string()))
+    }
 }

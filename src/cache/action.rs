@@ -57,6 +57,9 @@ pub struct Action {
     /// What the stage found doubtful in what it read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<Doubt>,
+    /// What the stage found out about its data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<String>,
     /// The manifest in text form; left out of the ledger.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub manifest: String,

@@ -163,6 +163,9 @@ pub struct StageRecord {
     /// What it found doubtful in what it read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<Doubt>,
+    /// What it found out about its data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<String>,
 }
 
 /// One file of a pipeline.

@@ -124,6 +124,20 @@ fn doubts(record: &RunRecord) -> String {
     text
 }
 
+/// What the stages found out about their data.
+fn findings(record: &RunRecord) -> String {
+    let mut text = String::new();
+    for stage in &record.stages {
+        for finding in &stage.findings {
+            text += &line(&stage.name, finding.clone());
+        }
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("\n{}\n{text}", Paint::Strong.on("findings")),
+    }
+}
+
 fn describe(record: &RunRecord) -> String {
     let mut text = format!(
         "{} {} of {} ({}): {} in {}\n",
@@ -185,6 +199,7 @@ fn describe(record: &RunRecord) -> String {
     }
     text += "\n";
     text += &table.render();
+    text += &findings(record);
     text += &doubts(record);
     text += &causes(record);
     if !record.metrics.is_empty() {

@@ -16,7 +16,7 @@ use super::execute::Message;
 use super::host::{Scratch, StageHost};
 use super::plan::has_all;
 use super::raw_files::RawFiles;
-use super::{CancelToken, Event, Failure, FoundFile};
+use super::{CancelToken, Event, Failure, FileFinder, FoundFile};
 use crate::cache::{
     Action, CacheError, HeldFiles, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output,
     Publisher, Staged, Store,
@@ -74,6 +74,8 @@ pub(super) struct Shared<'a> {
     pub publisher: &'a Publisher,
     pub cancel: &'a CancelToken,
     pub device: Device,
+    /// Finds what users name.
+    pub files: &'a dyn FileFinder,
     pub messages: Sender<Message>,
 }
 
@@ -184,7 +186,12 @@ impl Shared<'_> {
         {
             return WorkResult::Failed(trouble);
         }
-        match self.publish(job, outputs, seconds, doubts, lease) {
+        let findings = host
+            .findings
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let said = (doubts, findings);
+        match self.publish(job, outputs, seconds, said, lease) {
             Ok((action, artifacts)) => WorkResult::Computed(action, artifacts),
             Err(trouble) => WorkResult::Failed(trouble),
         }
@@ -197,7 +204,7 @@ impl Shared<'_> {
         }
     }
 
-    fn host(&self, job: &Job) -> StageHost {
+    fn host(&self, job: &Job) -> StageHost<'_> {
         let mut environment = BTreeMap::new();
         for name in &job.stage.environment {
             if let Some(value) = (job.variable)(name) {
@@ -211,11 +218,13 @@ impl Shared<'_> {
             store: Arc::clone(self.store),
             cancel: self.cancel.clone(),
             deadline: job.stage.timeout.map(|limit| Instant::now() + limit),
+            finder: self.files,
             files: RawFiles::new(job.files.clone()),
             environment,
             scratch: Scratch::new(self.store),
             messages: self.messages.clone(),
             doubts: Mutex::default(),
+            findings: Mutex::default(),
             last_progress: Mutex::new(None),
             began_at: AtomicU64::new(0),
             has_advanced: AtomicBool::new(false),
@@ -227,19 +236,20 @@ impl Shared<'_> {
         &self,
         job: &Job,
         inputs: &Inputs,
-        host: &StageHost,
+        host: &StageHost<'_>,
     ) -> Result<IndexMap<String, Artifact>, Trouble> {
         let stage = &job.stage;
         let context = StageContext {
             device: self.device,
             threads: stage.needs.threads,
+            memory: (stage.needs.memory > 0).then_some(stage.needs.memory),
             seed: stage.seed,
             lineage: job.manifest.lineage(),
             host,
         };
         let run = || stage.configured.run(inputs, &context);
         // The process's pool is the program's own matter; a stage gets as many threads as it was promised.
-        let needs_pool = stage.kind.threads == Threads::All
+        let needs_pool = stage.configured.threads() == Threads::All
             && stage.needs.threads != rayon::current_num_threads();
         let result = catch_unwind(AssertUnwindSafe(|| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(stage.needs.threads);
@@ -277,7 +287,7 @@ impl Shared<'_> {
         job: &Job,
         outputs: IndexMap<String, Artifact>,
         seconds: f64,
-        doubts: Vec<Doubt>,
+        (doubts, findings): (Vec<Doubt>, Vec<String>),
         lease: &mut Option<Lease>,
     ) -> Result<(Action, IndexMap<String, Artifact>), Trouble> {
         let inputs = job.inputs.iter();
@@ -305,6 +315,7 @@ impl Shared<'_> {
             finished: u64::try_from(finished.as_millis()).unwrap_or(u64::MAX),
             runner: env!("CARGO_PKG_VERSION").to_owned(),
             doubts,
+            findings,
             manifest: job.manifest.to_text(),
         };
         let (messages, id) = (self.messages.clone(), job.id);

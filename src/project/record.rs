@@ -105,6 +105,7 @@ pub(super) fn hits(graph: &Graph, plan: &Plan) -> Vec<StageRecord> {
             reason: String::new(),
             causes: Vec::new(),
             doubts: action.doubts.clone(),
+            findings: action.findings.clone(),
         });
     }
     records

@@ -179,8 +179,8 @@ impl Leaderboard {
             Column::Integers((1..=rows.len() as i64).map(Some).collect()),
             Column::Integers(column(rows, |row| Some(row.trial as i64 + 1))),
         ];
-        for axis in &self.axes {
-            columns.push(axis_column(rows, axis));
+        for (axis, domain) in self.axes.iter().zip(&self.domains) {
+            columns.push(axis_column(rows, axis, domain.as_ref()));
         }
         columns.extend([
             Column::Reals(column(rows, |row| row.mean)),
@@ -382,13 +382,28 @@ fn deviation(values: &[f64]) -> Option<f64> {
     (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt())
 }
 
-fn axis_column(rows: &[Row], axis: &str) -> Column {
+/// Also of `3.0`.
+fn whole_number(value: &Value) -> Option<i64> {
+    let real = || value.as_f64().map(|number| number as i64);
+    value.as_i64().or_else(real)
+}
+
+/// The values of an axis. Its type is that of all that the axis may be, whichever values the trials have so far.
+fn axis_column(rows: &[Row], axis: &str, domain: Option<&Domain>) -> Column {
     let values: Vec<Option<&Value>> = rows.iter().map(|row| row.point.get(axis)).collect();
-    let mut known = values.iter().flatten();
+    let tried: Vec<&Value> = values.iter().copied().flatten().collect();
+    let all_are = |is: fn(&Value) -> bool| match domain {
+        Some(Domain::Values(values)) => values.iter().all(is),
+        _ => tried.iter().all(|value| is(value)),
+    };
+    let (whole, number) = match domain {
+        Some(Domain::Range { whole, .. }) => (*whole, true),
+        _ => (all_are(Value::is_i64), all_are(Value::is_number)),
+    };
     let values = values.iter().copied();
-    if known.clone().all(|value| value.is_i64()) {
-        Column::Integers(values.map(|value| value?.as_i64()).collect())
-    } else if known.all(|value| value.is_number()) {
+    if whole {
+        Column::Integers(values.map(|value| whole_number(value?)).collect())
+    } else if number {
         Column::Reals(values.map(|value| value?.as_f64()).collect())
     } else {
         Column::Texts(values.map(|value| value.map(shown)).collect())
@@ -440,6 +455,54 @@ mod tests {
         );
         let standings: Vec<&str> = board.rows.iter().map(|row| row.standing.name()).collect();
         assert_eq!(standings, ["undecided", "missing"]);
+    }
+
+    /// What a trial may be decides, and not what the trials so far happen to be.
+    #[test]
+    fn types_of_columns_do_not_depend_on_their_values() {
+        let row = |value: Value| {
+            let mut board = Leaderboard::new(
+                &file("axes: {a: [1, 2]}"),
+                &Course::new(&file("axes: {a: [1, 2]}")).progress(&|_| Outcome::Unknown),
+                &[
+                    MemberState::Missing { stages: 1 },
+                    MemberState::Missing { stages: 1 },
+                ],
+                &[Note::default(), Note::default()],
+            );
+            board.rows.truncate(1);
+            board.rows[0].point.insert("a".to_owned(), value);
+            board
+        };
+        let type_of = |domain: Option<Domain>, value: Value| {
+            let mut board = row(value);
+            board.domains = vec![domain];
+            let table = board.table().unwrap();
+            table.batch().schema().field(2).data_type().to_string()
+        };
+        let values = |values: &[Value]| Some(Domain::Values(values.to_vec()));
+        let range = |whole| {
+            Some(Domain::Range {
+                low: 1.0,
+                high: 9.0,
+                log: false,
+                whole,
+                points: None,
+            })
+        };
+        let one = || Value::from(1);
+        assert_eq!(type_of(values(&[one(), Value::from(2)]), one()), "Int64");
+        assert_eq!(
+            type_of(values(&[one(), Value::from(0.5)]), one()),
+            "Float64"
+        );
+        assert_eq!(
+            type_of(values(&[one(), Value::from("auto")]), one()),
+            "Utf8"
+        );
+        assert_eq!(type_of(range(false), one()), "Float64");
+        assert_eq!(type_of(range(true), Value::from(3.0)), "Int64");
+        assert_eq!(type_of(None, Value::from(0.5)), "Float64");
     }
 
     #[test]

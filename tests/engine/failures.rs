@@ -159,11 +159,18 @@ fn what_gathers_goes_on_with_what_there_is() {
         let record = records.find(|record| record.name == "all").unwrap();
         record.doubts.clone()
     };
+    let findings = |story: &Story| {
+        let mut records = story.outcome.stages.iter();
+        let record = records.find(|record| record.name == "all").unwrap();
+        record.findings.clone()
+    };
+    assert_eq!(findings(&story), ["2 items"]);
     let found = doubts(&story);
     assert_eq!(found[0].message, "1 of 3 instances are missing: one[x=-1]");
     // It says so again when it is up to date, and is another result than that of all.
     let again = engine.run(&pipeline("4, -1, 5"));
     assert_eq!((again.state("all"), doubts(&again)), (Hit, found));
+    assert_eq!(findings(&again), ["2 items"]);
     let whole = engine.run(&pipeline("4, 6, 5"));
     assert_eq!((whole.state("all"), whole.digest("all")), (Ran, number(3)));
     assert!(doubts(&whole).is_empty());

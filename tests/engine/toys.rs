@@ -222,8 +222,9 @@ impl Stage for Gather {
         output()
     }
 
-    fn run(_: &None, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
+    fn run(_: &None, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble> {
         let count = inputs.all("items").len();
+        context.host.finding(&format!("{count} items"));
         Ok(Outputs::one("value", value(count as f64)))
     }
 }

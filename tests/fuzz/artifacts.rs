@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch,
-    StringArray, UInt8Array, UInt32Array, UInt64Array,
+    StringArray, TimestampMillisecondArray, TimestampSecondArray, UInt8Array, UInt32Array,
+    UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use contract::artifact::{
@@ -35,6 +36,8 @@ const WORDS: &[&str] = &[
     "runner.time",
     "runner.label",
     "series/1",
+    "series/2",
+    "scores/1",
     "windows/1",
     "model/1",
     "F32",
@@ -116,6 +119,7 @@ fn one_of_each() -> Vec<Artifact> {
         Scores {
             scores: vec![0.5; 7],
             labels: series.labels.clone(),
+            times: series.times.clone(),
             segments: series.segments.clone(),
             channels: series.channels.clone(),
             contributions: series.values.clone(),
@@ -129,6 +133,7 @@ fn one_of_each() -> Vec<Artifact> {
                 entity: "m".into(),
                 row: 3,
             }],
+            times: vec![0, 60_000],
             predicted: vec![1.0, 2.0],
             actual: vec![1.0, 3.0],
             judged: vec![1, 0],
@@ -139,6 +144,8 @@ fn one_of_each() -> Vec<Artifact> {
             classes: vec!["a".into(), "b".into()],
             samples: vec!["s".into()],
             splits: vec![Split::Test],
+            entities: vec!["m".into()],
+            times: vec![5],
             truth: vec![1],
             probabilities: vec![0.25, 0.75],
         }
@@ -198,7 +205,11 @@ const COLUMNS: &[&str] = &[
     "runner.entity",
     "runner.row",
     "runner.step",
+    "entity",
     "split",
+    "time",
+    "row",
+    "step",
     "first",
     "stride",
     "count",
@@ -267,6 +278,10 @@ fn column(rows: usize) -> impl Strategy<Value = ArrayRef> {
         }),
         3 => vec(any::<f32>(), rows).prop_map(|values| Arc::new(Float32Array::from(values)) as ArrayRef),
         1 => vec(any::<f64>(), rows).prop_map(|values| Arc::new(Float64Array::from(values)) as ArrayRef),
+        1 => vec(any::<i64>(), rows).prop_map(|values| {
+            Arc::new(TimestampMillisecondArray::from(values).with_timezone("UTC")) as ArrayRef
+        }),
+        1 => vec(any::<i64>(), rows).prop_map(|values| Arc::new(TimestampSecondArray::from(values)) as ArrayRef),
         1 => vec(any::<bool>(), rows).prop_map(|values| Arc::new(BooleanArray::from(values)) as ArrayRef),
         3 => texts.prop_map(|texts| Arc::new(StringArray::from(texts)) as ArrayRef),
         1 => Just(Arc::new(StringArray::from(vec![digest; rows])) as ArrayRef),
@@ -293,6 +308,17 @@ fn layout() -> impl Strategy<Value = (usize, Vec<&'static str>)> {
         ),
         (3, vec!["score", "label", "contribution.a"]),
         (
+            3,
+            vec![
+                "entity",
+                "split",
+                "time",
+                "score",
+                "label",
+                "contribution.a",
+            ],
+        ),
+        (
             4,
             vec![
                 "runner.split",
@@ -301,6 +327,30 @@ fn layout() -> impl Strategy<Value = (usize, Vec<&'static str>)> {
                 "runner.step",
                 "actual.a",
                 "predicted.a",
+            ],
+        ),
+        (
+            4,
+            vec![
+                "entity",
+                "split",
+                "time",
+                "row",
+                "step",
+                "actual.a",
+                "predicted.a",
+            ],
+        ),
+        (
+            5,
+            vec![
+                "entity",
+                "split",
+                "time",
+                "sample",
+                "class",
+                "predicted",
+                "probability.a",
             ],
         ),
         (
@@ -369,21 +419,32 @@ fn metadata(kind: usize) -> impl Strategy<Value = Vec<(&'static str, String)>> {
         0..3,
     )
     .prop_map(|values| format!("[{}]", values.join(",")));
-    (segments, texts(), texts(), spec, size, number(), errors).prop_map(
-        move |(segments, channels, classes, spec, size, horizon, errors)| {
-            vec![
-                ("runner.format", format!("{}/1", names[kind])),
-                ("runner.segments", segments),
-                ("runner.channels", channels),
-                ("runner.classes", classes),
-                ("runner.spec", spec),
-                ("runner.size", size),
-                ("runner.horizon", horizon.to_string()),
-                ("runner.naive_error", errors),
-                ("runner.series", json!(SERIES.digest()).to_string()),
-            ]
-        },
+    let layout = 1..3_u8;
+    (
+        layout,
+        segments,
+        texts(),
+        texts(),
+        spec,
+        size,
+        number(),
+        errors,
     )
+        .prop_map(
+            move |(layout, segments, channels, classes, spec, size, horizon, errors)| {
+                vec![
+                    ("runner.format", format!("{}/{layout}", names[kind])),
+                    ("runner.segments", segments),
+                    ("runner.channels", channels),
+                    ("runner.classes", classes),
+                    ("runner.spec", spec),
+                    ("runner.size", size),
+                    ("runner.horizon", horizon.to_string()),
+                    ("runner.naive_error", errors),
+                    ("runner.series", json!(SERIES.digest()).to_string()),
+                ]
+            },
+        )
 }
 
 /// Parquet files whose schema and footer are right in form.

@@ -35,6 +35,7 @@ mod lock;
 mod mlflow;
 mod output;
 mod predict;
+mod python_stages;
 mod read_only;
 mod reading;
 mod real_data;

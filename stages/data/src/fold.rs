@@ -27,7 +27,8 @@ impl Stage for Fold {
     type Params = Params;
 
     const NAME: &'static str = "fold";
-    const VERSION: u32 = 1;
+    // 2: the layout of series.
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Divides training and validation rows again for k-fold cross-validation: samples with \
          classes one by one and class by class, other series into consecutive blocks. The other splits stay.";
     const NUMERICS: Numerics = Numerics::Exact;

@@ -105,7 +105,8 @@ impl Stage for Generate {
     type Params = Params;
 
     const NAME: &'static str = "generate";
-    const VERSION: u32 = 1;
+    // 2: times are timestamps.
+    const VERSION: u32 = 2;
     const DOC: &'static str =
         "Simulates the metrics of a server, with labelled anomalies in the test part.";
     const NUMERICS: Numerics = Numerics::Exact;

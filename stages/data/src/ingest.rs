@@ -15,6 +15,7 @@ impl Stage for Ingest {
     type Params = DatasetChoice;
 
     const NAME: &'static str = "ingest";
+    // 3: times are timestamps.
     const VERSION: u32 = 3;
     const DOC: &'static str =
         "Reads raw files of a data set or format and splits them in order of time.";

@@ -116,7 +116,8 @@ impl Stage for Normalize {
     type Params = Params;
 
     const NAME: &'static str = "normalize";
-    const VERSION: u32 = 1;
+    // 2: times are timestamps.
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Shifts and scales each channel by statistics of the training rows.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;
@@ -165,7 +166,11 @@ impl Stage for Normalize {
         }]
     }
 
-    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, Trouble> {
         let series = inputs.get::<Series>("series")?;
         let statistics = match inputs.optional::<Table>("statistics")? {
             Some(table) => Statistics::from_table(&table, &series.channels)?,
@@ -186,9 +191,15 @@ impl Stage for Normalize {
             times: series.times.clone(),
             segments: series.segments.clone(),
         };
+        if let Some(finding) = statistics.unscaled(&scaled, splits) {
+            context.host.finding(&finding);
+        }
         Ok(Outputs::one("series", scaled).with("statistics", table))
     }
 }
+
+/// Channels that a remark lists.
+const LISTED: usize = 5;
 
 /// Rows per block of a sum. Fixed: it decides the order of additions.
 const BLOCK: usize = 2048;
@@ -197,6 +208,8 @@ const BLOCK: usize = 2048;
 struct Statistics {
     offsets: Vec<f64>,
     scales: Vec<f64>,
+    /// Channels without any spread in the rows that were fitted.
+    flat: Vec<usize>,
 }
 
 impl Statistics {
@@ -207,6 +220,7 @@ impl Statistics {
             return Ok(Self {
                 offsets: vec![0.0; width],
                 scales: vec![1.0; width],
+                flat: Vec::new(),
             });
         }
         let blocks = blocks(series, &splits);
@@ -231,9 +245,10 @@ impl Statistics {
         if params.floor > 0.0 {
             statistics.raise_scales(params.floor, series, &blocks);
         }
-        for scale in &mut statistics.scales {
+        for (channel, scale) in statistics.scales.iter_mut().enumerate() {
             if *scale == 0.0 {
                 *scale = 1.0;
+                statistics.flat.push(channel);
             }
         }
         Ok(statistics)
@@ -267,6 +282,7 @@ impl Statistics {
         Self {
             scales: ranges.map(|(high, low)| high - low).collect(),
             offsets,
+            flat: Vec::new(),
         }
     }
 
@@ -285,7 +301,11 @@ impl Statistics {
         for scale in &mut scales {
             *scale = (*scale / count).sqrt();
         }
-        Self { offsets, scales }
+        Self {
+            offsets,
+            scales,
+            flat: Vec::new(),
+        }
     }
 
     /// Median and interquartile range.
@@ -301,7 +321,11 @@ impl Statistics {
             (middle, high - low)
         });
         let (offsets, scales) = channels.unzip();
-        Self { offsets, scales }
+        Self {
+            offsets,
+            scales,
+            flat: Vec::new(),
+        }
     }
 
     /// The scaled values.
@@ -368,6 +392,38 @@ impl Statistics {
         Ok(wide)
     }
 
+    /// What to say of channels that could only be shifted and are not at rest everywhere: a model learns nothing of how far
+    /// they go.
+    fn unscaled(&self, scaled: &Series, splits: &[Split]) -> Option<String> {
+        let mut far = Vec::new();
+        for channel in &self.flat {
+            let mut farthest = 0.0_f64;
+            for segment in &scaled.segments {
+                if splits.contains(&segment.split) {
+                    for row in segment.rows.clone() {
+                        farthest = farthest.max(scaled.value(row, *channel).abs());
+                    }
+                }
+            }
+            if farthest > 0.0 {
+                far.push(format!("`{}` by {farthest}", scaled.channels[*channel]));
+            }
+        }
+        let more = far.len().saturating_sub(LISTED);
+        far.truncate(LISTED);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        (!far.is_empty()).then(|| {
+            format!(
+                "channels without spread in the rows that are fitted are shifted and not scaled, and elsewhere they go up to: {}{more}",
+                far.join(", ")
+            )
+        })
+    }
+
     fn to_table(&self, channels: &[String]) -> Result<Table, Trouble> {
         Ok(Table::new(vec![
             ("channel", channels.to_vec().into()),
@@ -390,6 +446,7 @@ impl Statistics {
         let statistics = Self {
             offsets: finite_numbers(table, "offset")?,
             scales: finite_numbers(table, "scale")?,
+            flat: Vec::new(),
         };
         for (scale, channel) in statistics.scales.iter().zip(channels) {
             if *scale <= 0.0 {
@@ -597,6 +654,34 @@ mod tests {
         .unwrap();
         assert_eq!(twice.values, [0.0, 0.25, 0.5, 1.0, 0.0, 1.0]);
         assert!(run(&raw, json!({"splits": []}), None).is_err());
+    }
+
+    #[test]
+    fn a_channel_that_stands_still_while_it_is_fitted_is_remarked_on() {
+        let raw = series(
+            2,
+            vec![1.0, 5.0, 2.0, 5.0, 3.0, 5.0, 4.0, 12.5, 5.0, 1.0],
+            3,
+        );
+        let finding = |raw: &Series, params: Value| {
+            let params: Params = serde_json::from_value(params).unwrap();
+            let statistics = Statistics::fit(&params, raw).unwrap();
+            let clip = params.clip.map(Clip::bounds);
+            let values = statistics.apply(raw, clip).unwrap();
+            let scaled = Series {
+                values,
+                ..raw.clone()
+            };
+            let splits = params.splits.clone().unwrap_or(Split::ALL.to_vec());
+            statistics.unscaled(&scaled, &splits)
+        };
+        let text = finding(&raw, json!({})).unwrap();
+        assert!(text.ends_with("they go up to: `c1` by 7.5"), "{text}");
+        let clipped = finding(&raw, json!({"clip": 3.0})).unwrap();
+        assert!(clipped.ends_with("`c1` by 3"), "{clipped}");
+        assert_eq!(finding(&raw, json!({"splits": ["train"]})), None);
+        assert_eq!(finding(&raw, json!({"fit": "all"})), None);
+        assert_eq!(finding(&raw, json!({"method": "none"})), None);
     }
 
     #[test]

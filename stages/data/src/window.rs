@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +67,8 @@ impl Stage for Window {
     type Params = Params;
 
     const NAME: &'static str = "window";
-    const VERSION: u32 = 1;
+    // 2: an entity whose test rows give no window is an error.
+    const VERSION: u32 = 2;
     const DOC: &'static str =
         "Cuts sliding windows from a series, as an index that copies nothing.";
     const NUMERICS: Numerics = Numerics::Exact;
@@ -113,7 +115,7 @@ impl Stage for Window {
         context: &StageContext<'_>,
     ) -> Result<Outputs, Trouble> {
         let series = inputs.get::<Series>("series")?;
-        let runs = index(params, &series, &|text| context.host.note(text))?;
+        let runs = index(params, &series, &|text| context.host.finding(text))?;
         let spec = WindowSpec {
             length: params.length,
             horizon: params.horizon,
@@ -123,7 +125,11 @@ impl Stage for Window {
 }
 
 /// The windows of all segments, in the order of the rows.
-fn index(params: &Params, series: &Series, note: &dyn Fn(&str)) -> Result<Vec<WindowRun>, Trouble> {
+fn index<'a>(
+    params: &Params,
+    series: &'a Series,
+    note: &dyn Fn(&str),
+) -> Result<Vec<WindowRun>, Trouble> {
     let mut present = Split::ALL.to_vec();
     present.retain(|split| series.of_split(*split).next().is_some());
     let wanted = params.splits.as_ref().unwrap_or(&present);
@@ -136,22 +142,27 @@ fn index(params: &Params, series: &Series, note: &dyn Fn(&str)) -> Result<Vec<Wi
         return Err(Trouble::new(format!("the series has no split `{absent}`")).hint(hint));
     }
     let mut runs = Vec::new();
-    let mut short = Vec::new();
+    let (mut long, mut short) = (Vec::new(), Vec::new());
     for (position, segment) in series.segments.iter().enumerate() {
         if !wanted.contains(&segment.split) {
             continue;
         }
         match run_of(params, &series.segments, position) {
-            Some(run) => runs.push(run),
+            Some(run) => {
+                runs.push(run);
+                long.push(segment);
+            }
             None => short.push(segment),
         }
     }
     for split in wanted {
-        let mut shortest = short.clone();
-        shortest.retain(|segment| segment.split == *split);
-        if !runs.iter().any(|run| run.split == *split) {
-            return Err(no_window(params, *split, &shortest));
-        }
+        let of_split = |segments: &[&'a Segment]| {
+            let mut segments = segments.to_vec();
+            segments.retain(|segment| segment.split == *split);
+            segments
+        };
+        let shortest = of_split(&short);
+        check_entities(params, *split, &of_split(&long), &shortest)?;
         if let Some(example) = shortest.first() {
             let (count, rows) = (shortest.len(), example.rows.len());
             let extent = params.length + params.horizon;
@@ -167,6 +178,31 @@ fn index(params: &Params, series: &Series, note: &dyn Fn(&str)) -> Result<Vec<Wi
         }
     }
     Ok(runs)
+}
+
+/// Checks that a split has windows, and of the test rows every entity: what lies in no window cannot be scored at all, and
+/// that is said before anything is trained. A sample with a class may be too short as long as others are not.
+fn check_entities(
+    params: &Params,
+    split: Split,
+    long: &[&Segment],
+    short: &[&Segment],
+) -> Result<(), Trouble> {
+    // Entities without a window, and their longest segments.
+    let mut without: IndexMap<&str, usize> = IndexMap::new();
+    for segment in short {
+        let longest = without.entry(&segment.entity).or_default();
+        *longest = segment.rows.len().max(*longest);
+    }
+    for segment in long {
+        without.swap_remove(segment.entity.as_str());
+    }
+    let is_sampled = long.iter().any(|segment| segment.class.is_some());
+    let is_judged = split == Split::Test && !is_sampled;
+    if without.is_empty() || !long.is_empty() && !is_judged {
+        return Ok(());
+    }
+    Err(no_window(params, split, &without))
 }
 
 /// The windows of one segment, or `None` if it is too short for one.
@@ -204,17 +240,25 @@ fn reachable(segments: &[Segment], position: usize) -> usize {
     segments[first].rows.start
 }
 
-fn no_window(params: &Params, split: Split, short: &[&Segment]) -> Trouble {
+/// Names the entity among those without a window that comes closest to one.
+fn no_window(params: &Params, split: Split, without: &IndexMap<&str, usize>) -> Trouble {
     let extent = params.length + params.horizon;
-    let (name, rows) = match short.iter().max_by_key(|segment| segment.rows.len()) {
-        Some(longest) => (longest.entity.as_str(), longest.rows.len()),
-        None => ("", 0),
-    };
-    let message = format!(
-        "the split `{split}` gives no window: its longest segment, {name}, has {rows} rows, and a window needs {extent}"
+    let (mut entity, mut rows) = ("", 0);
+    for (name, longest) in without {
+        if entity.is_empty() || *longest > rows {
+            (entity, rows) = (name, *longest);
+        }
+    }
+    let mut message = format!(
+        "`{entity}` gives no window of `{split}`: its longest segment there has {rows} rows, and a window needs {extent}"
     );
+    match without.len().saturating_sub(1) {
+        0 => {}
+        1 => message += "; another entity has none either",
+        others => message += &format!("; {others} other entities have none either"),
+    }
     Trouble::new(message).hint(
-        "use a smaller `length`, give the split more rows, or list the other splits in `splits`",
+        "use a smaller `length`, give the split more rows, leave the entity out, or list the other splits in `splits`",
     )
 }
 
@@ -304,35 +348,81 @@ mod tests {
         assert!(Window::learns(&params(json!({"length": 3}))).is_empty());
     }
 
+    fn refused(params: &Params, series: &Series) -> String {
+        let error = index(params, series, &|_| {}).unwrap_err();
+        error.message().to_owned()
+    }
+
     #[test]
-    fn a_split_without_windows_is_an_error_and_a_short_segment_a_note() {
-        let series = series(&[
+    fn an_entity_whose_test_rows_give_no_window_is_an_error() {
+        let parts = [
             (Split::Train, "a", 5),
+            (Split::Test, "a", 2),
             (Split::Train, "b", 2),
+            (Split::Test, "b", 6),
+            (Split::Test, "a", 1),
+            (Split::Test, "c", 1),
+        ];
+        let three = params(json!({"length": 3}));
+        let message = refused(&three, &series(&parts));
+        assert_eq!(
+            message,
+            "`a` gives no window of `test`: its longest segment there has 2 rows, and a window needs 3; another entity has none either"
+        );
+        // What is only learned from is not missed as long as there is more of it.
+        let learned = params(json!({"length": 3, "splits": ["train"]}));
+        assert_eq!(starts(&learned, &series(&parts)).unwrap(), [0, 1, 2]);
+        let message = refused(
+            &params(json!({"length": 6, "splits": ["train"]})),
+            &series(&parts),
+        );
+        assert!(
+            message.starts_with("`a` gives no window of `train`: its longest segment there has 5"),
+            "{message}"
+        );
+        // Rows before a segment of the same entity complete its windows.
+        let crossing = params(json!({"length": 3, "splits": ["test"], "cross_boundaries": true}));
+        let windows = index(&crossing, &series(&parts[..2]), &|_| {}).unwrap();
+        assert_eq!((windows[0].first, windows[0].count), (3, 2));
+    }
+
+    #[test]
+    fn a_short_segment_beside_a_longer_one_is_a_note() {
+        let parts = series(&[
+            (Split::Train, "a", 2),
+            (Split::Train, "a", 5),
             (Split::Test, "a", 2),
         ]);
-        let error = index(&params(json!({"length": 3})), &series, &|_| {}).unwrap_err();
-        assert!(
-            error.message().contains("`test`") && error.message().contains("has 2 rows"),
-            "{error}"
-        );
         let notes = RefCell::new(Vec::new());
         let only_train = params(json!({"length": 3, "splits": ["train"]}));
-        index(&only_train, &series, &|text| {
-            notes.borrow_mut().push(text.to_owned())
+        index(&only_train, &parts, &|text| {
+            notes.borrow_mut().push(text.to_owned());
         })
         .unwrap();
-        assert!(notes.borrow()[0].contains("such as b with 2"), "{notes:?}");
-        let error = index(
-            &params(json!({"length": 1, "splits": ["validation"]})),
-            &series,
-            &|_| {},
-        )
-        .unwrap_err();
+        assert!(notes.borrow()[0].contains("such as a with 2"), "{notes:?}");
+        let absent = params(json!({"length": 1, "splits": ["validation"]}));
+        let error = index(&absent, &parts, &|_| {}).unwrap_err();
         assert!(
             error.hint_text().unwrap().contains("train, test"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_short_sample_beside_longer_ones_is_a_note() {
+        let mut samples = series(&[
+            (Split::Train, "a", 5),
+            (Split::Train, "b", 2),
+            (Split::Test, "c", 3),
+        ]);
+        for segment in &mut samples.segments {
+            segment.class = Some("calm".to_owned());
+        }
+        samples.segments[1].split = Split::Test;
+        let three = params(json!({"length": 3}));
+        assert_eq!(index(&three, &samples, &|_| {}).unwrap().len(), 2);
+        let four = params(json!({"length": 4}));
+        assert!(refused(&four, &samples).starts_with("`c` gives no window of `test`"));
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Stage for RenderPlots {
     type Params = Params;
 
     const NAME: &'static str = "render-plots";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const DOC: &'static str = "Draws scores and series with labels, threshold and alarms, forecasts, confusion matrices, \
          tables and graphs as PNG or SVG.";
     const NUMERICS: Numerics = Numerics::Exact;

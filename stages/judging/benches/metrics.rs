@@ -135,8 +135,8 @@ fn forecasts() -> Forecasts {
             .map(|value| value * 0.5 + random.normal() as f32 * 0.5)
             .collect(),
         actual,
-        judged: Vec::new(),
         naive_error: vec![1.0; CHANNELS],
+        ..Forecasts::default()
     }
 }
 

@@ -34,7 +34,8 @@ impl Stage for Collect {
     type Params = Params;
 
     const NAME: &'static str = "collect";
-    const VERSION: u32 = 3;
+    // 4: the type of a column does not depend on its values.
+    const VERSION: u32 = 4;
     const DOC: &'static str = "Gathers metrics or tables of all instances into one table, with means over the instances, ranked if asked for.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
@@ -67,14 +68,18 @@ impl Stage for Collect {
         }
         let mut rows = Vec::new();
         let mut known = IndexMap::new();
+        let mut types = IndexMap::new();
         for (name, artifact) in items {
             let axes = axes_of(name);
             match artifact {
                 Artifact::Metrics(metrics) => {
                     rows.push((axes, cells_of_metrics(metrics, &mut known)));
+                    for metric in &metrics.entries {
+                        widen(&mut types, &metric.name, CellType::Real);
+                    }
                 }
                 Artifact::Table(table) => {
-                    for row in cells_of_table(table)? {
+                    for row in cells_of_table(table, &mut types)? {
                         rows.push((axes.clone(), row));
                     }
                 }
@@ -87,13 +92,7 @@ impl Stage for Collect {
                 }
             }
         }
-        let mut table = GatheredTable::new(rows)?;
-        let length = table.rows();
-        // Which columns there are does not depend on where a metric is defined.
-        for name in known.keys() {
-            let column = table.columns.entry(name.clone());
-            column.or_insert_with(|| vec![None; length]);
-        }
+        let mut table = GatheredTable::new(rows, &types)?;
         let summary = summary(&table, &known);
         if let Some(metrics) = &params.figures {
             table = table.select(metrics)?;
@@ -140,6 +139,14 @@ impl Cell {
         }
     }
 
+    fn cell_type(&self) -> CellType {
+        match self {
+            Self::Real(_) => CellType::Real,
+            Self::Integer(_) => CellType::Integer,
+            Self::Text(_) => CellType::Text,
+        }
+    }
+
     fn integer(&self) -> Option<i64> {
         match self {
             Self::Integer(value) => Some(*value),
@@ -156,8 +163,52 @@ impl Cell {
     }
 }
 
+/// The type of a column, which its values do not decide. A later one can hold what an earlier one holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum CellType {
+    Integer,
+    Real,
+    Text,
+}
+
+type Types = IndexMap<String, CellType>;
+
+/// Takes into account that a column of some instance is of this type.
+fn widen(types: &mut Types, name: &str, cell_type: CellType) {
+    match types.get_mut(name) {
+        Some(known) => *known = cell_type.max(*known),
+        None => drop(types.insert(name.to_owned(), cell_type)),
+    }
+}
+
 type Row = IndexMap<String, Cell>;
-type Cells = Vec<Option<Cell>>;
+
+/// A column.
+#[derive(Clone, Debug)]
+struct Cells {
+    cell_type: CellType,
+    values: Vec<Option<Cell>>,
+}
+
+impl Cells {
+    fn new(cell_type: CellType, values: Vec<Option<Cell>>) -> Self {
+        Self { cell_type, values }
+    }
+
+    /// These rows, in this order.
+    fn in_order(&self, rows: &[usize]) -> Self {
+        let values = rows.iter().map(|row| self.values[*row].clone());
+        Self::new(self.cell_type, values.collect())
+    }
+
+    fn column(&self) -> Column {
+        match self.cell_type {
+            CellType::Integer => Column::Integers(values_of(&self.values, Cell::integer)),
+            CellType::Real => Column::Reals(values_of(&self.values, Cell::real)),
+            CellType::Text => Column::Texts(values_of(&self.values, |cell| Some(cell.text()))),
+        }
+    }
+}
 
 /// The defined metrics of one instance. `known` keeps what is said about each.
 fn cells_of_metrics(metrics: &Metrics, known: &mut IndexMap<String, Metric>) -> Row {
@@ -185,19 +236,20 @@ fn cells_of_metrics(metrics: &Metrics, known: &mut IndexMap<String, Metric>) -> 
     row
 }
 
-fn cells_of_table(table: &Table) -> Result<Vec<Row>, Trouble> {
+fn cells_of_table(table: &Table, types: &mut Types) -> Result<Vec<Row>, Trouble> {
     let mut rows = vec![Row::new(); table.rows()];
     for name in table.column_names() {
-        let cells: Cells = if let Some(reals) = table.reals(&name) {
-            cells_of(reals, Cell::Real)
+        let (cell_type, cells) = if let Some(reals) = table.reals(&name) {
+            (CellType::Real, cells_of(reals, Cell::Real))
         } else if let Some(integers) = table.integers(&name) {
-            cells_of(integers, Cell::Integer)
+            (CellType::Integer, cells_of(integers, Cell::Integer))
         } else if let Some(texts) = table.texts(&name) {
-            cells_of(texts, Cell::Text)
+            (CellType::Text, cells_of(texts, Cell::Text))
         } else {
             let message = format!("column `{name}` holds neither numbers nor text");
             return Err(Trouble::new(message));
         };
+        widen(types, &name, cell_type);
         for (row, cell) in rows.iter_mut().zip(cells) {
             row.extend(cell.map(|cell| (name.clone(), cell)));
         }
@@ -205,7 +257,7 @@ fn cells_of_table(table: &Table) -> Result<Vec<Row>, Trouble> {
     Ok(rows)
 }
 
-fn cells_of<T>(values: Vec<Option<T>>, cell: fn(T) -> Cell) -> Cells {
+fn cells_of<T>(values: Vec<Option<T>>, cell: fn(T) -> Cell) -> Vec<Option<Cell>> {
     values.into_iter().map(|value| value.map(cell)).collect()
 }
 
@@ -216,7 +268,8 @@ struct GatheredTable {
 }
 
 impl GatheredTable {
-    fn new(mut rows: Vec<(Row, Row)>) -> Result<Self, Trouble> {
+    /// `types` are those of the columns that are no axes: which there are does not depend on where a metric is defined.
+    fn new(mut rows: Vec<(Row, Row)>, types: &Types) -> Result<Self, Trouble> {
         let mut axes = BTreeSet::new();
         for (row_axes, _) in &rows {
             axes.extend(row_axes.keys().cloned());
@@ -226,37 +279,42 @@ impl GatheredTable {
             rows.pop();
         }
         let length = rows.len();
-        let mut columns: IndexMap<String, Cells> = IndexMap::new();
+        let mut all = Types::new();
         for (row_axes, _) in &rows {
-            for axis in row_axes.keys() {
-                columns
-                    .entry(axis.clone())
-                    .or_insert_with(|| vec![None; length]);
+            for (axis, cell) in row_axes {
+                widen(&mut all, axis, cell.cell_type());
             }
         }
+        if let Some(name) = types.keys().find(|name| axes.contains(*name)) {
+            let message = format!("`{name}` is both an axis and a column of the instances");
+            return Err(Trouble::new(message).hint("rename the axis"));
+        }
+        all.extend(types.clone());
+        let mut columns: IndexMap<String, Cells> = IndexMap::new();
+        for (name, cell_type) in all {
+            columns.insert(name, Cells::new(cell_type, vec![None; length]));
+        }
         for (index, (row_axes, cells)) in rows.into_iter().enumerate() {
-            if let Some(name) = cells.keys().find(|name| axes.contains(*name)) {
-                let message = format!("`{name}` is both an axis and a column of the instances");
-                return Err(Trouble::new(message).hint("rename the axis"));
-            }
             for (name, cell) in row_axes.into_iter().chain(cells) {
-                let column = columns.entry(name).or_insert_with(|| vec![None; length]);
-                column[index] = Some(cell);
+                if let Some(column) = columns.get_mut(&name) {
+                    column.values[index] = Some(cell);
+                }
             }
         }
         Ok(Self { columns, axes })
     }
 
     fn rows(&self) -> usize {
-        self.columns.first().map_or(0, |(_, cells)| cells.len())
+        self.columns
+            .first()
+            .map_or(0, |(_, cells)| cells.values.len())
     }
 
     /// The columns of numbers that are not axes.
     fn metrics(&self) -> Vec<(&String, &Cells)> {
         let mut metrics = Vec::new();
         for (name, cells) in &self.columns {
-            let has_text = cells.iter().flatten().any(|cell| cell.real().is_none());
-            if !has_text && !self.axes.contains(name) {
+            if cells.cell_type != CellType::Text && !self.axes.contains(name) {
                 metrics.push((name, cells));
             }
         }
@@ -282,7 +340,7 @@ impl GatheredTable {
     fn table(&self) -> Result<Table, Trouble> {
         let mut columns = Vec::with_capacity(self.columns.len());
         for (name, cells) in &self.columns {
-            columns.push((name.as_str(), column_of(cells)));
+            columns.push((name.as_str(), cells.column()));
         }
         Ok(Table::new(columns)?)
     }
@@ -293,19 +351,7 @@ fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
     quoted.join(", ")
 }
 
-/// Integers if all are, numbers if all are or there is none, else text.
-fn column_of(cells: &Cells) -> Column {
-    let known: Vec<&Cell> = cells.iter().flatten().collect();
-    if !known.is_empty() && known.iter().all(|cell| cell.integer().is_some()) {
-        Column::Integers(values_of(cells, Cell::integer))
-    } else if known.iter().all(|cell| cell.real().is_some()) {
-        Column::Reals(values_of(cells, Cell::real))
-    } else {
-        Column::Texts(values_of(cells, |cell| Some(cell.text())))
-    }
-}
-
-fn values_of<T>(cells: &Cells, value: fn(&Cell) -> Option<T>) -> Vec<Option<T>> {
+fn values_of<T>(cells: &[Option<Cell>], value: fn(&Cell) -> Option<T>) -> Vec<Option<T>> {
     cells.iter().map(|cell| value(cell.as_ref()?)).collect()
 }
 
@@ -313,8 +359,14 @@ fn values_of<T>(cells: &Cells, value: fn(&Cell) -> Option<T>) -> Vec<Option<T>> 
 fn summary(table: &GatheredTable, known: &IndexMap<String, Metric>) -> Metrics {
     let mut entries = Vec::new();
     for (name, cells) in table.metrics() {
-        let values: Vec<f64> = cells.iter().flatten().filter_map(Cell::real).collect();
-        entries.extend(summary_of(name, &values, cells.len(), known.get(name)));
+        let known_cells = cells.values.iter().flatten();
+        let values: Vec<f64> = known_cells.filter_map(Cell::real).collect();
+        entries.extend(summary_of(
+            name,
+            &values,
+            cells.values.len(),
+            known.get(name),
+        ));
     }
     Metrics { entries }
 }
@@ -547,6 +599,45 @@ mod tests {
             let remark = rank_without_direction("threshold", direction);
             assert_eq!(remark.is_some(), is_odd, "{direction:?}");
         }
+    }
+
+    #[test]
+    fn types_of_columns_do_not_depend_on_their_values() {
+        let undefined = || Metrics {
+            entries: vec![metric("f1", None), metric("auc", Some(1.0))],
+        };
+        let defined = Metrics {
+            entries: vec![metric("f1", Some(1.0)), metric("auc", Some(1.0))],
+        };
+        let params = Params {
+            by: vec!["model".into()],
+            rank: Some("f1".into()),
+            ..Params::default()
+        };
+        for second in [undefined(), defined] {
+            let items: Vec<(&str, Artifact)> = vec![
+                ("model=pca,seed=1", undefined().into()),
+                ("model=pca,seed=2", second.into()),
+            ];
+            let (table, _) = collect_with(&params, items).unwrap();
+            assert_eq!(table.integers("rank"), Some(vec![None]));
+            assert_eq!(table.reals("auc"), Some(vec![Some(1.0)]));
+            assert_eq!(table.reals("auc_std"), Some(vec![Some(0.0)]));
+            assert!(table.reals("f1").is_some() && table.reals("f1_std").is_some());
+            assert!(table.integers("f1_n").is_some());
+        }
+        let table = |remark: Option<String>, count| -> Artifact {
+            let columns = vec![
+                ("remark", Column::Texts(vec![remark])),
+                ("count", Column::Integers(vec![count])),
+                ("share", Column::Reals(vec![None])),
+            ];
+            Table::new(columns).unwrap().into()
+        };
+        let (empty, _) = collect(vec![("seed=1", table(None, None))]).unwrap();
+        let (filled, _) = collect(vec![("seed=1", table(Some("a".into()), Some(2)))]).unwrap();
+        assert_eq!(empty.batch().schema(), filled.batch().schema());
+        assert_eq!(empty.texts("remark"), Some(vec![None]));
     }
 
     #[test]

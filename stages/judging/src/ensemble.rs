@@ -84,7 +84,8 @@ impl Stage for Ensemble {
     type Params = Params;
 
     const NAME: &'static str = "ensemble";
-    const VERSION: u32 = 1;
+    // 2: the times of the members.
+    const VERSION: u32 = 2;
     const DOC: &'static str =
         "Combines the scores, forecasts or predictions of all instances into those of an ensemble.";
     const NUMERICS: Numerics = Numerics::Exact;
@@ -177,7 +178,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
 
 fn scores(params: &Params, members: &[(&str, &Scores)]) -> Result<Scores, Trouble> {
     check_alike(members, "rows", |one, other| {
-        one.segments == other.segments && one.labels == other.labels
+        (&one.segments, &one.labels, &one.times) == (&other.segments, &other.labels, &other.times)
     })?;
     let mut values = Vec::with_capacity(members.len());
     for (name, member) in members {
@@ -190,6 +191,7 @@ fn scores(params: &Params, members: &[(&str, &Scores)]) -> Result<Scores, Troubl
     Ok(Scores {
         scores: combined(params.combine, &values),
         labels: first.labels.clone(),
+        times: first.times.clone(),
         segments: first.segments.clone(),
         channels: Vec::new(),
         contributions: Vec::new(),
@@ -271,6 +273,7 @@ mod tests {
         Scores {
             scores: scores.to_vec(),
             labels: vec![0, 0, 0, 1],
+            times: vec![10, 20, 30, 40],
             segments,
             channels,
             contributions,
@@ -363,6 +366,7 @@ mod tests {
                 splits: vec![Split::Test],
                 truth: vec![1],
                 probabilities,
+                ..Predictions::default()
             }
             .into()
         };

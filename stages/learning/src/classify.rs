@@ -30,7 +30,8 @@ impl Stage for Classify {
     type Params = Params;
 
     const NAME: &'static str = "classify";
-    const VERSION: u32 = 1;
+    // 2: entity and time of every sample.
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Gives every sample a probability per class by a trained model";
     const NUMERICS: Numerics = Numerics::Device;
     const THREADS: Threads = Threads::All;
@@ -113,6 +114,8 @@ fn classify(
     inference.run(selection, task, Ok, |answer| {
         for sample in answer.samples {
             predictions.samples.push(samples.name(*sample));
+            predictions.entities.extend(samples.entity(*sample));
+            predictions.times.extend(samples.time(*sample));
             predictions.splits.push(answer.split);
         }
         if let Some(own) = &answer.batch.classes {
@@ -238,6 +241,15 @@ mod tests {
         let found = run(&model, &windows).unwrap();
         assert_eq!(found.classes, ["falling", "rising"]);
         assert_eq!(found.samples[..2], ["s2", "s6"]);
+        assert_eq!(found.entities, found.samples);
+        assert!(found.times.is_empty());
+        let mut timed = Series::clone(&windows.series);
+        timed.times = (0..48 * 12).collect();
+        let timed = Windows {
+            series: timed.into(),
+            ..windows.clone()
+        };
+        assert_eq!(run(&model, &timed).unwrap().times[..2], [2 * 12, 6 * 12]);
         let right = (0..found.samples.len())
             .filter(|sample| found.predicted(*sample) as u32 == found.truth[*sample]);
         assert!(right.count() >= 11);

@@ -2,7 +2,7 @@
 //! The stage kind `evaluate` judges how good that is.
 
 use crate::models::Task;
-use crate::training::{Inference, check_splits, origin};
+use crate::training::{Inference, check_splits, push_origin};
 use contract::artifact::{ArtifactKind, Forecasts, Model, Series, Split, Windows};
 use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
@@ -30,7 +30,8 @@ impl Stage for Forecast {
     type Params = Params;
 
     const NAME: &'static str = "forecast";
-    const VERSION: u32 = 1;
+    // 2: the times of the rows.
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Forecasts the rows after every window by a trained model";
     const NUMERICS: Numerics = Numerics::Device;
     const THREADS: Threads = Threads::All;
@@ -72,7 +73,7 @@ impl Stage for Forecast {
         inference.run(selection, Task::Forecast, Ok, |answer| {
             for start in answer.samples {
                 let row = start + windows.spec.length;
-                forecasts.origins.push(origin(&windows, answer.split, row));
+                push_origin(&mut forecasts, &windows, answer.split, row);
                 forecasts.actual.extend_from_slice(windows.target(*start));
             }
             forecasts.predicted.extend_from_slice(&answer.output);
@@ -157,6 +158,16 @@ mod tests {
         assert_eq!(found.windows(), starts.len());
         assert_eq!(found.origins[3].row, starts[3] + 12);
         assert_eq!(found.origins[0].entity, "waves");
+        assert!(found.times.is_empty());
+        let mut timed = windows.clone();
+        let mut series = Series::clone(&windows.series);
+        series.times = (0..160).map(|row| row * 60_000).collect();
+        timed.series = Arc::new(series);
+        let timed = forecasts(&Params::default(), &model, &timed).unwrap();
+        let expected: Vec<i64> = (0..4)
+            .map(|step| (starts[3] as i64 + 12 + step) * 60_000)
+            .collect();
+        assert_eq!(timed.times[3 * 4..4 * 4], expected);
         assert_eq!(found.actual[..12], *windows.target(starts[0]));
         assert_eq!(found.naive_error.len(), 3);
         let small = forecasts(

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::models::Task;
-use crate::training::{Inference, Masking, check_splits, origin};
+use crate::training::{Inference, Masking, check_splits, push_origin};
 use contract::artifact::{ArtifactKind, Forecasts, Model, Split, Windows};
 use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
@@ -45,7 +45,8 @@ impl Stage for Impute {
     type Params = Params;
 
     const NAME: &'static str = "impute";
-    const VERSION: u32 = 1;
+    // 2: the times of the rows.
+    const VERSION: u32 = 2;
     const DOC: &'static str =
         "Hides values of windows at random, and fills them in by a trained model";
     const NUMERICS: Numerics = Numerics::Device;
@@ -93,7 +94,7 @@ impl Stage for Impute {
         let selection = (params.splits.as_slice(), params.batch);
         inference.run(selection, Task::Impute, hide, |answer| {
             for start in answer.samples {
-                filled.origins.push(origin(&windows, answer.split, *start));
+                push_origin(&mut filled, &windows, answer.split, *start);
                 filled.actual.extend_from_slice(windows.input(*start));
             }
             filled.predicted.extend_from_slice(&answer.output);

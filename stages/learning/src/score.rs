@@ -67,7 +67,8 @@ impl Stage for Score {
     type Params = Params;
 
     const NAME: &'static str = "score";
-    const VERSION: u32 = 3;
+    // 4: the times of the rows.
+    const VERSION: u32 = 4;
     const DOC: &'static str = "Gives every row, or every image, an anomaly score: the mean over channels of the model's error there";
     const NUMERICS: Numerics = Numerics::Device;
     const THREADS: Threads = Threads::All;
@@ -292,6 +293,10 @@ impl Scorer<'_> {
                 let labels = &series.labels[segment.rows.clone()];
                 scores.labels.extend_from_slice(labels);
             }
+            if !series.times.is_empty() {
+                let times = &series.times[segment.rows.clone()];
+                scores.times.extend_from_slice(times);
+            }
             let mut own = Segment::clone(segment);
             own.rows = first..scores.scores.len();
             scores.segments.push(own);
@@ -305,7 +310,7 @@ impl Scorer<'_> {
         }
         if let Some(example) = left_out.first() {
             let rows: usize = left_out.iter().map(|segment| segment.rows.len()).sum();
-            context.host.note(&format!(
+            context.host.finding(&format!(
                 "{rows} rows have no score, since no window of {length} rows covers them, such as {} of {} in {}",
                 example.rows.len(),
                 example.entity,
@@ -318,7 +323,7 @@ impl Scorer<'_> {
                 .hint("the model has probably diverged: look at its training log, or lower its learning rate"));
         }
         if let Some(row) = overflowed.first() {
-            context.host.note(&format!(
+            context.host.finding(&format!(
                 "in {} rows the model's error is too large for 32 bits, and counts as the largest number that is not, such as in row {row}",
                 overflowed.len()
             ));
@@ -341,6 +346,7 @@ fn empty(params: &Params, channels: Vec<String>) -> Scores {
     Scores {
         scores: Vec::new(),
         labels: Vec::new(),
+        times: Vec::new(),
         segments: Vec::new(),
         channels: if params.contributions {
             channels
@@ -619,6 +625,15 @@ mod tests {
         assert_eq!(test.labels, all.labels[75..]);
         assert_eq!(test.segments.len(), 1);
         assert_eq!(test.segments[0].rows, 0..40);
+        assert!(test.times.is_empty());
+        let mut timed = windows.clone();
+        let mut series = Series::clone(&windows.series);
+        series.times = (0..115).map(|row| row * 500).collect();
+        timed.series = Arc::new(series);
+        let timed = scores(&params, &model, &timed).unwrap();
+        assert_eq!(timed.times[..2], [37_500, 38_000]);
+        assert_eq!(timed.times.len(), 40);
+        assert_ne!(timed.digest(), test.digest());
         assert!(test.channels.is_empty() && test.contributions.is_empty());
     }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, Float32Array, Float64Array, RecordBatch, RecordBatchOptions, StringViewArray,
-    new_empty_array,
 };
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -32,7 +31,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{ArtifactError, Source};
 
 const FORMAT: &str = "runner.format";
-const VERSION: &str = "1";
+
+/// The layout in which a kind is written today. Older ones are read as well.
+fn newest_layout(what: &str) -> u32 {
+    match what {
+        // 2: times are timestamps; entity, split and time are columns.
+        "series" | "scores" | "forecasts" | "predictions" => 2,
+        _ => 1,
+    }
+}
 
 /// A real number in the metadata: JSON has no word for what is not finite, so that is written as its bits.
 pub(super) struct Real(pub f64);
@@ -67,13 +74,25 @@ impl<'a> Deserialize<'a> for Real {
 /// Key-value pairs in the Arrow schema; values are JSON.
 pub(super) struct Metadata {
     what: &'static str,
+    /// Of the columns, as the footer numbers it.
+    layout: u32,
     entries: HashMap<String, String>,
 }
 
 impl Metadata {
     pub fn new(what: &'static str) -> Self {
-        let entries = HashMap::from([(FORMAT.to_owned(), format!("{what}/{VERSION}"))]);
-        Self { what, entries }
+        let layout = newest_layout(what);
+        let entries = HashMap::from([(FORMAT.to_owned(), format!("{what}/{layout}"))]);
+        Self {
+            what,
+            layout,
+            entries,
+        }
+    }
+
+    /// Whether the columns are laid out as in files from before `layout`.
+    pub fn is_before(&self, layout: u32) -> bool {
+        self.layout < layout
     }
 
     pub fn with(mut self, name: &str, value: &impl Serialize) -> Self {
@@ -201,18 +220,6 @@ pub(super) fn write_rows(
     let Rows { blocks, wide } = rows;
     let width = schema.fields().len() - leading.len();
     let schema = Arc::new(schema.with_metadata(metadata.entries));
-    if width == 0 || blocks.iter().all(|values| values.is_empty()) {
-        let rows = leading.first().map_or(0, |array| array.len());
-        let mut arrays = leading;
-        for field in &schema.fields()[arrays.len()..] {
-            arrays.push(new_empty_array(field.data_type()));
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        return write_batch(
-            &RecordBatch::try_new_with_options(schema, arrays, &options)?,
-            sink,
-        );
-    }
     let writer = ArrowWriter::try_new(
         sink,
         Arc::clone(&schema),
@@ -220,8 +227,11 @@ pub(super) fn write_rows(
     )?;
     let (mut file, factory) = writer.into_serialized_writer()?;
     let block_width = width / blocks.len();
-    let rows = blocks[0].len() / block_width;
-    let rows_at_once = (VALUES_AT_ONCE / width).max(LEAST_ROWS);
+    let rows = match leading.first() {
+        Some(array) => array.len(),
+        None => blocks[0].len() / block_width.max(1),
+    };
+    let rows_at_once = (VALUES_AT_ONCE / width.max(1)).max(LEAST_ROWS);
     for (index, first) in (0..rows).step_by(rows_at_once).enumerate() {
         let count = rows_at_once.min(rows - first);
         let leading: Vec<ArrayRef> = leading
@@ -373,17 +383,19 @@ impl ColumnFile {
 /// Reads the footer, which must say that the file holds `what`.
 pub(super) fn open(source: Source, what: &'static str) -> Result<ColumnFile, ArtifactError> {
     let footer = ArrowReaderMetadata::load(&source, ArrowReaderOptions::new())?;
+    let entries: HashMap<String, String> = footer.schema().metadata().clone().into();
+    let format = entries.get(FORMAT).map(String::as_str);
+    let known =
+        (1..=newest_layout(what)).find(|layout| format == Some(&format!("{what}/{layout}")));
+    let Some(layout) = known else {
+        let reason = format!("the footer says {format:?}");
+        return Err(ArtifactError::corrupt(what, reason));
+    };
     let metadata = Metadata {
         what,
-        entries: footer.schema().metadata().clone().into(),
+        layout,
+        entries,
     };
-    let format = metadata.entries.get(FORMAT).map(String::as_str);
-    if format != Some(&format!("{what}/{VERSION}")) {
-        return Err(ArtifactError::corrupt(
-            what,
-            format!("the footer says {format:?}"),
-        ));
-    }
     let allowance = allowance(source.len());
     check_sizes(&source, footer.metadata(), allowance)
         .map_err(|reason| ArtifactError::corrupt(what, reason))?;

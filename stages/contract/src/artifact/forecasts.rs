@@ -4,10 +4,11 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray, UInt8Array, UInt32Array, UInt64Array};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt8Array, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata, Real, Rows};
+use super::places;
 use super::{ArtifactError, Digest, DigestWriter, Split};
 
 const WHAT: &str = "forecasts";
@@ -30,6 +31,8 @@ pub struct Forecasts {
     pub horizon: usize,
     /// One per window.
     pub origins: Vec<Origin>,
+    /// `[windows, horizon]`, row-major: the time of each step, as in [`super::Series::times`]. Empty if it is not known.
+    pub times: Vec<i64>,
     /// `[windows, horizon, channels]`, row-major.
     pub predicted: Vec<f32>,
     /// `[windows, horizon, channels]`, row-major: what was measured.
@@ -81,6 +84,9 @@ impl Forecasts {
         {
             return Err(format!("a window from row {} on", origin.row));
         }
+        if !self.times.is_empty() && self.times.len() != windows * horizon {
+            return Err(format!("{} times for {shape}", self.times.len()));
+        }
         for (name, length) in [
             ("forecast", self.predicted.len()),
             ("measured", self.actual.len()),
@@ -124,6 +130,11 @@ impl Forecasts {
         self.naive_error
             .iter()
             .for_each(|error| writer.real(*error));
+        // Without times the digest is that of days when forecasts had none.
+        if !self.times.is_empty() {
+            writer.text("times");
+            writer.integers(&self.times);
+        }
         writer.finish()
     }
 
@@ -132,39 +143,26 @@ impl Forecasts {
     pub(super) fn encode_to(&self, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
         self.validate()
             .map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
-        let mut fields = vec![
-            Field::new("runner.split", DataType::Utf8, false),
-            Field::new("runner.entity", DataType::Utf8, false),
-            Field::new("runner.row", DataType::UInt64, false),
-            Field::new("runner.step", DataType::UInt32, false),
-        ];
-        let steps = || {
-            self.origins
-                .iter()
-                .flat_map(|origin| std::iter::repeat_n(origin, self.horizon))
+        let mut fields = places::fields();
+        fields.push(Field::new("row", DataType::UInt64, false));
+        fields.push(Field::new("step", DataType::UInt32, false));
+        let rows = self.windows() * self.horizon;
+        let mut origin_rows = Vec::with_capacity(rows);
+        let mut steps = Vec::with_capacity(rows);
+        for origin in &self.origins {
+            origin_rows.extend(std::iter::repeat_n(origin.row as u64, self.horizon));
+            steps.extend(0..self.horizon as u32);
+        }
+        let runs = |text: fn(&Origin) -> &str| {
+            let texts = self.origins.iter().map(text);
+            places::repeated(texts.map(|text| (text, self.horizon)))
         };
         let mut leading: Vec<ArrayRef> = vec![
-            Arc::new(
-                steps()
-                    .map(|origin| Some(origin.split.name()))
-                    .collect::<StringArray>(),
-            ),
-            Arc::new(
-                steps()
-                    .map(|origin| Some(origin.entity.as_str()))
-                    .collect::<StringArray>(),
-            ),
-            Arc::new(
-                steps()
-                    .map(|origin| origin.row as u64)
-                    .collect::<UInt64Array>(),
-            ),
-            Arc::new(
-                self.origins
-                    .iter()
-                    .flat_map(|_| 0..self.horizon as u32)
-                    .collect::<UInt32Array>(),
-            ),
+            runs(|origin| &origin.entity),
+            runs(|origin| origin.split.name()),
+            places::time_array(&self.times, rows),
+            Arc::new(UInt64Array::from(origin_rows)),
+            Arc::new(UInt32Array::from(steps)),
         ];
         if !self.judged.is_empty() {
             for (channel, name) in self.channels.iter().enumerate() {
@@ -200,32 +198,24 @@ impl Forecasts {
     }
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
-        /// Split, entity, row and step.
-        const LEADING: usize = 4;
         let (batch, metadata) = columns::read(bytes, WHAT)?;
-        let splits = columns::column::<StringArray>(&batch, 0, WHAT)?;
-        let entities = columns::column::<StringArray>(&batch, 1, WHAT)?;
-        let rows = columns::column::<UInt64Array>(&batch, 2, WHAT)?;
         let channels: Vec<String> = metadata.get("channels")?;
         let horizon: usize = metadata.get("horizon")?;
         let naive_error: Vec<Real> = metadata.get("naive_error")?;
-        let origin = |at: usize| {
-            let split = splits
-                .value(at)
-                .parse()
-                .map_err(|reason: String| ArtifactError::corrupt(WHAT, reason))?;
-            Ok(Origin {
-                split,
-                entity: entities.value(at).to_owned(),
-                row: rows.value(at) as usize,
-            })
+        let mut times = Vec::new();
+        // How many columns say where a row lies.
+        let leading = if metadata.is_before(2) {
+            4
+        } else {
+            places::append_times(&batch, 2, &mut times, WHAT)?;
+            5
         };
-        let origins = (0..batch.num_rows()).step_by(horizon.max(1)).map(origin);
+        let origins = read_origins(&batch, leading, horizon)?;
         // Columns are found by their places, since two channels may have one name.
         let width = channels.len();
-        let first = match batch.num_columns().checked_sub(LEADING) {
-            Some(columns) if columns == 2 * width => LEADING,
-            Some(columns) if columns == 3 * width => LEADING + width,
+        let first = match batch.num_columns().checked_sub(leading) {
+            Some(columns) if columns == 2 * width => leading,
+            Some(columns) if columns == 3 * width => leading + width,
             _ => {
                 return Err(ArtifactError::corrupt(
                     WHAT,
@@ -234,10 +224,10 @@ impl Forecasts {
             }
         };
         let mut judged = Vec::new();
-        if first > LEADING {
+        if first > leading {
             judged = vec![0; batch.num_rows() * width];
             for channel in 0..width {
-                let marks = columns::column::<UInt8Array>(&batch, LEADING + channel, WHAT)?;
+                let marks = columns::column::<UInt8Array>(&batch, leading + channel, WHAT)?;
                 let places = judged.iter_mut().skip(channel).step_by(width);
                 places
                     .zip(marks.values())
@@ -245,7 +235,8 @@ impl Forecasts {
             }
         }
         let forecasts = Self {
-            origins: origins.collect::<Result<_, ArtifactError>>()?,
+            origins,
+            times,
             actual: columns::columns_to_rows(&batch, first..first + width, WHAT)?,
             predicted: columns::columns_to_rows(&batch, first + width..first + 2 * width, WHAT)?,
             judged,
@@ -258,6 +249,39 @@ impl Forecasts {
             .map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
         Ok(forecasts)
     }
+}
+
+/// Where the windows lie: what the first row of each says, which the others repeat.
+fn read_origins(
+    batch: &RecordBatch,
+    leading: usize,
+    horizon: usize,
+) -> Result<Vec<Origin>, ArtifactError> {
+    // Once, the split stood before the entity, and no time between them and the row.
+    let (entity, split) = if leading == 4 { (1, 0) } else { (0, 1) };
+    let entities = columns::column::<StringArray>(batch, entity, WHAT)?;
+    let splits = columns::column::<StringArray>(batch, split, WHAT)?;
+    let rows = columns::column::<UInt64Array>(batch, leading - 2, WHAT)?;
+    let steps = columns::column::<UInt32Array>(batch, leading - 1, WHAT)?;
+    let place = |at: usize| (entities.value(at), splits.value(at), rows.value(at));
+    let mut origins: Vec<Origin> = Vec::new();
+    for at in 0..batch.num_rows() {
+        let step = at % horizon.max(1);
+        if steps.value(at) as usize != step || place(at) != place(at - step) {
+            let reason = format!("row {at} is not step {step} of the window before it");
+            return Err(ArtifactError::corrupt(WHAT, reason));
+        }
+        if step > 0 {
+            continue;
+        }
+        let split = splits.value(at).parse();
+        origins.push(Origin {
+            split: split.map_err(|reason: String| ArtifactError::corrupt(WHAT, reason))?,
+            entity: entities.value(at).to_owned(),
+            row: rows.value(at) as usize,
+        });
+    }
+    Ok(origins)
 }
 
 #[cfg(test)]
@@ -274,6 +298,7 @@ mod tests {
             channels: vec!["load".into(), "oil temperature".into()],
             horizon: 3,
             origins: vec![origin(Split::Validation, 5), origin(Split::Test, 9)],
+            times: (0..6).map(|step| step * 60_000).collect(),
             predicted: (0..12).map(|value| value as f32 * 0.5).collect(),
             actual: (0..12).map(|value| value as f32).collect(),
             judged: Vec::new(),
@@ -286,12 +311,15 @@ mod tests {
         let mut imputed = sample();
         imputed.judged = vec![1, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 0];
         imputed.naive_error.clear();
+        imputed.times.clear();
         let mut wide = sample();
         wide.channels = (0..6).map(|channel| format!("c{channel}")).collect();
         wide.horizon = 1;
         wide.naive_error.clear();
         let mut none = sample();
         (none.origins, none.predicted, none.actual) = Default::default();
+        none.times.clear();
+        wide.times.truncate(2);
         for forecasts in [sample(), imputed, wide, none] {
             let mut bytes = Vec::new();
             forecasts.encode_to(&mut bytes).unwrap();
@@ -321,7 +349,8 @@ mod tests {
     #[test]
     fn digest_sees_every_part() {
         let base = sample().digest();
-        let changes: [fn(&mut Forecasts); 7] = [
+        let changes: [fn(&mut Forecasts); 8] = [
+            |forecasts| forecasts.times[2] = 1,
             |forecasts| forecasts.channels[0].push('x'),
             |forecasts| forecasts.horizon = 2,
             |forecasts| forecasts.origins[0].row = 6,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
 use serde_json::Value;
 
 use super::{
@@ -163,6 +163,10 @@ fn of_column(array: &ArrayRef) -> Result<Values, ArtifactError> {
     if let Some(values) = any.downcast_ref::<Int64Array>() {
         return Ok(Values::Integers(values.iter().collect()));
     }
+    if let Some(values) = any.downcast_ref::<BooleanArray>() {
+        let number = |value: Option<bool>| value.map(i64::from);
+        return Ok(Values::Integers(values.iter().map(number).collect()));
+    }
     match any.downcast_ref::<StringArray>() {
         Some(values) => Ok(Values::Texts(
             values.iter().map(|text| text.map(str::to_owned)).collect(),
@@ -248,6 +252,7 @@ fn of_model(model: &Model) -> Vec<Leaf<'_>> {
 fn of_scores(scores: &Scores) -> Vec<Leaf<'_>> {
     let mut leaves = float_columns("", &["score".to_owned()], &scores.scores, scores.rows());
     leaves.push(marks("label", &scores.labels));
+    push_times(&mut leaves, &scores.times);
     leaves.push(segments(&scores.segments));
     leaves.extend(float_columns(
         "contribution.",
@@ -284,6 +289,7 @@ fn of_forecasts(forecasts: &Forecasts) -> Vec<Leaf<'_>> {
     ));
     let place = |origin: &Origin| format!("{} {}", origin.split.name(), origin.entity);
     leaves.push(texts("runner.entity", forecasts.origins.iter().map(place)));
+    push_times(&mut leaves, &forecasts.times);
     leaves
 }
 
@@ -302,6 +308,10 @@ fn of_predictions(predictions: &Predictions) -> Vec<Leaf<'_>> {
         "class",
         predictions.truth.iter().map(|class| i64::from(*class)),
     ));
+    if !predictions.entities.is_empty() {
+        leaves.push(texts("entity", predictions.entities.iter().cloned()));
+    }
+    push_times(&mut leaves, &predictions.times);
     leaves
 }
 
@@ -423,6 +433,13 @@ fn float_columns<'a>(
     names.iter().enumerate().map(column).collect()
 }
 
+/// Times, if they are known. Artifacts from before there were any have the leaves that they always had.
+fn push_times(leaves: &mut Vec<Leaf<'_>>, times: &[i64]) {
+    if !times.is_empty() {
+        leaves.push(integers("time", times.iter().copied()));
+    }
+}
+
 fn marks<'a>(name: &str, values: &'a [u8]) -> Leaf<'a> {
     Leaf::new(
         name,
@@ -535,6 +552,7 @@ mod tests {
             Scores {
                 scores: vec![0.5; 7],
                 labels: series.labels.clone(),
+                times: vec![],
                 segments: series.segments.clone(),
                 channels: series.channels.clone(),
                 contributions: series.values.clone(),
@@ -557,6 +575,7 @@ mod tests {
                     entity: "m".into(),
                     row: 3,
                 }],
+                times: vec![],
                 predicted: vec![1.0, 2.0],
                 actual: vec![1.0, 3.0],
                 judged: vec![1, 0],
@@ -567,6 +586,8 @@ mod tests {
                 classes: vec!["a".into(), "b".into()],
                 samples: vec!["s".into()],
                 splits: vec![Split::Test],
+                entities: vec!["m".into()],
+                times: vec![7],
                 truth: vec![1],
                 probabilities: vec![0.25, 0.75],
             }

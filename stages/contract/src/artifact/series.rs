@@ -6,10 +6,11 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, UInt8Array};
+use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata, Rows};
+use super::places;
 use super::{ArtifactError, Digest, DigestWriter, Shown, Source, Split};
 
 /// A stretch of consecutive rows of one entity in one split. Windows never cross its ends.
@@ -174,17 +175,7 @@ impl Series {
     /// # Errors
     /// A sentence about the first part that does not.
     pub fn validate(&self) -> Result<(), String> {
-        let rows = self.rows();
-        let mut next = 0;
-        for segment in &self.segments {
-            if segment.rows.start != next || segment.rows.end < segment.rows.start {
-                return Err(format!(
-                    "segment {} does not start at row {next}",
-                    Shown(&segment.entity)
-                ));
-            }
-            next = segment.rows.end;
-        }
+        let rows = covered_rows(&self.segments)?;
         if rows.checked_mul(self.width()) != Some(self.values.len()) {
             return Err(format!(
                 "{} values for {rows} rows of {} channels",
@@ -233,8 +224,8 @@ impl Series {
         let mut fields = Vec::with_capacity(self.width() + 2);
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.width() + 2);
         if !self.times.is_empty() {
-            fields.push(Field::new("runner.time", DataType::Int64, false));
-            arrays.push(Arc::new(Int64Array::from(self.times.clone())));
+            fields.push(Field::new("runner.time", places::time_type(), false));
+            arrays.push(places::time_array(&self.times, self.times.len()));
         }
         if !self.labels.is_empty() {
             fields.push(Field::new("runner.label", DataType::UInt8, false));
@@ -258,13 +249,14 @@ impl Series {
     pub(super) fn decode(source: Source) -> Result<Self, ArtifactError> {
         let file = columns::open(source, "series")?;
         // Times and labels stand before the channels. They are told apart by place and type: a channel may have any name.
-        let is_own = |name: &str, kind: &DataType, place: usize| {
-            file.fields()
-                .get(place)
-                .is_some_and(|field| field.name() == name && field.data_type() == kind)
+        let is_own = |name: &str, place: usize, is: fn(&DataType) -> bool| {
+            let field = file.fields().get(place);
+            field.is_some_and(|field| field.name() == name && is(field.data_type()))
         };
-        let times = is_own("runner.time", &DataType::Int64, 0);
-        let labels = is_own("runner.label", &DataType::UInt8, usize::from(times));
+        let times = is_own("runner.time", 0, places::is_time);
+        let labels = is_own("runner.label", usize::from(times), |kind| {
+            *kind == DataType::UInt8
+        });
         let first = usize::from(times) + usize::from(labels);
         let channels: Vec<String> = file.fields()[first..]
             .iter()
@@ -296,9 +288,7 @@ impl Series {
                 values.extend_from_slice(column.values());
             }
             if times {
-                series
-                    .times
-                    .extend_from_slice(columns::column::<Int64Array>(batch, 0, "series")?.values());
+                places::append_times(batch, 0, &mut series.times, "series")?;
             }
             if labels {
                 series.labels.extend_from_slice(
@@ -358,6 +348,24 @@ impl StepCount {
     pub fn are_lost(&self) -> bool {
         self.lost * 100 > self.steps
     }
+}
+
+/// The rows that segments cover, one after the other and without gaps.
+///
+/// # Errors
+/// A sentence about the first segment that does not begin where the one before it ends.
+pub(super) fn covered_rows(segments: &[Segment]) -> Result<usize, String> {
+    let mut next = 0;
+    for segment in segments {
+        if segment.rows.start != next || segment.rows.end < segment.rows.start {
+            return Err(format!(
+                "segment {} does not start at row {next}",
+                Shown(&segment.entity)
+            ));
+        }
+        next = segment.rows.end;
+    }
+    Ok(next)
 }
 
 pub(super) fn digest_segments(writer: &mut DigestWriter, segments: &[Segment]) {

@@ -18,7 +18,7 @@ use super::encoded;
 use super::parts::Here;
 
 /// A Parquet file with this metadata.
-fn parquet(
+pub fn parquet(
     columns: Vec<(&str, ArrayRef)>,
     metadata: &[(&str, String)],
     properties: parquet::file::properties::WriterPropertiesBuilder,
@@ -48,7 +48,7 @@ fn parquet(
     bytes
 }
 
-fn plain() -> parquet::file::properties::WriterPropertiesBuilder {
+pub fn plain() -> parquet::file::properties::WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_dictionary_enabled(false)
         .set_compression(Compression::UNCOMPRESSED)

@@ -136,6 +136,11 @@ fn segments() -> impl Strategy<Value = Vec<Segment>> {
     })
 }
 
+/// Times of so many rows, or none.
+fn times(rows: usize) -> impl Strategy<Value = Vec<i64>> {
+    prop_oneof![Just(Vec::new()), vec(integer(), rows)]
+}
+
 fn rows(segments: &[Segment]) -> usize {
     segments.last().map_or(0, |segment| segment.rows.end)
 }
@@ -233,11 +238,13 @@ pub fn scores() -> impl Strategy<Value = Scores> {
             (
                 vec(float(), rows),
                 labels,
+                times(rows),
                 vec(float(), rows * channels.len()),
             )
-                .prop_map(move |(scores, labels, contributions)| Scores {
+                .prop_map(move |(scores, labels, times, contributions)| Scores {
                     scores,
                     labels,
+                    times,
                     segments: segments.clone(),
                     channels: channels.clone(),
                     contributions,
@@ -263,17 +270,26 @@ pub fn forecasts() -> impl Strategy<Value = Forecasts> {
         let (width, values) = (channels.len(), origins.len() * horizon * channels.len());
         let judged = vec(any::<u8>(), if judged { values } else { 0 });
         let errors = vec(real(), if known { width } else { 0 });
-        (vec(float(), values), vec(float(), values), judged, errors).prop_map(
-            move |(predicted, actual, judged, naive_error)| Forecasts {
-                channels: channels.clone(),
-                horizon,
-                origins: origins.clone(),
-                predicted,
-                actual,
-                judged,
-                naive_error,
-            },
+        let times = times(origins.len() * horizon);
+        (
+            vec(float(), values),
+            vec(float(), values),
+            times,
+            judged,
+            errors,
         )
+            .prop_map(
+                move |(predicted, actual, times, judged, naive_error)| Forecasts {
+                    times,
+                    channels: channels.clone(),
+                    horizon,
+                    origins: origins.clone(),
+                    predicted,
+                    actual,
+                    judged,
+                    naive_error,
+                },
+            )
     })
 }
 
@@ -289,9 +305,14 @@ pub fn predictions() -> impl Strategy<Value = Predictions> {
         |(classes, samples, known)| {
             let count = classes.len();
             let truth = vec(0..count as u32, if known { samples.len() } else { 0 });
-            (truth, vec(float(), samples.len() * count)).prop_map(move |(truth, probabilities)| {
+            let entities = prop_oneof![Just(Vec::new()), vec(name(), samples.len())];
+            let probabilities = vec(float(), samples.len() * count);
+            let all = (truth, entities, times(samples.len()), probabilities);
+            all.prop_map(move |(truth, entities, times, probabilities)| {
                 let (samples, splits) = samples.iter().cloned().unzip();
                 Predictions {
+                    entities,
+                    times,
                     classes: classes.clone(),
                     samples,
                     splits,

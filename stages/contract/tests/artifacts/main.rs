@@ -2,6 +2,7 @@
 //! however little is in it. And files that were made to harm, which are refused before they cost anything.
 
 mod forged;
+mod layouts;
 mod made;
 mod parts;
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::columns::{MOST, Role};
 use super::fractions;
+use super::keys::Keys;
 use super::number;
 use super::precision::{SIX_DECIMALS, narrow, widen};
 use super::times::Clock;
@@ -59,12 +60,13 @@ pub(super) struct Fault {
 #[derive(Default)]
 pub(super) struct Rows {
     pub values: Vec<f32>,
-    /// What rounding took from each value, see [`super::precision`].
+    /// What rounding took from each value, see [`super::precision`], up to the last one that is not of six decimals: mostly
+    /// nothing.
     pub rests: Vec<i32>,
-    /// Whether any value is not of six decimals, so that the rests tell something.
-    pub any_rest: bool,
     pub times: Vec<i64>,
     pub labels: Vec<u8>,
+    pub ids: Keys,
+    pub variables: Keys,
     /// Rows, blank lines not counted.
     pub count: usize,
     /// Lines, blank ones counted.
@@ -83,18 +85,26 @@ impl Rows {
         self.rests.clear();
         self.times.clear();
         self.labels.clear();
+        self.ids.clear();
+        self.variables.clear();
         (self.count, self.lines, self.blank) = (0, 0, None);
-        (self.any_missing, self.any_rest, self.open_quote) = (false, false, false);
+        (self.any_missing, self.open_quote) = (false, false);
         self.fault = None;
     }
 
     #[inline]
     fn push(&mut self, value: f64) {
         let (nearest, rest) = narrow(value);
+        keep_rest(&mut self.rests, self.values.len(), rest);
         self.values.push(nearest);
-        self.rests.push(rest);
-        self.any_rest = true;
     }
+}
+
+/// Keeps the rest of the value at `place`; those before that have none yet are of six decimals.
+#[inline]
+fn keep_rest(rests: &mut Vec<i32>, place: usize, rest: i32) {
+    rests.resize(place, SIX_DECIMALS);
+    rests.push(rest);
 }
 
 /// The place of the next line feed at or after `from`.
@@ -181,7 +191,25 @@ fn plain(field: &[u8]) -> Cow<'_, str> {
 
 type FieldResult<T> = Result<T, (String, String)>;
 
+/// A word that says what a row belongs to.
+fn word<'a>(name: &str, field: &'a str) -> FieldResult<&'a str> {
+    if !field.is_empty() {
+        return Ok(field);
+    }
+    let message = format!("column `{name}` is empty here");
+    Err((
+        message,
+        "in the long form, it says what the row belongs to".into(),
+    ))
+}
+
 impl LineParser<'_> {
+    /// Whether rows say what they belong to.
+    pub fn is_long(&self) -> bool {
+        let mut roles = self.roles.iter();
+        roles.any(|role| matches!(role, Role::Id | Role::Variable))
+    }
+
     /// Parses the lines in `text[first..last]`; `last` is a line feed or the end of the file. `text` continues after
     /// that, so that numbers can be read a word at a time.
     pub fn parse(&self, text: &[u8], first: usize, last: usize, rows: &mut Rows) {
@@ -210,6 +238,7 @@ impl LineParser<'_> {
     #[inline]
     fn row(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> Option<usize> {
         let (values, labels, times) = (rows.values.len(), rows.labels.len(), rows.times.len());
+        let (ids, variables) = (rows.ids.rows.len(), rows.variables.rows.len());
         if self.decimal != b'.' || self.thousands.is_some() {
             return None;
         }
@@ -226,6 +255,8 @@ impl LineParser<'_> {
             rows.rests.truncate(values);
             rows.labels.truncate(labels);
             rows.times.truncate(times);
+            rows.ids.rows.truncate(ids);
+            rows.variables.rows.truncate(variables);
         }
         next
     }
@@ -241,9 +272,7 @@ impl LineParser<'_> {
     ) -> Option<usize> {
         let base = rows.values.len();
         rows.values.resize(base + self.roles.len(), 0.0);
-        rows.rests.resize(base + self.roles.len(), SIX_DECIMALS);
         let (end_value, values) = rows.values[base..].split_last_mut()?;
-        let (end_rest, rests) = rows.rests[base..].split_last_mut()?;
         let mut at = start;
         let mut column = 0;
         while column < values.len() {
@@ -252,8 +281,9 @@ impl LineParser<'_> {
             at += run * fractions::FIELD;
             if let Some(value) = values.get_mut(column) {
                 let (number, end) = number::parse(text, at)?;
-                (*value, rests[column]) = finite(number)?;
-                rows.any_rest = true;
+                let (nearest, rest) = finite(number)?;
+                *value = nearest;
+                keep_rest(&mut rows.rests, base + column, rest);
                 if text[end] != self.delimiter {
                     return None;
                 }
@@ -261,9 +291,16 @@ impl LineParser<'_> {
                 at = end + 1;
             }
         }
+        if let Some(value) = fractions::one(text, at, b'\n') {
+            *end_value = value;
+            return next_line(text, at + fractions::FIELD - 1, last);
+        }
         let (number, end) = number::parse(text, at)?;
-        (*end_value, *end_rest) = finite(number)?;
-        rows.any_rest |= widen(*end_value, SIX_DECIMALS) != number;
+        let (nearest, rest) = finite(number)?;
+        *end_value = nearest;
+        if widen(nearest, SIX_DECIMALS) != number {
+            keep_rest(&mut rows.rests, base + column, rest);
+        }
         next_line(text, end, last)
     }
 
@@ -297,6 +334,16 @@ impl LineParser<'_> {
                         self.clock
                             .parse(std::str::from_utf8(&text[at..end]).ok()?)?,
                     );
+                    end
+                }
+                Role::Id | Role::Variable => {
+                    let end = self.plain_end(text, at, last)?;
+                    let word = std::str::from_utf8(&text[at..end]).ok()?.trim();
+                    let keys = match role {
+                        Role::Id => &mut rows.ids,
+                        _ => &mut rows.variables,
+                    };
+                    keys.push(Some(word).filter(|word| !word.is_empty())?);
                     end
                 }
                 Role::Skip => self.plain_end(text, at, last)?,
@@ -398,6 +445,8 @@ impl LineParser<'_> {
                 }
                 Role::Label => rows.labels.push(label(name, field)?),
                 Role::Time => rows.times.push(self.time(name, field)?),
+                Role::Id => rows.ids.push(word(name, field)?),
+                Role::Variable => rows.variables.push(word(name, field)?),
                 Role::Skip => {}
             }
         }

@@ -203,11 +203,13 @@ impl<'a> Painter<'a> {
     fn chart(&self, title: &str, rows: &Range<usize>, panels: Vec<Panel>, subtitle: &str) -> Chart {
         let mut times = Vec::new();
         // Across several segments, time may jump.
-        if let Some(series) = self.series
-            && !series.times.is_empty()
-            && self.scene.segments.len() == 1
-        {
-            times = self.scene.gather(|row| series.times[row])[rows.clone()].to_vec();
+        let known = match (self.series, self.scores) {
+            (Some(series), _) => &series.times[..],
+            (None, Some(scores)) => &scores.times,
+            (None, None) => &[],
+        };
+        if !known.is_empty() && self.scene.segments.len() == 1 {
+            times = self.scene.gather(|row| known[row])[rows.clone()].to_vec();
         }
         let what = if self.scene.samples { "sample" } else { "row" };
         let label = if times.is_empty() {

@@ -52,6 +52,7 @@ fn scores() -> Scores {
     Scores {
         scores,
         labels: labels(),
+        times: vec![],
         segments: segments(),
         channels: vec![],
         contributions: vec![],
@@ -133,6 +134,7 @@ fn samples_share_a_plot() {
     let scores = Scores {
         scores,
         labels,
+        times: vec![],
         segments,
         channels: vec![],
         contributions: vec![],
@@ -145,6 +147,27 @@ fn samples_share_a_plot() {
     assert_eq!(names(&files), ["score.svg"]);
     let text = String::from_utf8(files.entries()[0].content.read().unwrap().to_vec()).unwrap();
     assert!(text.replace('\u{a0}', " ").contains("sample of split test"));
+}
+
+/// Scores know when their rows were, so that the series need not be connected for that.
+#[test]
+fn scores_alone_have_an_axis_of_time() {
+    let timed = Scores {
+        times: (0..ROWS as i64)
+            .map(|row| 1_600_000_000_000 + 60_000 * row)
+            .collect(),
+        ..scores()
+    };
+    for (scores, label) in [(timed, "time (UTC)"), (scores(), "row of split test")] {
+        let files = run(
+            r#"{"format": "svg"}"#,
+            vec![("scores", scores.into()), ("metrics", metrics().into())],
+        )
+        .unwrap();
+        let file = files.entries()[0].content.read().unwrap();
+        let text = String::from_utf8(file.to_vec()).unwrap();
+        assert!(text.replace('\u{a0}', " ").contains(label), "{label}");
+    }
 }
 
 #[test]
@@ -303,6 +326,7 @@ fn draws_the_confusion_matrix() {
         splits: vec![Split::Test; 3],
         truth: vec![0, 0, 1],
         probabilities: vec![0.9, 0.1, 0.2, 0.8, 0.3, 0.7],
+        ..Predictions::default()
     };
     let files = run(
         r#"{"format": "svg"}"#,

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::{Cell, Cells, GatheredTable, listed, mean_and_deviation};
+use super::{Cell, CellType, Cells, GatheredTable, listed, mean_and_deviation};
 use contract::Trouble;
 
 /// A row for every combination of the values of these axes, in the order of first appearance: how many instances it has,
@@ -22,7 +22,10 @@ pub fn group(table: &GatheredTable, by: &[String]) -> Result<GatheredTable, Trou
     // Of each group, the values of the axes and the rows.
     let mut groups: Vec<(Vec<&Option<Cell>>, Vec<usize>)> = Vec::new();
     for row in 0..table.rows() {
-        let key = by.iter().map(|axis| &table.columns[axis][row]).collect();
+        let key = by
+            .iter()
+            .map(|axis| &table.columns[axis].values[row])
+            .collect();
         match groups.iter_mut().find(|(known, _)| *known == key) {
             Some((_, rows)) => rows.push(row),
             None => groups.push((key, vec![row])),
@@ -31,26 +34,30 @@ pub fn group(table: &GatheredTable, by: &[String]) -> Result<GatheredTable, Trou
     let mut columns: IndexMap<String, Cells> = IndexMap::new();
     for (index, axis) in by.iter().enumerate() {
         let values = groups.iter().map(|(key, _)| key[index].clone());
-        columns.insert(axis.clone(), values.collect());
+        let cell_type = table.columns[axis].cell_type;
+        columns.insert(axis.clone(), Cells::new(cell_type, values.collect()));
     }
     let counts = groups.iter().map(|(_, rows)| rows.len() as i64);
     let counts = counts.map(|count| Some(Cell::Integer(count)));
-    columns.insert("instances".to_owned(), counts.collect());
+    let counts = Cells::new(CellType::Integer, counts.collect());
+    columns.insert("instances".to_owned(), counts);
     for (name, cells) in table.metrics() {
         if by.contains(name) {
             continue;
         }
-        let (mut means, mut deviations, mut counts) = (Cells::new(), Cells::new(), Cells::new());
+        let (mut means, mut deviations, mut counts) = (Vec::new(), Vec::new(), Vec::new());
         for (_, rows) in &groups {
-            let known = rows.iter().filter_map(|row| cells[*row].as_ref());
+            let known = rows.iter().filter_map(|row| cells.values[*row].as_ref());
             let values: Vec<f64> = known.filter_map(Cell::real).collect();
             let (mean, deviation) = mean_and_deviation(&values);
             means.push(mean.map(Cell::Real));
             deviations.push(deviation.map(Cell::Real));
             counts.push(Some(Cell::Integer(values.len() as i64)));
         }
-        columns.insert(name.clone(), means);
+        columns.insert(name.clone(), Cells::new(CellType::Real, means));
+        let deviations = Cells::new(CellType::Real, deviations);
         columns.insert(format!("{name}_std"), deviations);
+        let counts = Cells::new(CellType::Integer, counts);
         columns.insert(format!("{name}_n"), counts);
     }
     Ok(GatheredTable {
@@ -77,9 +84,9 @@ pub fn rank(
     };
     let integer = |column: &str, row: usize| {
         let cells = table.columns.get(column)?;
-        cells[row].as_ref().and_then(Cell::integer)
+        cells.values[row].as_ref().and_then(Cell::integer)
     };
-    let value = |row: usize| cells[row].as_ref().and_then(Cell::real);
+    let value = |row: usize| cells.values[row].as_ref().and_then(Cell::real);
     let is_whole = |row: usize| {
         let instances = integer("instances", row);
         value(row).is_some() && integer(&format!("{metric}_n"), row) == instances
@@ -95,14 +102,13 @@ pub fn rank(
         is_whole(*other).cmp(&is_whole(*one)).then(by_value)
     });
     let mut columns: IndexMap<String, Cells> = IndexMap::new();
-    let mut ranks = Cells::with_capacity(order.len());
+    let mut ranks = Vec::with_capacity(order.len());
     for (place, row) in order.iter().enumerate() {
         ranks.push(is_whole(*row).then_some(Cell::Integer(place as i64 + 1)));
     }
-    columns.insert("rank".to_owned(), ranks);
+    columns.insert("rank".to_owned(), Cells::new(CellType::Integer, ranks));
     for (name, cells) in &table.columns {
-        let sorted = order.iter().map(|row| cells[*row].clone());
-        columns.insert(name.clone(), sorted.collect());
+        columns.insert(name.clone(), cells.in_order(&order));
     }
     let mut axes = table.axes.clone();
     axes.insert("rank".to_owned());

@@ -11,6 +11,7 @@ fn scores() -> Scores {
     Scores {
         scores: vec![1.0, 2.0, 3.0, 4.0, 0.5, 9.0, 8.0, 0.1, 7.0, 0.2],
         labels: vec![0, 0, 0, 0, 0, 1, 1, 1, 0, 0],
+        times: vec![],
         segments: vec![
             segment(Split::Train, 0..4, false),
             segment(Split::Test, 4..7, true),
@@ -285,6 +286,7 @@ fn forecasts() -> Forecasts {
         ],
         predicted: vec![9.0, 9.0, 9.0, 9.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 2.0],
         actual: vec![0.0; 12],
+        times: vec![],
         judged: Vec::new(),
         naive_error: vec![2.0, 0.5],
     }
@@ -336,6 +338,7 @@ fn predictions_are_judged_as_a_whole_and_by_class() {
         splits: vec![Split::Test, Split::Test, Split::Test, Split::Train],
         truth: vec![0, 0, 1, 1],
         probabilities: vec![0.75, 0.25, 0.25, 0.75, 0.0, 1.0, 1.0, 0.0],
+        ..Predictions::default()
     };
     let made = outputs("predictions", predictions.clone().into(), json("{}")).unwrap();
     let metrics = metrics_of(&made);

@@ -5,7 +5,7 @@ use candle_core::Device;
 
 use super::Samples;
 use crate::models::{self, Batch, DataShape, Loaded, Network, Task};
-use contract::artifact::{Model, Origin, Split, Windows};
+use contract::artifact::{Forecasts, Model, Origin, Split, Windows};
 use contract::{Fault, Progress, StageContext, Trouble};
 
 /// What the schema cannot say about the splits whose samples a model is put to.
@@ -65,7 +65,7 @@ impl<'a> Inference<'a> {
     /// Reports that `done` of so many are done.
     pub fn progress(&self, unit: &'static str, done: usize, total: usize, phase: String) {
         self.context.host.progress(Progress {
-            unit,
+            unit: unit.into(),
             done: done as u64,
             total: total as u64,
             phase,
@@ -122,13 +122,16 @@ impl<'a> Inference<'a> {
     }
 }
 
-/// Where the rows of a prediction begin that starts at a row of the series.
-pub fn origin(windows: &Windows, split: Split, row: usize) -> Origin {
-    let entity = match windows.series.segment_at(row) {
+/// Notes where the values of one more window lie, the first of which stands for a row of the series.
+pub fn push_origin(forecasts: &mut Forecasts, windows: &Windows, split: Split, row: usize) {
+    let series = &windows.series;
+    let entity = match series.segment_at(row) {
         Some(segment) => segment.entity.clone(),
         None => String::new(),
     };
-    Origin { split, entity, row }
+    forecasts.origins.push(Origin { split, entity, row });
+    let times = series.times.get(row..row + forecasts.horizon);
+    forecasts.times.extend_from_slice(times.unwrap_or_default());
 }
 
 fn check_shape(shape: DataShape, task: Task, samples: &dyn Samples) -> Result<(), Trouble> {

@@ -13,7 +13,7 @@ mod samples;
 mod stopping;
 mod trainer;
 
-pub use inference::{Inference, check_splits, origin};
+pub use inference::{Inference, check_splits, push_origin};
 pub use mask::Masking;
 pub use monitor::{Metric, Monitor};
 pub use recipe::{EarlyStopping, Keep, Recipe};

@@ -33,6 +33,16 @@ pub trait Samples: Sync {
         sample.to_string()
     }
 
+    /// Which machine, channel or file a sample comes from, if it comes from a series.
+    fn entity(&self, _: usize) -> Option<String> {
+        None
+    }
+
+    /// The time of a sample's first row, if it has any.
+    fn time(&self, _: usize) -> Option<i64> {
+        None
+    }
+
     /// The windows themselves, for models that are fitted in closed form.
     fn windows(&self) -> Option<&Windows> {
         None
@@ -99,6 +109,15 @@ impl Samples for Windows {
             0 => segment.entity.clone(),
             offset => format!("{}+{offset}", segment.entity),
         }
+    }
+
+    fn entity(&self, sample: usize) -> Option<String> {
+        let segment = self.series.segment_at(sample)?;
+        Some(segment.entity.clone())
+    }
+
+    fn time(&self, sample: usize) -> Option<i64> {
+        self.series.times.get(sample).copied()
     }
 
     fn windows(&self) -> Option<&Windows> {

@@ -133,7 +133,7 @@ fn checks_parameters() {
     for (parameters, parameter) in [
         (json!({"path": []}), "path"),
         (json!({"path": "a", "delimiter": "e"}), "delimiter"),
-        (json!({"path": ["a", "b"], "test": "c"}), "test"),
+        (json!({"path": ["a.csv", "b.csv"], "test": "c.csv"}), "test"),
         (json!({"path": "a", "test_labels": "b"}), "test_labels"),
         (json!({"path": "a", "split": {"train": 0.5}}), "split"),
         (

@@ -98,6 +98,7 @@ pub mod tests {
                 .iter()
                 .flat_map(|(_, row)| row.iter().copied())
                 .collect(),
+            ..Predictions::default()
         }
     }
 

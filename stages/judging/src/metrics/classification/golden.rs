@@ -48,6 +48,7 @@ fn agrees_with_the_reference() {
         splits: vec![Split::Test; truth.len()],
         truth: truth.iter().map(|class| *class as u32).collect(),
         probabilities: predicted.iter().flat_map(certain).collect(),
+        ..Predictions::default()
     };
     let case = ClassificationCase::new(Arc::new(predictions), Split::Test).unwrap();
     let value = |name: &str| {

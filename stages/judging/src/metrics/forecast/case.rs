@@ -188,8 +188,7 @@ pub mod tests {
                 .collect(),
             predicted: predicted.to_vec(),
             actual: actual.to_vec(),
-            judged: Vec::new(),
-            naive_error: Vec::new(),
+            ..Forecasts::default()
         }
     }
 
