@@ -100,7 +100,7 @@ up)
     }
     start slurmctld
     for ((number = 1; number <= nodes; number++)); do start "n$number"; done
-    for ((wait = 0; wait < 150; wait++)); do
+    for ((wait = 0; wait < 600; wait++)); do
         idle=$(sinfo --noheader --Node --states=idle --format=%N 2>/dev/null | sort -u | wc -l)
         if [[ $idle == "$nodes" ]]; then
             echo "$conf"

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::builder::Builder;
-use super::tabular::Sources;
+use super::tabular::{FilePart, Sources};
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::Series;
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -15,7 +15,7 @@ use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Savetxt {
-    /// The file, or a list of files with the same columns; each is an entity.
+    /// The file, a pattern, a folder, or a list of these; each file is an entity.
     pub path: OneOrMany,
     /// How the rows are split in order of time.
     #[serde(default)]
@@ -24,12 +24,7 @@ pub struct Savetxt {
 
 impl Savetxt {
     fn sources(&self) -> Sources<'_> {
-        Sources {
-            path: &self.path,
-            test: None,
-            test_labels: None,
-            split: self.split.as_ref(),
-        }
+        Sources::new(&self.path, self.split.as_ref())
     }
 }
 
@@ -55,7 +50,7 @@ impl Dataset for Savetxt {
 }
 
 /// Appends a file; returns its rows.
-fn append(file: &Path, builder: &mut Builder) -> Result<usize, Trouble> {
+fn append(file: &Path, _: FilePart, builder: &mut Builder) -> Result<usize, Trouble> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         Trouble::new("the file cannot be read")
             .at(file, None)

@@ -11,6 +11,7 @@
 //!          runs.next                     the record that is about to become the newest
 //!          leases/cdef…                  who is working on a key, or on something else, right now
 //!          sweeps/NAME/ID/…              what sweeps handed to a cluster: units, scripts, logs
+//!          environments/cdef…/           packages that a lock file names, made once for all stages
 //!          pulls/TIME.json               what somebody fetched, so that it is not collected at once
 //!          quarantine/…                  damaged objects, for inspection
 //!          salt                          a secret with which secrets are digested; never copied elsewhere
@@ -118,6 +119,11 @@ impl Layout {
     /// What sweeps handed to a cluster: units, scripts, logs.
     pub fn sweeps(&self) -> PathBuf {
         self.root.join("sweeps")
+    }
+
+    /// Environments of packages that stages share.
+    pub fn environments(&self) -> PathBuf {
+        self.root.join("environments")
     }
 
     /// Notes of what somebody fetched.

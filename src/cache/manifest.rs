@@ -32,6 +32,8 @@ pub struct Manifest {
     pub files: BTreeMap<String, Option<Digest>>,
     /// Environment variables that the stage asked for.
     pub environment: BTreeMap<String, Option<String>>,
+    /// Versions of what does the work besides this program.
+    pub packages: BTreeMap<String, String>,
 }
 
 /// One step of a path into a manifest.
@@ -87,6 +89,13 @@ impl Manifest {
         visitor.leaf(&[Step::Key("numeric_class")], class);
         let seed = self.seed.map(i128::from).map_or(Leaf::Null, Leaf::Integer);
         visitor.leaf(&[Step::Key("seed")], seed);
+        // Where there are none, the key is that of times when there could be none.
+        for (name, version) in &self.packages {
+            visitor.leaf(
+                &[Step::Key("packages"), Step::Key(name)],
+                Leaf::Text(version),
+            );
+        }
         visitor.leaf(&[Step::Key("version")], Leaf::Integer(self.version.into()));
         walk_value(&self.parameters, &mut vec![Step::Key("with")], visitor);
     }
@@ -302,6 +311,7 @@ pub(super) mod tests {
             inputs: vec![("windows".into(), None, Digest([3; 32]))],
             files: BTreeMap::new(),
             environment: BTreeMap::new(),
+            packages: BTreeMap::new(),
         }
     }
 

@@ -46,6 +46,11 @@ impl Manifest {
                         .environment
                         .insert(variable.clone(), serde_json::from_str(leaf).ok()?);
                 }
+                [Step::Key(name), Step::Key(package)] if name == "packages" => {
+                    recorded
+                        .packages
+                        .insert(package.clone(), serde_json::from_str(leaf).ok()?);
+                }
                 [Step::Key(name), Step::Key(port)] if name == "inputs" => {
                     recorded.inputs.push((port.clone(), None, digest(leaf)?));
                 }
@@ -161,6 +166,7 @@ mod tests {
             ],
             files: BTreeMap::from([("a = \"b\".csv".into(), None)]),
             environment: BTreeMap::from([("X".into(), Some("two\nlines".into()))]),
+            packages: BTreeMap::from([("scikit-learn".into(), "1.7.2".into())]),
         }
     }
 

@@ -23,6 +23,7 @@ mod remote;
 mod run;
 mod salt;
 mod seal;
+mod shared;
 mod stats;
 mod store;
 mod trash;

@@ -113,6 +113,8 @@ verbs! {
     Doctor(doctor),
     /// Print a completion script for a shell
     Completions(completions),
+    /// Print the manual page, or write the pages of all commands into a folder
+    Man(man),
 }
 
 /// Writes a file that the user named: whole or not at all.

@@ -40,14 +40,21 @@ pub fn locate_folder(
     };
     let mut names = Vec::new();
     list(folder, "", DEEPEST, &mut names)?;
-    let endings = request.below.as_deref().unwrap_or_default();
-    // An ending in capitals means the same; without this a whole class of samples could be left out.
-    names.retain(|name| {
-        let name = name.to_ascii_lowercase();
-        endings.is_empty() || endings.iter().any(|ending| name.ends_with(ending.as_str()))
-    });
+    names.retain(|name| has_ending(name, endings_of(request)));
     names.sort();
     located_below(folder, names, memo)
+}
+
+/// The endings that a request names.
+fn endings_of(request: &FileRequest) -> &[String] {
+    request.below.as_deref().unwrap_or_default()
+}
+
+/// Whether a name has one of these endings, if there are any. An ending in capitals means the same; without this a whole class
+/// of samples could be left out.
+fn has_ending(name: &str, endings: &[String]) -> bool {
+    let name = name.to_ascii_lowercase();
+    endings.is_empty() || endings.iter().any(|ending| name.ends_with(ending.as_str()))
 }
 
 /// Files by their paths below a folder, with their sums.
@@ -87,16 +94,31 @@ fn locate_many(
         let pattern = request.pattern().to_string_lossy().into_owned();
         (request.folder(), pattern)
     };
+    // A pattern may begin with the first name.
+    let folder = if folder.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        folder
+    };
     let tried = options.places_of_user_path(&folder);
     let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
+    let endings = endings_of(request);
     for place in tried.iter().filter(|place| place.is_dir()) {
         let mut names = BTreeSet::new();
-        matching(place, "", &parts, DEEPEST, &mut names)?;
+        matching(place, "", &parts, endings, DEEPEST, &mut names)?;
+        if is_folder {
+            names.retain(|name| has_ending(name, endings));
+        }
         if !names.is_empty() {
             return located_below(place, names, memo);
         }
     }
-    let hint = if is_folder {
+    let hint = if is_folder && !endings.is_empty() {
+        &format!(
+            "the folder has no files that end with {}",
+            endings.join(", ")
+        )
+    } else if is_folder {
         "the folder has no files; hidden ones and `__pycache__` do not count"
     } else {
         "no file matches the pattern: `*` and `?` stand for letters within a name, `**` for any folders; hidden files \
@@ -115,11 +137,12 @@ const EVERYTHING: &str = "**/*";
 /// What Python compiles lies there. It follows from the sources, and is not the same in each run.
 const COMPILED: &str = "__pycache__";
 
-/// Adds the files that match a pattern by their paths from the top.
+/// Adds the files that match a pattern by their paths from the top. The endings are compared without case.
 fn matching(
     folder: &Path,
     above: &str,
     pattern: &[&str],
+    endings: &[String],
     depth: usize,
     into: &mut BTreeSet<String>,
 ) -> Result<(), DataError> {
@@ -127,7 +150,7 @@ fn matching(
         return Ok(());
     };
     if *first == "**" {
-        matching(folder, above, rest, depth, into)?;
+        matching(folder, above, rest, endings, depth, into)?;
     }
     for (name, path) in entries(folder, depth)? {
         let below = format!("{above}{name}");
@@ -138,16 +161,33 @@ fn matching(
         }
         let inside = format!("{below}/");
         match (*first, is_folder, rest.is_empty()) {
-            ("**", true, _) => matching(&path, &inside, pattern, depth - 1, into)?,
+            ("**", true, _) => matching(&path, &inside, pattern, endings, depth - 1, into)?,
             ("**", false, true) => drop(into.insert(below)),
             (part, true, false) if is_like(part, &name) => {
-                matching(&path, &inside, rest, depth - 1, into)?
+                matching(&path, &inside, rest, endings, depth - 1, into)?
             }
-            (part, false, true) if is_like(part, &name) => drop(into.insert(below)),
+            (part, false, true) if is_file_like(part, &name, endings) => drop(into.insert(below)),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Whether the name of a file is what a pattern says, with one of these endings in small letters or capitals.
+fn is_file_like(pattern: &str, name: &str, endings: &[String]) -> bool {
+    for ending in endings {
+        let without = |text: &str| {
+            let start = text.len().checked_sub(ending.len())?;
+            let is_it = text.get(start..)?.eq_ignore_ascii_case(ending);
+            is_it.then(|| text[..start].to_owned())
+        };
+        if let (Some(pattern), Some(name)) = (without(pattern), without(name))
+            && is_like(&pattern, &name)
+        {
+            return true;
+        }
+    }
+    is_like(pattern, name)
 }
 
 /// Whether a name is what a part of a pattern says: `*` stands for anything, `?` for one letter, `[ab]` and `[a-z]` for one
@@ -350,6 +390,43 @@ mod tests {
                 "{file}"
             );
         }
+    }
+
+    #[test]
+    fn endings_choose_in_folders_and_are_compared_without_case() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "b.CSV",
+            "a.csv",
+            "c.Csv.GZ",
+            "notes.md",
+            "sub/D.csv",
+            ".e.csv",
+        ] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, name).unwrap();
+        }
+        let found = |path: &str, endings: &[&str]| {
+            let path = folder.path().join(path);
+            let request = FileRequest::new("x", path).or_many().below(endings);
+            let found = locate_folder(&request, &options(), &Memo::in_memory());
+            found.map(|found| found.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+        };
+        let endings = [".csv", ".csv.gz"];
+        let all = ["a.csv", "b.CSV", "c.Csv.GZ", "sub/D.csv"];
+        assert_eq!(found("", &endings).unwrap(), all);
+        assert_eq!(found("*.csv", &endings).unwrap(), ["a.csv", "b.CSV"]);
+        assert_eq!(
+            found("**/*.CSV", &endings).unwrap(),
+            ["a.csv", "b.CSV", "sub/D.csv"]
+        );
+        assert_eq!(found("?.csv.gz", &endings).unwrap(), ["c.Csv.GZ"]);
+        // Names before the ending, and endings that nobody named, are compared as they are.
+        assert!(found("A.csv", &endings).is_err() && found("*.MD", &endings).is_err());
+        assert_eq!(found("*.csv", &[]).unwrap(), ["a.csv"]);
+        let error = found("", &[".npy"]).unwrap_err();
+        assert!(error.hint().unwrap().contains("end with .npy"), "{error}");
     }
 
     fn options() -> Options {

@@ -1,5 +1,7 @@
 //! What happens in a run, as a stream. The engine emits events and nothing else; screens, logs and records read them.
 
+use std::borrow::Cow;
+
 use contract::Doubt;
 use contract::artifact::Digest;
 use indexmap::IndexMap;
@@ -26,11 +28,11 @@ pub enum Event {
     },
     StageProgress {
         stage: String,
-        unit: &'static str,
+        unit: Cow<'static, str>,
         done: u64,
         total: u64,
         phase: String,
-        figures: Vec<(&'static str, f64)>,
+        figures: Vec<(Cow<'static, str>, f64)>,
     },
     StageNote {
         stage: String,

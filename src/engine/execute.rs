@@ -84,6 +84,7 @@ pub fn execute(
         publisher: &publisher,
         cancel,
         device: options.device,
+        files: planner.files,
         messages: messages.clone(),
     };
     let (jobs, queue) = channel::<Box<Job>>();
@@ -211,6 +212,14 @@ impl Coordinator<'_> {
     }
 
     fn run(&mut self, jobs: &Sender<Box<Job>>, inbox: &Receiver<Message>) {
+        // What cannot run on this machine is said before anything is done for it.
+        for &stage in self.graph.order() {
+            if let Verdict::Broken(trouble) = self.plans[stage.index()].verdict.clone()
+                && self.schedule.status(stage) == Status::Waiting
+            {
+                self.fail(stage, trouble);
+            }
+        }
         for &stage in self.graph.order() {
             if self.schedule.is_unblocked(stage) && self.schedule.status(stage) == Status::Waiting {
                 self.decide(stage, false);

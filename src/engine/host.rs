@@ -12,7 +12,7 @@ use contract::{Doubt, Host, Progress, Trouble};
 
 use super::execute::Message;
 use super::raw_files::RawFiles;
-use super::{CancelToken, Event};
+use super::{CancelToken, Event, FileFinder};
 use crate::cache::{Key, Store};
 use crate::diagnostic::AsTrouble;
 
@@ -23,7 +23,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 const MOST_FINDINGS: usize = 100;
 
 /// The [`Host`] of one execution of one stage.
-pub(super) struct StageHost {
+pub(super) struct StageHost<'a> {
     pub stage: String,
     pub key: Key,
     /// The user forced the stage: it takes nothing from where an earlier execution had come to.
@@ -31,6 +31,8 @@ pub(super) struct StageHost {
     pub store: Arc<Store>,
     pub cancel: CancelToken,
     pub deadline: Option<Instant>,
+    /// Finds what users name.
+    pub finder: &'a dyn FileFinder,
     pub files: RawFiles,
     pub environment: BTreeMap<String, String>,
     pub scratch: Scratch,
@@ -48,7 +50,7 @@ pub(super) struct StageHost {
     pub was_late: AtomicBool,
 }
 
-impl StageHost {
+impl StageHost<'_> {
     fn is_late(&self) -> bool {
         let is_late = matches!(self.deadline, Some(deadline) if Instant::now() > deadline);
         self.was_late.fetch_or(is_late, Ordering::Relaxed);
@@ -60,7 +62,7 @@ impl StageHost {
     }
 }
 
-impl Host for StageHost {
+impl Host for StageHost<'_> {
     fn progress(&self, progress: Progress) {
         let now = Instant::now();
         let Ok(mut last) = self.last_progress.lock() else {
@@ -128,6 +130,19 @@ impl Host for StageHost {
 
     fn environment(&self, name: &str) -> Option<String> {
         self.environment.get(name).cloned()
+    }
+
+    fn look_up(&self, path: &Path) -> Option<PathBuf> {
+        self.finder.look_up(path)
+    }
+
+    fn shared_folder(
+        &self,
+        name: &Digest,
+        make: &mut dyn FnMut(&Path) -> Result<(), Trouble>,
+    ) -> Result<PathBuf, Trouble> {
+        let is_cancelled = || self.is_cancelled();
+        self.store.shared_folder(name, &is_cancelled, make)
     }
 
     fn scratch(&self) -> Result<&Path, Trouble> {

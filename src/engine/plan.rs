@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use contract::artifact::Digest;
@@ -297,6 +298,12 @@ impl Planner<'_> {
         without: &[StageId],
     ) -> StagePlan {
         let stage = self.graph.stage(id);
+        // What is missing on this machine is known before anything runs, whatever the inputs are.
+        let look_up = |path: &Path| self.files.look_up(path);
+        let packages = match stage.configured.packages(&look_up) {
+            Ok(packages) => packages,
+            Err(trouble) => return StagePlan::of(Verdict::Broken(trouble)),
+        };
         let (mut inputs, mut unknown) = (Vec::new(), Vec::new());
         for (source, handoff) in self.graph.inputs(id) {
             if without.contains(&source) {
@@ -326,13 +333,14 @@ impl Planner<'_> {
         let manifest = Manifest {
             kind: stage.kind.name.to_owned(),
             version: stage.kind.version,
-            numeric_class: (stage.kind.numerics == Numerics::Device)
+            numeric_class: (stage.configured.numerics() == Numerics::Device)
                 .then(|| self.numeric_class.to_owned()),
-            seed: stage.kind.seeded.then_some(stage.seed),
+            seed: stage.configured.seeded().then_some(stage.seed),
             parameters: stage.parameters().clone(),
             inputs,
             files: digests,
             environment,
+            packages,
         };
         let key = manifest.key();
         let (verdict, is_unwritten) = self.verdict(id, &manifest, &key);
@@ -353,7 +361,7 @@ impl Planner<'_> {
         let (mut digests, mut files) = (BTreeMap::new(), BTreeMap::new());
         for request in requests {
             let name = &request.name;
-            if request.below.is_some() || self.files.means_many(request) {
+            if request.is_folder() || self.files.means_many(request) {
                 for (below, file) in self.files.list(request)? {
                     let name = format!("{name}/{below}");
                     digests.insert(name.clone(), Some(file.digest));

@@ -16,7 +16,7 @@ use super::execute::Message;
 use super::host::{Scratch, StageHost};
 use super::plan::has_all;
 use super::raw_files::RawFiles;
-use super::{CancelToken, Event, Failure, FoundFile};
+use super::{CancelToken, Event, Failure, FileFinder, FoundFile};
 use crate::cache::{
     Action, CacheError, HeldFiles, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output,
     Publisher, Staged, Store,
@@ -74,6 +74,8 @@ pub(super) struct Shared<'a> {
     pub publisher: &'a Publisher,
     pub cancel: &'a CancelToken,
     pub device: Device,
+    /// Finds what users name.
+    pub files: &'a dyn FileFinder,
     pub messages: Sender<Message>,
 }
 
@@ -202,7 +204,7 @@ impl Shared<'_> {
         }
     }
 
-    fn host(&self, job: &Job) -> StageHost {
+    fn host(&self, job: &Job) -> StageHost<'_> {
         let mut environment = BTreeMap::new();
         for name in &job.stage.environment {
             if let Some(value) = (job.variable)(name) {
@@ -216,6 +218,7 @@ impl Shared<'_> {
             store: Arc::clone(self.store),
             cancel: self.cancel.clone(),
             deadline: job.stage.timeout.map(|limit| Instant::now() + limit),
+            finder: self.files,
             files: RawFiles::new(job.files.clone()),
             environment,
             scratch: Scratch::new(self.store),
@@ -233,19 +236,20 @@ impl Shared<'_> {
         &self,
         job: &Job,
         inputs: &Inputs,
-        host: &StageHost,
+        host: &StageHost<'_>,
     ) -> Result<IndexMap<String, Artifact>, Trouble> {
         let stage = &job.stage;
         let context = StageContext {
             device: self.device,
             threads: stage.needs.threads,
+            memory: (stage.needs.memory > 0).then_some(stage.needs.memory),
             seed: stage.seed,
             lineage: job.manifest.lineage(),
             host,
         };
         let run = || stage.configured.run(inputs, &context);
         // The process's pool is the program's own matter; a stage gets as many threads as it was promised.
-        let needs_pool = stage.kind.threads == Threads::All
+        let needs_pool = stage.configured.threads() == Threads::All
             && stage.needs.threads != rayon::current_num_threads();
         let result = catch_unwind(AssertUnwindSafe(|| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(stage.needs.threads);

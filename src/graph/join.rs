@@ -87,7 +87,7 @@ fn identity(node: &StageNode, inputs: &[(StageId, Handoff)]) -> Identity {
     Identity {
         name: node.name.clone(),
         kind: node.kind.name,
-        seed: node.kind.seeded.then_some(node.seed),
+        seed: node.configured.seeded().then_some(node.seed),
         // Defaults are filled in by one struct, so that equal parameters have their keys in one order.
         parameters: node.parameters().to_string(),
         inputs: taken,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::{Error, Results, Session, link_files, record, results_of};
 use crate::cache::{LastFailure, RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
-use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
+use crate::engine::{
+    Event, Journal, Logs, Outcome, Plan, Reporter, Reporters, environment, execute,
+};
 use crate::graph::StageId;
 
 /// How a plan is carried out; none of it changes a result.
@@ -216,7 +218,9 @@ fn perform(
 ) -> Result<Outcome, Error> {
     let mut reporters = vec![reporting()?];
     if plan.hits() < plan.len() {
-        reporters.push(Box::new(Journal::create(&session.store.run_folder(run))?));
+        let folder = session.store.run_folder(run);
+        reporters.push(Box::new(Journal::create(&folder)?));
+        reporters.push(Box::new(Logs::new(&folder)));
     }
     let options = session.run_options(limits.jobs, limits.memory, limits.keep_going);
     let mut reporter = Counted {

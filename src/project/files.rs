@@ -16,6 +16,9 @@ use crate::engine::{CancelToken, FileFinder, FoundFile};
 use crate::pipeline::Spec;
 use crate::report::{self, Brought, BroughtFiles};
 
+/// What was asked for: a path, and the endings of the files that count there.
+type Listed = (PathBuf, Option<Vec<String>>);
+
 /// Finds raw files for stages; remembers what it found for the length of the command.
 pub struct Files {
     options: Options,
@@ -26,7 +29,7 @@ pub struct Files {
     /// Files that came in a bundle.
     brought: BroughtWhen,
     /// The same for folders that may be files, which many stages tend to share.
-    listed: Mutex<BTreeMap<PathBuf, Vec<(String, FoundFile)>>>,
+    listed: Mutex<BTreeMap<Listed, Vec<(String, FoundFile)>>>,
     cancel: CancelToken,
     listener: Arc<dyn Listener>,
 }
@@ -238,8 +241,9 @@ impl FileFinder for Files {
                 return Ok(listed);
             }
         }
+        let name = (request.path.clone(), request.below.clone());
         if let (true, Ok(all)) = (request.many, self.listed.lock())
-            && let Some(listed) = all.get(&request.path)
+            && let Some(listed) = all.get(&name)
         {
             return Ok(listed.clone());
         }
@@ -249,7 +253,7 @@ impl FileFinder for Files {
             listed.push((below, found_file(located)));
         }
         if let (true, Ok(mut all)) = (request.many, self.listed.lock()) {
-            all.insert(request.path.clone(), listed.clone());
+            all.insert(name, listed.clone());
         }
         Ok(listed)
     }

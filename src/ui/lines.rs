@@ -1,5 +1,6 @@
 //! Plain lines on standard error, for logs: a line when a stage starts, ends or fails, and progress now and then.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -131,7 +132,7 @@ impl Reporter for Lines {
 }
 
 /// `epoch 3/10, loss 0.0123`.
-pub(super) fn progress_tail(phase: &str, figures: &[(&'static str, f64)]) -> String {
+pub(super) fn progress_tail(phase: &str, figures: &[(Cow<'static, str>, f64)]) -> String {
     let mut parts = Vec::new();
     if !phase.is_empty() {
         parts.push(phase.to_owned());

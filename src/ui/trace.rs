@@ -72,7 +72,7 @@ impl Reporter for Trace {
             Event::StageProgress { stage, figures, .. } if !figures.is_empty() => {
                 let mut values = serde_json::Map::new();
                 for (name, value) in figures {
-                    values.insert((*name).to_owned(), json!(value));
+                    values.insert(name.to_string(), json!(value));
                 }
                 let now = self.now();
                 self.events

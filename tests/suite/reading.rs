@@ -270,3 +270,168 @@ fn trials_that_are_chosen_by_the_test_rows_are_marked() {
         .expect(2)
         .says("error[leakage]");
 }
+
+/// Files of waves below a folder.
+fn write_waves(environment: &TestEnvironment, names: &[&str]) {
+    for (index, name) in names.iter().enumerate() {
+        let file = environment.path(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let text = table("a,b", 40 + index, |row| wave(row * (index + 1)));
+        std::fs::write(file, text).unwrap();
+    }
+}
+
+/// A pipeline that reads these files, a value of YAML.
+fn reading_files(path: &str) -> String {
+    format!(
+        "pipeline: p\nstages:\n  raw: {{uses: ingest, with: {{dataset: csv, path: {path}, {HALVES}}}}}\n"
+    )
+}
+
+#[test]
+fn a_pattern_means_files_that_enter_the_key_each_by_itself() {
+    let environment = TestEnvironment::with_pipeline(&reading_files("\"d/*.csv\""));
+    environment
+        .run(&["run", "pipeline.yaml"])
+        .expect(1)
+        .says("d/*.csv was not found");
+    write_waves(
+        &environment,
+        &["d/b.csv", "d/A.CSV", "d/.c.csv", "d/notes.md"],
+    );
+    let ran = |environment: &TestEnvironment| crate::store::ran(&environment.latest());
+    environment
+        .succeed(&["run", "pipeline.yaml"])
+        .says("81 rows of 2 channels in 2 entities");
+    assert_eq!(ran(&environment), ["raw"]);
+    environment.succeed(&["run", "pipeline.yaml"]);
+    assert_eq!(ran(&environment), [] as [&str; 0]);
+    write_waves(&environment, &["d/notes.md", "d/c.csv"]);
+    environment
+        .succeed(&["why", "raw", "pipeline.yaml"])
+        .prints("files.\"d/*.csv/c.csv\": (absent) -> blake3:");
+    environment
+        .succeed(&["run", "pipeline.yaml"])
+        .says("in 3 entities");
+    // A folder means the same files, and a pattern that has none says so.
+    environment.write("pipeline.yaml", reading_files("d"));
+    environment
+        .succeed(&["run", "pipeline.yaml"])
+        .says("in 3 entities");
+    environment.write("pipeline.yaml", reading_files("[d/c.csv, \"d/*.tsv\"]"));
+    environment
+        .run(&["run", "pipeline.yaml"])
+        .expect(1)
+        .says("no file matches the pattern");
+    environment.write("pipeline.yaml", reading_files("[d/c.csv, \"d/?.csv\"]"));
+    environment
+        .run(&["run", "pipeline.yaml"])
+        .expect(1)
+        .says("the file is read twice");
+}
+
+#[test]
+fn files_of_one_name_are_entities_of_their_own() {
+    let environment = TestEnvironment::with_pipeline(&reading_files("\"*/pump.csv\""));
+    write_waves(&environment, &["north/pump.csv", "south/pump.csv"]);
+    environment
+        .succeed(&["run", "pipeline.yaml"])
+        .says("in 2 entities: train 40, test 41");
+}
+
+#[test]
+fn rows_are_split_by_number_and_by_time() {
+    let with = |split: &str, time: &str| reading(&format!("{time}split: {split}"), "");
+    let environment = TestEnvironment::new();
+    environment.write(
+        "data.csv",
+        table("t,a,b", 96, |row| {
+            format!(
+                "2024-05-{:02} {:02}:00,{}",
+                1 + row / 24,
+                row % 24,
+                wave(row)
+            )
+        }),
+    );
+    let time = "time: t, ";
+    for (split, says) in [
+        (
+            "{train: {before: 2024-05-02}, validation: {rows: 10}, test: rest}",
+            "train 24, validation 10, test 62",
+        ),
+        (
+            "{train: {rows: 50}, test: {from: 2024-05-04T12:00}}",
+            "train 50, test 12",
+        ),
+        (
+            "{train: {rows: 50}, test: {from: 2024-05-04T12:00}}",
+            "34 of 96 rows of `data` are in no part of `split`",
+        ),
+        (
+            "{train: 0.75, calibration: 0.25, test: {rows: 16}}",
+            "train 60, calibration 20, test 16",
+        ),
+    ] {
+        environment.write("pipeline.yaml", with(split, time));
+        environment
+            .succeed(&["run", "--force", "raw", "pipeline.yaml"])
+            .says(says);
+    }
+    for (split, time, code, says) in [
+        (
+            "{train: {before: 2024-05-02}, test: rest}",
+            "columns: [a, b], ",
+            2,
+            "name their column with `time`",
+        ),
+        (
+            "{train: {before: 2023-05-02}, test: rest}",
+            time,
+            1,
+            "outside of the times of the rows",
+        ),
+        ("{train: {rows: 97}}", time, 1, "more rows than there are"),
+        ("{train: {rows: many}}", time, 2, "many"),
+        ("{train: 0.5, test: 0.6}", time, 2, "add up to 1.1"),
+    ] {
+        environment.write("pipeline.yaml", with(split, time));
+        environment
+            .run(&["run", "pipeline.yaml"])
+            .expect(code)
+            .says(says);
+    }
+}
+
+#[test]
+fn a_table_in_the_long_form_is_known_and_read() {
+    let environment = TestEnvironment::new();
+    let mut text = "unit,stamp,metric,value\n".to_owned();
+    for row in 0..300 {
+        for (unit, level) in [("p-2", 1.0), ("p-1", 5.0)] {
+            let (hour, day) = (row % 24, 1 + row / 24);
+            let at = row as f64 * 0.3;
+            for (metric, value) in [("flow", at.sin() + level), ("heat", at.cos() * level)] {
+                let _ = writeln!(
+                    text,
+                    "{unit},2024-05-{day:02} {hour:02}:00,{metric},{value:.4}"
+                );
+            }
+        }
+    }
+    environment.write("all.csv", text.replace("unit,", "machine,"));
+    environment
+        .succeed(&["new", "mine", "--data", "all.csv"])
+        .prints("`machine` says which entity a row belongs to, `metric` says what `value` is");
+    environment
+        .succeed(&[
+            "run",
+            "pipelines/mine.yaml",
+            "--set",
+            "epochs=1",
+            "--set",
+            "window=16",
+        ])
+        .says("600 rows of 2 channels in 2 entities")
+        .says("a row every 1 h");
+}

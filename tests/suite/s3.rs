@@ -3,11 +3,11 @@
 //! `RUNNER_REQUIRE_SERVERS` set they fail.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::environment::TestEnvironment;
+use crate::environment::{Running, TestEnvironment};
 use crate::pipelines::{SMALL, SMALL_STAGES};
 use crate::remote::{assert_clean, latest_in};
 use crate::store::{digests, in_state};
@@ -103,26 +103,40 @@ impl Server {
         }
     }
 
-    /// Kills it and starts it again, as often as `rounds`, while something goes on.
+    /// Kills it and starts it again while `process` works, `rounds` times or until it ends: each time once more files
+    /// lie in `arriving` than when it came up.
     fn harass(
         &mut self,
         environment: &TestEnvironment,
+        process: &mut Running,
+        arriving: &str,
         rounds: usize,
-        mut goes_on: impl FnMut() -> bool,
     ) -> usize {
-        let mut kills = 0;
-        while kills < rounds {
-            std::thread::sleep(Duration::from_millis(250));
-            if !goes_on() {
-                break;
+        let arriving = environment.path(arriving);
+        for kills in 0..rounds {
+            let before = count_files(&arriving);
+            if !process.wait_until(|| count_files(&arriving) > before) {
+                return kills;
             }
             self.kill();
-            kills += 1;
+            // So long are its requests refused.
             std::thread::sleep(Duration::from_millis(300));
             self.up(environment);
         }
-        kills
+        rounds
     }
+}
+
+/// How many files lie below a folder that is being written to.
+fn count_files(folder: &Path) -> usize {
+    let mut count = 0;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => count += count_files(&entry.path()),
+            _ => count += 1,
+        }
+    }
+    count
 }
 
 impl Drop for Server {
@@ -222,10 +236,10 @@ fn a_server_that_is_killed_again_and_again_loses_nothing() {
     let Some(mut server) = Server::start(&mut environment) else {
         return;
     };
-    environment.write("runner.toml", "[remote]\nparallel = 4\n");
+    environment.write("runner.toml", "[remote]\nparallel = 4\nretries = 20\n");
     environment.succeed(&["run", "pipeline.yaml", "--store", "a", "--remote", "off"]);
     let mut pushing = environment.spawn(&["cache", "push", "--store", "a", "--json"]);
-    let kills = server.harass(&environment, 3, || !pushing.has_ended());
+    let kills = server.harass(&environment, &mut pushing, "server/bucket", 3);
     let report = pushing.wait().expect(0).json();
     assert!(kills > 0, "it was done before the server was killed");
     assert_eq!(
@@ -236,7 +250,7 @@ fn a_server_that_is_killed_again_and_again_loses_nothing() {
 
     let mut pulling =
         environment.spawn(&["cache", "pull", "pipeline.yaml", "--store", "b", "--json"]);
-    let kills = server.harass(&environment, 3, || !pulling.has_ended());
+    let kills = server.harass(&environment, &mut pulling, "b/v1/objects", 3);
     let report = pulling.wait().expect(0).json();
     assert!(kills > 0, "it was done before the server was killed");
     // The table of the files is an object of its own.

@@ -204,7 +204,7 @@ fn stages_never_import_each_other() {
     const STAGES: usize = 3;
     let rank = |module: &str| match module {
         "lib" | "testing" => None,
-        "readers" | "metrics" | "thresholds" | "schedules" => Some(0),
+        "readers" | "metrics" | "thresholds" | "schedules" | "exchange" | "running" => Some(0),
         "models" => Some(1),
         "training" => Some(2),
         _ => Some(STAGES),

@@ -327,6 +327,25 @@ fn completions_for_every_shell() {
 }
 
 #[test]
+fn manual_pages_of_every_command() {
+    let environment = TestEnvironment::new();
+    environment
+        .succeed(&["man"])
+        .prints(".TH RUNNER 1")
+        .prints("runner\\-run(1)")
+        .prints("Exit codes: 0 all done");
+    environment
+        .succeed(&["man", "pages"])
+        .prints("pages to pages");
+    for name in ["runner", "runner-run", "runner-cache-gc"] {
+        let page = environment.read(&format!("pages/{name}.1"));
+        assert!(page.contains(&name.to_uppercase()), "{name}: {page}");
+    }
+    let listed = environment.json(&["man", "pages"]);
+    assert!(listed["pages"].as_array().unwrap().len() > 20, "{listed}");
+}
+
+#[test]
 fn new_writes_a_pipeline_that_plans_and_never_overwrites() {
     let environment = TestEnvironment::new();
     for template in ["quickstart", "smd", "csv"] {
@@ -531,6 +550,7 @@ fn help_and_version_end_well() {
         "new",
         "doctor",
         "completions",
+        "man",
     ] {
         assert!(
             help.stdout

@@ -1,5 +1,6 @@
 //! What a stage sees of the world besides its inputs and parameters.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::{Doubt, Random, Trouble};
@@ -17,13 +18,13 @@ pub enum Device {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// What is counted: `step`, `row`, `image`, `byte`.
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     pub done: u64,
     pub total: u64,
     /// A short phrase on the phase at hand, such as `epoch 3/10`; may be empty.
     pub phase: String,
     /// Figures worth watching, such as the loss.
-    pub figures: Vec<(&'static str, f64)>,
+    pub figures: Vec<(Cow<'static, str>, f64)>,
 }
 
 /// What the engine does for a running stage.
@@ -50,6 +51,19 @@ pub trait Host: Sync {
     fn copy_file(&self, name: &str, target: &Path) -> Result<(), Trouble>;
     /// The value of an environment variable that the stage kind asked for.
     fn environment(&self, name: &str) -> Option<String>;
+    /// Where a path leads that a user wrote, such as that of an interpreter. What it holds is in no key.
+    fn look_up(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
+    /// A folder that all stages of this name share, now and later, such as an environment of packages. Where it is not there,
+    /// `make` makes it; it appears only when that is done, and others wait.
+    fn shared_folder(
+        &self,
+        _name: &Digest,
+        _make: &mut dyn FnMut(&Path) -> Result<(), Trouble>,
+    ) -> Result<PathBuf, Trouble> {
+        Err(Trouble::new("this host keeps no folders"))
+    }
     /// An empty directory that is removed when the stage ends.
     fn scratch(&self) -> Result<&Path, Trouble>;
     /// The newest checkpoint of a chain whose step is at most `at_most`, with its step.
@@ -74,6 +88,8 @@ pub struct StageContext<'a> {
     pub device: Device,
     /// Rayon threads at hand. Must never change the outputs.
     pub threads: usize,
+    /// Bytes of memory that the stage may use, if the pipeline says so.
+    pub memory: Option<u64>,
     /// The pipeline's seed; constant for kinds that are not `seeded`.
     pub seed: u64,
     /// The digest of kind, version, numeric class, seed and inputs, without the parameters: with those parameters
@@ -145,6 +161,7 @@ impl NullHost {
         StageContext {
             device: Device::Cpu,
             threads,
+            memory: None,
             seed,
             lineage: Digest([0; 32]),
             host: self,

@@ -1,5 +1,6 @@
 //! The declaration of a stage kind: the one table from which checker, dispatch, schema and documentation read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -40,11 +41,12 @@ pub struct FileRequest {
     pub dataset: Option<String>,
     /// Absence is no error: the stage does without.
     pub optional: bool,
-    /// Not one file but all files below this folder whose names have one of these endings; all, if there is none. Each
-    /// enters the key by itself, as `name/its path below the folder`.
+    /// Not one file but all files below this folder whose names have one of these endings, in small letters; all, if there is
+    /// none. Each enters the key by itself, as `name/its path below the folder`.
     pub below: Option<Vec<String>>,
     /// The path may also be a folder, or a pattern with `*`, `?` or `[`: then each file that it means enters the key by
     /// itself, as `name/its path below the folder`. Hidden files and what Python compiled (`__pycache__`) are not meant.
+    /// Endings in `below` are those of the files of a folder, and compared without case in a pattern.
     pub many: bool,
 }
 
@@ -85,6 +87,11 @@ impl FileRequest {
     pub fn or_many(mut self) -> Self {
         self.many = true;
         self
+    }
+
+    /// Whether the path is a folder, whatever it looks like.
+    pub fn is_folder(&self) -> bool {
+        self.below.is_some() && !self.many
     }
 
     /// Whether a file of this name in a key was asked for as one of many.
@@ -289,6 +296,37 @@ pub trait Stage: 'static {
         Vec::new()
     }
 
+    /// Versions of what does the work besides this program, such as the packages of an interpreter, by name; they enter
+    /// the key. Asked for whenever a pipeline is planned.
+    ///
+    /// # Errors
+    /// If it is not there.
+    fn packages(
+        _params: &Self::Params,
+        _look_up: LookUp<'_>,
+    ) -> Result<BTreeMap<String, String>, Trouble> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Takes out of the written parameters what says where things lie on this machine, and not what they are: it stays
+    /// out of the key.
+    fn leave_out_of_key(_parameters: &mut Value) {}
+
+    /// [`Stage::NUMERICS`], where the parameters decide it.
+    fn numerics(_params: &Self::Params) -> Numerics {
+        Self::NUMERICS
+    }
+
+    /// [`Stage::SEEDED`], where the parameters decide it.
+    fn seeded(_params: &Self::Params) -> bool {
+        Self::SEEDED
+    }
+
+    /// [`Stage::THREADS`], where the parameters decide it.
+    fn threads(_params: &Self::Params) -> Threads {
+        Self::THREADS
+    }
+
     /// What is learned from which rows.
     fn learns(_params: &Self::Params) -> Vec<Learning> {
         Vec::new()
@@ -388,6 +426,26 @@ impl Configured {
         self.stage.environment()
     }
 
+    /// See [`Stage::packages`].
+    ///
+    /// # Errors
+    /// If what does the work is not there.
+    pub fn packages(&self, look_up: LookUp<'_>) -> Result<BTreeMap<String, String>, Trouble> {
+        self.stage.packages(look_up)
+    }
+
+    pub fn numerics(&self) -> Numerics {
+        self.stage.numerics()
+    }
+
+    pub fn seeded(&self) -> bool {
+        self.stage.seeded()
+    }
+
+    pub fn threads(&self) -> Threads {
+        self.stage.threads()
+    }
+
     pub fn learns(&self) -> Vec<Learning> {
         self.stage.learns()
     }
@@ -422,6 +480,10 @@ trait AnyStage: Send + Sync {
     fn remarks(&self, around: Surroundings<'_>) -> Vec<Remark>;
     fn advice(&self, said: &str, look_up: LookUp<'_>) -> Option<String>;
     fn environment(&self) -> Vec<String>;
+    fn packages(&self, look_up: LookUp<'_>) -> Result<BTreeMap<String, String>, Trouble>;
+    fn numerics(&self) -> Numerics;
+    fn seeded(&self) -> bool;
+    fn threads(&self) -> Threads;
     fn learns(&self) -> Vec<Learning>;
     fn judges(&self) -> Option<Split>;
     fn run(&self, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble>;
@@ -467,6 +529,22 @@ impl<S: Stage> AnyStage for Parsed<S> {
         S::environment(&self.0)
     }
 
+    fn packages(&self, look_up: LookUp<'_>) -> Result<BTreeMap<String, String>, Trouble> {
+        S::packages(&self.0, look_up)
+    }
+
+    fn numerics(&self) -> Numerics {
+        S::numerics(&self.0)
+    }
+
+    fn seeded(&self) -> bool {
+        S::seeded(&self.0)
+    }
+
+    fn threads(&self) -> Threads {
+        S::threads(&self.0)
+    }
+
     fn learns(&self) -> Vec<Learning> {
         S::learns(&self.0)
     }
@@ -496,11 +574,13 @@ impl StageKind {
             schema: || limits::generator().into_root_schema_for::<S::Params>(),
             parse: |given| {
                 let params = S::Params::deserialize(given).map_err(|error| error.to_string())?;
-                let parameters = serde_json::to_value(params).map_err(|error| error.to_string())?;
+                let mut parameters =
+                    serde_json::to_value(params).map_err(|error| error.to_string())?;
                 // A number beyond what its type holds becomes `null` on the way, which JSON has instead of infinity.
                 let params = S::Params::deserialize(&parameters).map_err(|error| {
                     format!("a value cannot be kept as it is ({error}); is a number too large?")
                 })?;
+                S::leave_out_of_key(&mut parameters);
                 Ok(Configured {
                     parameters,
                     stage: Arc::new(Parsed::<S>(params)),

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::readers::SplitPlan;
+use crate::readers::Shares;
 use contract::artifact::{ArtifactKind, Segment, Series};
 use contract::{
     Fault, Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, Threads, Trouble,
@@ -95,7 +95,7 @@ pub struct Params {
     /// Rows of a series: a number, or a range from which each series draws its own.
     pub length: Length,
     /// How the series of each kind are split.
-    pub split: SplitPlan,
+    pub split: Shares,
 }
 
 /// Rows of a series.
@@ -135,7 +135,7 @@ impl Default for Params {
             kinds: KINDS.map(|(kind, ..)| kind).to_vec(),
             samples: 100,
             length: Length::Fixed(256),
-            split: SplitPlan {
+            split: Shares {
                 train: 0.7,
                 validation: 0.15,
                 calibration: 0.0,

@@ -21,7 +21,7 @@ fn draw_all<T: Sync, D: Send>(
         context.check_cancelled()?;
         let drawn = draw(item)?;
         context.host.progress(Progress {
-            unit: "image",
+            unit: "image".into(),
             done: done.fetch_add(1, Ordering::Relaxed) + 1,
             total: items.len() as u64,
             phase: String::new(),

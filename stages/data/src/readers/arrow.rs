@@ -20,6 +20,9 @@ use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 #[serde(transparent)]
 pub struct Arrow(TypedTable);
 
+/// How the names of such files end, in small letters.
+const ENDINGS: [&str; 3] = [".arrow", ".feather", ".ipc"];
+
 impl Named for Arrow {
     const NAME: &'static str = "arrow";
     const DOC: &'static str =
@@ -33,12 +36,12 @@ impl Dataset for Arrow {
     }
 
     fn files(&self) -> Vec<FileRequest> {
-        self.0.sources().files()
+        self.0.sources(&ENDINGS).files()
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let selection = self.0.selection();
-        self.0.read(context, |path, builder| {
+        self.0.read(&ENDINGS, context, |path, builder| {
             let failed = columns::unreadable(path);
             let mut file = File::open(path).map_err(&failed)?;
             let mut magic = Vec::new();

@@ -1,14 +1,16 @@
 //! Arrow columns as rows of a series: what Parquet and Arrow files share once their bytes are decoded.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
+use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, TimeUnit};
 use arrow::error::ArrowError;
 
 use super::builder::Builder;
 use super::columns::{self, Columns, Role, Selection};
+use super::keys::Keys;
 use super::precision::narrow;
 use contract::artifact::guarded;
 use contract::{StageContext, Trouble};
@@ -24,11 +26,13 @@ pub(super) fn append(
 ) -> Result<usize, Trouble> {
     let names = names(schema, file)?;
     let roles = selection.roles(&names, file)?;
+    let is_long = selection.id.is_some() || selection.variable.is_some();
     // Before anything is decoded: columns of numbers are no larger in memory than their file says.
     let place = Place {
         file,
         names: &names,
         first_row: 0,
+        is_long,
     };
     for (column, (field, role)) in schema.fields().iter().zip(&roles).enumerate() {
         place.check_type(column, field.data_type(), *role)?;
@@ -42,6 +46,7 @@ pub(super) fn append(
             file,
             names: &names,
             first_row: rows,
+            is_long,
         };
         place.append(&batch, &roles, &mut builder.columns)?;
         rows += batch.num_rows();
@@ -101,6 +106,8 @@ struct Place<'a> {
     file: &'a Path,
     names: &'a [String],
     first_row: usize,
+    /// In the long form, the times of one thing follow those of another.
+    is_long: bool,
 }
 
 impl Place<'_> {
@@ -135,6 +142,8 @@ impl Place<'_> {
                 }
                 Role::Time => self.times(column, array, into)?,
                 Role::Label => self.labels(column, array, into)?,
+                Role::Id => self.words(column, array, &mut into.ids)?,
+                Role::Variable => self.words(column, array, &mut into.variables)?,
                 Role::Skip => {}
             }
         }
@@ -151,6 +160,9 @@ impl Place<'_> {
         match role {
             Role::Value | Role::Label if !is_number => Err(self.no_number(column, kind)),
             Role::Time if !is_time => Err(self.no_time(column, kind)),
+            Role::Id | Role::Variable if !can_cast_types(kind, &DataType::Utf8) => {
+                Err(self.no_word(column, kind))
+            }
             _ => Ok(()),
         }
     }
@@ -165,6 +177,26 @@ impl Place<'_> {
         let message = format!("column `{}` holds {kind}, not a time", self.names[column]);
         let hint = "a time is a timestamp, a date, or a 64-bit integer of milliseconds since 1970";
         self.error(message, hint)
+    }
+
+    fn no_word(&self, column: usize, kind: &DataType) -> Trouble {
+        let message = format!("column `{}` holds {kind}, not words", self.names[column]);
+        self.error(message, "it says what each row of the long form belongs to")
+    }
+
+    /// Words or whole numbers that say what rows belong to.
+    fn words(&self, column: usize, array: &ArrayRef, into: &mut Keys) -> Result<(), Trouble> {
+        let words =
+            cast(array, &DataType::Utf8).map_err(|_| self.no_word(column, array.data_type()))?;
+        for (row, word) in words.as_string::<i32>().iter().enumerate() {
+            let Some(word) = word.filter(|word| !word.is_empty()) else {
+                let (name, row) = (&self.names[column], self.first_row + row + 1);
+                let message = format!("data row {row} has nothing in `{name}`");
+                return Err(self.error(message, "it says what the row belongs to"));
+            };
+            into.push(word);
+        }
+        Ok(())
     }
 
     /// A column as 64-bit floats.
@@ -222,23 +254,25 @@ impl Place<'_> {
 
     fn times(&self, column: usize, array: &ArrayRef, into: &mut Columns) -> Result<(), Trouble> {
         let name = &self.names[column];
-        let unit = match array.data_type() {
-            DataType::Timestamp(_, zone) => {
-                DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
-            }
-            DataType::Date32 => DataType::Date64,
-            other => other.clone(),
+        let numbers = match array.data_type() {
+            DataType::Date32 => cast(array, &DataType::Date64),
+            _ => Ok(Arc::clone(array)),
         };
-        let milliseconds = cast(array, &unit).and_then(|array| cast(&array, &DataType::Int64));
-        let integers = milliseconds.map_err(|_| self.no_time(column, array.data_type()))?;
+        let integers = numbers.and_then(|array| cast(&array, &DataType::Int64));
+        let integers = integers.map_err(|_| self.no_time(column, array.data_type()))?;
         for (row, time) in integers.as_primitive::<Int64Type>().iter().enumerate() {
             let row = self.first_row + row + 1;
             let Some(time) = time else {
                 let message = format!("data row {row} has no time in `{name}`");
                 return Err(self.error(message, "fill or remove it"));
             };
+            let Some(time) = milliseconds_of(time, array.data_type()) else {
+                let message = format!("the time in `{name}`, data row {row}, is out of bounds");
+                return Err(self.error(message, "64 bits hold the milliseconds of a time"));
+            };
             // The first row of a file may well lie before the last one of the file before.
-            if row > 1 && into.times.last().is_some_and(|last| *last > time) {
+            let goes_back = into.times.last().is_some_and(|last| *last > time);
+            if row > 1 && goes_back && !self.is_long {
                 let message = format!("the time in `{name}` goes back in data row {row}");
                 let hint = "rows stand in the order of time: sort the file by its time column";
                 return Err(self.error(message, hint));
@@ -246,5 +280,31 @@ impl Place<'_> {
             into.times.push(time);
         }
         Ok(())
+    }
+}
+
+/// The whole milliseconds of a time of some type, rounded down, before 1970 as after it.
+fn milliseconds_of(time: i64, kind: &DataType) -> Option<i64> {
+    match kind {
+        DataType::Timestamp(TimeUnit::Second, _) => time.checked_mul(1000),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Some(time.div_euclid(1000)),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => Some(time.div_euclid(1_000_000)),
+        _ => Some(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rounded_down_on_both_sides_of_1970() {
+        let of = |unit, time| milliseconds_of(time, &DataType::Timestamp(unit, None));
+        assert_eq!(of(TimeUnit::Nanosecond, 1_999_999), Some(1));
+        assert_eq!(of(TimeUnit::Nanosecond, -1), Some(-1));
+        assert_eq!(of(TimeUnit::Microsecond, -2_001), Some(-3));
+        assert_eq!(of(TimeUnit::Second, -2), Some(-2000));
+        assert_eq!(of(TimeUnit::Second, i64::MAX), None);
+        assert_eq!(milliseconds_of(-7, &DataType::Int64), Some(-7));
     }
 }

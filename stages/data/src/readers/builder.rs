@@ -90,13 +90,14 @@ impl Builder {
                 return Err(unfilled(self.missing, &place, channel, &part));
             }
         }
-        if self.columns.any_missing && self.missing == Missing::Drop {
-            self.drop_incomplete(base, &part)?;
+        let kept = if self.columns.any_missing && self.missing == Missing::Drop {
+            self.complete(base, &part)?
         } else {
-            for (split, rows) in &part.splits {
-                self.push(&part, *split, base + rows.start..base + rows.end);
-            }
-        }
+            let splits = part.splits.iter();
+            let rows = |rows: &Range<usize>| base + rows.start..base + rows.end;
+            splits.map(|(split, part)| (*split, rows(part))).collect()
+        };
+        self.keep(base, &part, kept);
         self.columns.any_missing = false;
         Ok(())
     }
@@ -122,12 +123,16 @@ impl Builder {
         self.segments.push(segment.of_class(class));
     }
 
-    /// Moves the complete rows together; every stretch of them becomes a segment.
-    fn drop_incomplete(&mut self, base: usize, part: &Part<'_>) -> Result<(), Trouble> {
-        let width = self.channels.len();
-        let mut next = base;
+    /// Every stretch of complete rows, by its split.
+    fn complete(
+        &self,
+        base: usize,
+        part: &Part<'_>,
+    ) -> Result<Vec<(Split, Range<usize>)>, Trouble> {
+        let mut kept = Vec::new();
         for (split, rows) in &part.splits {
             let rows = base + rows.start..base + rows.end;
+            let width = self.channels.len();
             let stretches = missing::complete_stretches(&self.columns.values, width, &rows);
             if stretches.is_empty() {
                 let message = format!(
@@ -137,26 +142,41 @@ impl Builder {
                     .at(part.file, None)
                     .hint("see `missing` and `columns`"));
             }
-            for stretch in stretches {
-                let end = next + stretch.len();
-                let values = stretch.start * width..stretch.end * width;
-                let columns = &mut self.columns;
-                if !columns.rests.is_empty() {
-                    columns.rests.copy_within(values.clone(), next * width);
-                }
-                columns.values.copy_within(values, next * width);
-                if !columns.times.is_empty() {
-                    columns.times.copy_within(stretch.clone(), next);
-                }
-                if !columns.labels.is_empty() {
-                    columns.labels.copy_within(stretch, next);
-                }
-                self.push(part, *split, next..end);
-                next = end;
-            }
+            kept.extend(stretches.into_iter().map(|stretch| (*split, stretch)));
         }
-        self.columns.truncate(next, width);
-        Ok(())
+        Ok(kept)
+    }
+
+    /// Makes a segment of each stretch. Rows between them are left out: what follows moves together.
+    fn keep(&mut self, base: usize, part: &Part<'_>, stretches: Vec<(Split, Range<usize>)>) {
+        let mut next = base;
+        for (split, stretch) in stretches {
+            let end = next + stretch.len();
+            self.move_rows(stretch, next);
+            self.push(part, split, next..end);
+            next = end;
+        }
+        self.columns.truncate(next, self.channels.len());
+    }
+
+    /// Moves rows to an earlier place.
+    fn move_rows(&mut self, rows: Range<usize>, to: usize) {
+        if rows.start == to {
+            return;
+        }
+        let width = self.channels.len();
+        let columns = &mut self.columns;
+        let values = rows.start * width..rows.end * width;
+        if !columns.rests.is_empty() {
+            columns.rests.copy_within(values.clone(), to * width);
+        }
+        columns.values.copy_within(values, to * width);
+        if !columns.times.is_empty() {
+            columns.times.copy_within(rows.clone(), to);
+        }
+        if !columns.labels.is_empty() {
+            columns.labels.copy_within(rows, to);
+        }
     }
 
     /// The series of all parts.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::keys::Keys;
 use contract::Trouble;
 
 /// The most columns of a file. A file of more is not a table of measurements, but was made to fill the memory.
@@ -30,6 +31,10 @@ pub(super) struct Columns {
     pub times: Vec<i64>,
     /// A label per row, or empty.
     pub labels: Vec<u8>,
+    /// What each row of the long form belongs to, or empty.
+    pub ids: Keys,
+    /// The variable that each row of the long form measures, or empty.
+    pub variables: Keys,
     /// Whether any value is NaN.
     pub any_missing: bool,
     /// Bytes of all text files that are going to be read, so that memory is asked for once.
@@ -71,6 +76,14 @@ impl Columns {
         self.rests.truncate(extent.values);
         self.times.truncate(extent.times);
         self.labels.truncate(extent.labels);
+        // A file of the long form is read into columns of its own.
+        self.ids.clear();
+        self.variables.clear();
+    }
+
+    /// The times of the last rows; nothing where rows have no times.
+    pub fn last_times(&self, rows: usize) -> &[i64] {
+        &self.times[self.times.len().saturating_sub(rows)..]
     }
 
     /// Drops all rows from `rows` on.
@@ -88,6 +101,10 @@ pub(super) enum Role {
     Value,
     Time,
     Label,
+    /// What the row belongs to, in the long form.
+    Id,
+    /// What the value of the row is, in the long form.
+    Variable,
     Skip,
 }
 
@@ -98,6 +115,9 @@ pub(super) struct Selection<'a> {
     pub label: Option<&'a str>,
     /// The columns to keep as channels; all others but time and label if absent.
     pub columns: Option<&'a [String]>,
+    /// The columns of the long form that say what a row belongs to and what its value is.
+    pub id: Option<&'a str>,
+    pub variable: Option<&'a str>,
 }
 
 impl Selection<'_> {
@@ -109,6 +129,8 @@ impl Selection<'_> {
         let mut asked = Vec::new();
         asked.extend(self.time);
         asked.extend(self.label);
+        asked.extend(self.id);
+        asked.extend(self.variable);
         asked.extend(self.columns.into_iter().flatten().map(String::as_str));
         for name in asked {
             if !names.iter().any(|known| known == name) {
@@ -139,6 +161,8 @@ impl Selection<'_> {
         match self.columns {
             _ if self.time == Some(name) => Role::Time,
             _ if self.label == Some(name) => Role::Label,
+            _ if self.id == Some(name) => Role::Id,
+            _ if self.variable == Some(name) => Role::Variable,
             Some(columns) if !columns.contains(name) => Role::Skip,
             _ => Role::Value,
         }
@@ -146,7 +170,7 @@ impl Selection<'_> {
 }
 
 /// The first of some names, for messages.
-fn listed(names: &[String]) -> String {
+pub(super) fn listed(names: &[String]) -> String {
     const SHOWN: usize = 50;
     let more = names.len().saturating_sub(SHOWN);
     let shown = names[..names.len() - more].join(", ");

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::builder::Builder;
 use super::columns::Selection;
-use super::tabular::Sources;
+use super::long::LongForm;
+use super::precision::SIX_DECIMALS;
+use super::tabular::{FilePart, Long, Sources};
 use super::text::{Dialect, TextFile};
-use super::times::{Clock, TimeFormat};
+use super::times::{Clock, ISO, TimeFormat};
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::Series;
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -20,9 +22,10 @@ use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Csv {
-    /// The file, or a list of files with the same columns; each is an entity.
+    /// The file, a pattern such as `data/*.csv`, a folder, or a list of these. All files have the same columns; each is an
+    /// entity.
     pub path: OneOrMany,
-    /// A separate test part for each file of `path`.
+    /// A separate test part for each file of `path`: by name where a pattern or a folder stands for several, or else in order.
     #[serde(default)]
     pub test: Option<OneOrMany>,
     /// The labels of each `test` file: a text file with 0 or 1 on each line.
@@ -55,8 +58,12 @@ pub struct Csv {
     /// Lines before the table. Comments that begin with # are skipped by themselves.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skip: usize,
-    /// How the rows of `path` are split in order of time: 0.6/0.1/0.1/0.2 for train, validation, calibration and test,
-    /// or 0.7/0.1/0.2 if there is a `test` part.
+    /// The columns of a table in the long form: a row per measurement, which names what it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long: Option<LongForm>,
+    /// How the rows of each entity are split in order of time: 0.6/0.1/0.1/0.2 for train, validation, calibration and test,
+    /// or 0.7/0.1/0.2 if there is a `test` part. A part may also say `{rows: 4000}`, `{from: …}` or `{before: …}`, a row or a
+    /// time, and `rest`.
     #[serde(default)]
     pub split: Option<SplitPlan>,
 }
@@ -108,6 +115,9 @@ impl TimeColumn {
         })
     }
 }
+
+/// How the names of files of delimited text end, in small letters.
+pub(super) const ENDINGS: [&str; 6] = [".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz"];
 
 pub(super) fn comma() -> char {
     ','
@@ -173,12 +183,35 @@ impl Csv {
         Ok(())
     }
 
-    fn sources(&self) -> Sources<'_> {
+    fn sources<'a>(&'a self, clock: &'a Clock) -> Sources<'a> {
+        let long = |form: &'a LongForm| Long {
+            form,
+            time: self.time.as_ref().map(TimeColumn::column),
+            label: self.label.as_deref(),
+            columns: self.columns.as_deref(),
+            otherwise: SIX_DECIMALS,
+        };
         Sources {
-            path: &self.path,
             test: self.test.as_ref(),
             test_labels: self.test_labels.as_ref(),
-            split: self.split.as_ref(),
+            endings: &ENDINGS,
+            clock: self.time.as_ref().map(|_| clock),
+            long: self.long.as_ref().map(long),
+            ..Sources::new(&self.path, self.split.as_ref())
+        }
+    }
+
+    /// What each column is for.
+    fn selection(&self) -> Selection<'_> {
+        let table = Selection {
+            time: self.time.as_ref().map(TimeColumn::column),
+            label: self.label.as_deref(),
+            columns: self.columns.as_deref(),
+            ..Selection::default()
+        };
+        match &self.long {
+            Some(long) => long.selection(&table),
+            None => table,
         }
     }
 }
@@ -192,13 +225,13 @@ impl Named for Csv {
 impl Dataset for Csv {
     fn check(&self) -> Result<(), Fault> {
         check_delimiter(self.delimiter)?;
-        self.clock()?;
+        let clock = self.clock()?;
         self.check_numbers()?;
-        self.sources().check(self.label.is_some())
+        self.sources(&clock).check(self.label.is_some())
     }
 
     fn files(&self) -> Vec<FileRequest> {
-        self.sources().files()
+        self.sources(&ISO).files()
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
@@ -215,17 +248,14 @@ impl Dataset for Csv {
             allow_missing: self.missing != Missing::Error,
             ..Dialect::plain(unnamed)
         };
-        let selection = Selection {
-            time: self.time.as_ref().map(TimeColumn::column),
-            label: self.label.as_deref(),
-            columns: self.columns.as_deref(),
-        };
+        let selection = self.selection();
         let labelled = self.label.is_some();
-        let read = |file: &Path, builder: &mut Builder| {
+        let read = |file: &Path, _: FilePart, builder: &mut Builder| {
             let text = TextFile::open(file, dialect.clone())?;
             super::read_table(&text, &selection, builder, file, context)
         };
-        self.sources().read(self.missing, labelled, context, read)
+        let sources = self.sources(&clock);
+        sources.read(self.missing, labelled, context, read)
     }
 }
 

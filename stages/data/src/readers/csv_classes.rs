@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::builder::{Builder, Part};
 use super::columns::Selection;
-use super::csv::{comma, unnamed, yes};
+use super::csv::{ENDINGS, comma, unnamed, yes};
 use super::text::{Dialect, TextFile};
-use super::{Dataset, Missing, SplitPlan, stratified};
+use super::{Dataset, Missing, Shares, stratified};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
@@ -37,10 +37,8 @@ pub struct CsvClasses {
     /// How the samples of each class are split, by chance that depends on their names: 0.7/0.15/0.15 for train, validation
     /// and test, or 0.85/0.15 for train and validation if there is a `test` part.
     #[serde(default)]
-    pub split: Option<SplitPlan>,
+    pub split: Option<Shares>,
 }
-
-const ENDINGS: [&str; 6] = [".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz"];
 
 /// A file that is a sample.
 struct Sample {
@@ -51,12 +49,12 @@ struct Sample {
 }
 
 impl CsvClasses {
-    fn plan(&self) -> SplitPlan {
+    fn plan(&self) -> Shares {
         let (train, test) = match self.test {
             None => (0.7, 0.15),
             Some(_) => (0.85, 0.0),
         };
-        self.split.unwrap_or(SplitPlan {
+        self.split.unwrap_or(Shares {
             train,
             validation: 0.15,
             calibration: 0.0,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::builder::{Builder, Part};
 use super::columns::Selection;
 use super::text::{Dialect, TextFile};
+use super::times::ISO;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -22,7 +23,7 @@ pub struct Ett {
     /// The columns to keep; all seven if left out. `OT`, the oil temperature, is the usual target.
     #[serde(default)]
     pub columns: Option<Vec<String>>,
-    /// Fractions in order of time. Left out: 12 months to train, 4 to validate, 4 to test, the rest unused.
+    /// Fractions, rows or times, in order of time. Left out: 12 months to train, 4 to validate, 4 to test, the rest unused.
     #[serde(default)]
     pub split: Option<SplitPlan>,
 }
@@ -59,7 +60,10 @@ impl Dataset for Ett {
                 return Err(Fault::new("entity", reason));
             }
         }
-        self.split.map_or(Ok(()), |split| split.check(false))
+        match &self.split {
+            Some(split) => split.check(false, Some(&ISO)),
+            None => Ok(()),
+        }
     }
 
     fn files(&self) -> Vec<FileRequest> {
@@ -72,8 +76,8 @@ impl Dataset for Ett {
     fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let selection = Selection {
             time: Some("date"),
-            label: None,
             columns: self.columns.as_deref(),
+            ..Selection::default()
         };
         let mut builder = Builder::new(Vec::new(), Missing::Error);
         for entity in self.entity.iter() {
@@ -82,14 +86,18 @@ impl Dataset for Ett {
             dialect.header = true;
             let text = TextFile::open(&file, dialect)?;
             let rows = super::read_table(&text, &selection, &mut builder, &file, context)?;
-            let splits = match self.split {
-                Some(split) => split.cut(rows).map_err(|error| error.at(&file, None))?,
+            let splits = match &self.split {
+                Some(split) => {
+                    let times = builder.columns.last_times(rows);
+                    let parts = split.cut(rows, times, &ISO);
+                    parts.map_err(|error| error.at(&file, None))?
+                }
                 None => months(entity),
             };
             let needed = splits.last().map_or(0, |(_, part)| part.end);
             if rows < needed {
                 let message = format!("{rows} rows where 20 months have {needed}");
-                let hint = "the file is cut short, or set `split` to fractions of what there is";
+                let hint = "the file is cut short, or set `split` to what there is";
                 return Err(Trouble::new(message).at(&file, None).hint(hint));
             }
             builder.close(Part::new(entity, &file, splits))?;

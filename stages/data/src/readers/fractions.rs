@@ -20,17 +20,24 @@ pub(super) fn parse(text: &[u8], at: usize, delimiter: u8, into: &mut [f32]) -> 
     narrow(text, at, delimiter, into)
 }
 
+/// Reads one field that ends with `delimiter`, if it has the shape.
+#[inline]
+pub(super) fn one(text: &[u8], at: usize, delimiter: u8) -> Option<f32> {
+    let field = text.get(at..at + FIELD)?;
+    let digits = number::short_fraction(field)?;
+    // Both are exact in 32 bits, so one division rounds once.
+    (field[FIELD - 1] == delimiter).then_some(digits as f32 / 1e6)
+}
+
 /// One field after the other.
 fn narrow(text: &[u8], at: usize, delimiter: u8, into: &mut [f32]) -> usize {
-    let fields = text.get(at..).unwrap_or_default().chunks_exact(FIELD);
-    for (count, (field, value)) in fields.zip(into.iter_mut()).enumerate() {
-        match number::short_fraction(field) {
-            // Both are exact in 32 bits, so one division rounds once.
-            Some(digits) if field[FIELD - 1] == delimiter => *value = digits as f32 / 1e6,
-            _ => return count,
+    for (count, value) in into.iter_mut().enumerate() {
+        match one(text, at + count * FIELD, delimiter) {
+            Some(read) => *value = read,
+            None => return count,
         }
     }
-    into.len().min(text.len().saturating_sub(at) / FIELD)
+    into.len()
 }
 
 #[cfg(target_arch = "x86_64")]

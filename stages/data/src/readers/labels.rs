@@ -36,19 +36,21 @@ pub(super) fn is_name(name: &str) -> bool {
     LABELS.contains(&name.to_lowercase().as_str())
 }
 
-/// Appends the labels of the `rows` rows that were read last, from `data`. Their times are the last of `into.times`.
+/// Appends the labels of the `rows` rows that were read last, from `data`. Their times are the last of `into.times`; `array`
+/// names the labels in an archive of NumPy arrays.
 ///
 /// # Errors
 /// At the first line that does not fit, or if there is not a label for every row.
 pub(super) fn read_labels(
     file: &Path,
+    array: Option<&str>,
     data: &Path,
     rows: usize,
     into: &mut Columns,
     context: &StageContext<'_>,
 ) -> Result<(), Trouble> {
-    if npy::NpyFile::is_one(file) {
-        return npy_labels(file, data, rows, into);
+    if npy::is_array(file) {
+        return npy_labels(file, array, data, rows, into);
     }
     if file
         .extension()
@@ -245,8 +247,14 @@ fn moment(text: &str) -> Option<i64> {
 }
 
 /// Appends an array of zeros and ones to the labels.
-fn npy_labels(file: &Path, data: &Path, rows: usize, into: &mut Columns) -> Result<(), Trouble> {
-    let array = npy::NpyFile::open(file)?;
+fn npy_labels(
+    file: &Path,
+    array: Option<&str>,
+    data: &Path,
+    rows: usize,
+    into: &mut Columns,
+) -> Result<(), Trouble> {
+    let array = npy::NpyFile::open_array(file, array)?;
     if array.width != 1 {
         let message = format!("{} columns in an array of labels", array.width);
         return Err(Trouble::new(message)

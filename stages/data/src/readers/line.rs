@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::columns::{MOST, Role};
 use super::fractions;
+use super::keys::Keys;
 use super::number;
 use super::precision::{SIX_DECIMALS, narrow, widen};
 use super::times::Clock;
@@ -59,12 +60,13 @@ pub(super) struct Fault {
 #[derive(Default)]
 pub(super) struct Rows {
     pub values: Vec<f32>,
-    /// What rounding took from each value, see [`super::precision`].
+    /// What rounding took from each value, see [`super::precision`], up to the last one that is not of six decimals: mostly
+    /// nothing.
     pub rests: Vec<i32>,
-    /// Whether any value is not of six decimals, so that the rests tell something.
-    pub any_rest: bool,
     pub times: Vec<i64>,
     pub labels: Vec<u8>,
+    pub ids: Keys,
+    pub variables: Keys,
     /// Rows, blank lines not counted.
     pub count: usize,
     /// Lines, blank ones counted.
@@ -83,18 +85,26 @@ impl Rows {
         self.rests.clear();
         self.times.clear();
         self.labels.clear();
+        self.ids.clear();
+        self.variables.clear();
         (self.count, self.lines, self.blank) = (0, 0, None);
-        (self.any_missing, self.any_rest, self.open_quote) = (false, false, false);
+        (self.any_missing, self.open_quote) = (false, false);
         self.fault = None;
     }
 
     #[inline]
     fn push(&mut self, value: f64) {
         let (nearest, rest) = narrow(value);
+        keep_rest(&mut self.rests, self.values.len(), rest);
         self.values.push(nearest);
-        self.rests.push(rest);
-        self.any_rest = true;
     }
+}
+
+/// Keeps the rest of the value at `place`; those before that have none yet are of six decimals.
+#[inline]
+fn keep_rest(rests: &mut Vec<i32>, place: usize, rest: i32) {
+    rests.resize(place, SIX_DECIMALS);
+    rests.push(rest);
 }
 
 /// The place of the next line feed at or after `from`.
@@ -165,7 +175,8 @@ pub(super) fn open_quote(line: &[u8], delimiter: u8) -> bool {
 /// A field without the blanks and quotes around it.
 fn plain(field: &[u8]) -> Cow<'_, str> {
     let Ok(text) = std::str::from_utf8(field) else {
-        return Cow::Owned(String::from_utf8_lossy(field).into_owned());
+        let text = String::from_utf8_lossy(field);
+        return Cow::Owned(plain(text.as_bytes()).into_owned());
     };
     let text = text.trim();
     match text
@@ -180,7 +191,25 @@ fn plain(field: &[u8]) -> Cow<'_, str> {
 
 type FieldResult<T> = Result<T, (String, String)>;
 
+/// A word that says what a row belongs to.
+fn word<'a>(name: &str, field: &'a str) -> FieldResult<&'a str> {
+    if !field.is_empty() {
+        return Ok(field);
+    }
+    let message = format!("column `{name}` is empty here");
+    Err((
+        message,
+        "in the long form, it says what the row belongs to".into(),
+    ))
+}
+
 impl LineParser<'_> {
+    /// Whether rows say what they belong to.
+    pub fn is_long(&self) -> bool {
+        let mut roles = self.roles.iter();
+        roles.any(|role| matches!(role, Role::Id | Role::Variable))
+    }
+
     /// Parses the lines in `text[first..last]`; `last` is a line feed or the end of the file. `text` continues after
     /// that, so that numbers can be read a word at a time.
     pub fn parse(&self, text: &[u8], first: usize, last: usize, rows: &mut Rows) {
@@ -209,6 +238,7 @@ impl LineParser<'_> {
     #[inline]
     fn row(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> Option<usize> {
         let (values, labels, times) = (rows.values.len(), rows.labels.len(), rows.times.len());
+        let (ids, variables) = (rows.ids.rows.len(), rows.variables.rows.len());
         if self.decimal != b'.' || self.thousands.is_some() {
             return None;
         }
@@ -225,6 +255,8 @@ impl LineParser<'_> {
             rows.rests.truncate(values);
             rows.labels.truncate(labels);
             rows.times.truncate(times);
+            rows.ids.rows.truncate(ids);
+            rows.variables.rows.truncate(variables);
         }
         next
     }
@@ -240,9 +272,7 @@ impl LineParser<'_> {
     ) -> Option<usize> {
         let base = rows.values.len();
         rows.values.resize(base + self.roles.len(), 0.0);
-        rows.rests.resize(base + self.roles.len(), SIX_DECIMALS);
         let (end_value, values) = rows.values[base..].split_last_mut()?;
-        let (end_rest, rests) = rows.rests[base..].split_last_mut()?;
         let mut at = start;
         let mut column = 0;
         while column < values.len() {
@@ -251,8 +281,9 @@ impl LineParser<'_> {
             at += run * fractions::FIELD;
             if let Some(value) = values.get_mut(column) {
                 let (number, end) = number::parse(text, at)?;
-                (*value, rests[column]) = finite(number)?;
-                rows.any_rest = true;
+                let (nearest, rest) = finite(number)?;
+                *value = nearest;
+                keep_rest(&mut rows.rests, base + column, rest);
                 if text[end] != self.delimiter {
                     return None;
                 }
@@ -260,9 +291,16 @@ impl LineParser<'_> {
                 at = end + 1;
             }
         }
+        if let Some(value) = fractions::one(text, at, b'\n') {
+            *end_value = value;
+            return next_line(text, at + fractions::FIELD - 1, last);
+        }
         let (number, end) = number::parse(text, at)?;
-        (*end_value, *end_rest) = finite(number)?;
-        rows.any_rest |= widen(*end_value, SIX_DECIMALS) != number;
+        let (nearest, rest) = finite(number)?;
+        *end_value = nearest;
+        if widen(nearest, SIX_DECIMALS) != number {
+            keep_rest(&mut rows.rests, base + column, rest);
+        }
         next_line(text, end, last)
     }
 
@@ -296,6 +334,16 @@ impl LineParser<'_> {
                         self.clock
                             .parse(std::str::from_utf8(&text[at..end]).ok()?)?,
                     );
+                    end
+                }
+                Role::Id | Role::Variable => {
+                    let end = self.plain_end(text, at, last)?;
+                    let word = std::str::from_utf8(&text[at..end]).ok()?.trim();
+                    let keys = match role {
+                        Role::Id => &mut rows.ids,
+                        _ => &mut rows.variables,
+                    };
+                    keys.push(Some(word).filter(|word| !word.is_empty())?);
                     end
                 }
                 Role::Skip => self.plain_end(text, at, last)?,
@@ -397,6 +445,8 @@ impl LineParser<'_> {
                 }
                 Role::Label => rows.labels.push(label(name, field)?),
                 Role::Time => rows.times.push(self.time(name, field)?),
+                Role::Id => rows.ids.push(word(name, field)?),
+                Role::Variable => rows.variables.push(word(name, field)?),
                 Role::Skip => {}
             }
         }
@@ -420,29 +470,25 @@ impl LineParser<'_> {
     }
 
     fn value(&self, name: &str, written: &str) -> FieldResult<f64> {
-        let number = self.with_point(written);
-        let field = number.as_ref();
-        if let Some((value, _)) =
-            number::parse(field.as_bytes(), 0).filter(|(_, end)| *end == field.len())
-        {
+        if let Some(value) = self.with_point(written).and_then(|text| whole(&text)) {
             return if finite(value).is_some() {
                 Ok(value)
             } else {
                 let message = format!(
                     "`{}` in column `{name}` does not fit into 32 bits",
-                    shortened(field)
+                    shortened(written)
                 );
                 Err((message, "scale the column down".into()))
             };
         }
-        if is_missing(field) {
+        if is_missing(written) {
             return if self.allow_missing {
                 Ok(f64::NAN)
             } else {
-                Err(missing(name, field))
+                Err(missing(name, written))
             };
         }
-        let word = field.to_ascii_lowercase();
+        let word = written.to_ascii_lowercase();
         let hint = match word.trim_start_matches(['+', '-']) {
             "inf" | "infinity" => "values must be finite: replace it or leave the field empty".to_owned(),
             _ if written.contains(',') => "is it a number? `decimal: \",\"` reads a decimal comma, `thousands: \",\"` a comma between thousands".to_owned(),
@@ -457,23 +503,31 @@ impl LineParser<'_> {
         ))
     }
 
-    /// A number as it would be written with a decimal point and nothing between thousands.
-    fn with_point<'t>(&self, field: &'t str) -> Cow<'t, str> {
+    /// A number as it would be written with a decimal point and nothing between thousands; `None` where the signs stand
+    /// at places that make it another number, as in `1.5` where a point stands between thousands.
+    fn with_point<'t>(&self, field: &'t str) -> Option<Cow<'t, str>> {
         if self.decimal == b'.' && self.thousands.is_none() {
-            return Cow::Borrowed(field);
+            return Some(Cow::Borrowed(field));
         }
-        let mut number = String::with_capacity(field.len());
-        for character in field.chars() {
-            if self
-                .thousands
-                .is_some_and(|mark| char::from(mark) == character)
-            {
-                continue;
+        let decimal = char::from(self.decimal);
+        let (whole, fraction) = match field.split_once(decimal) {
+            Some((whole, fraction)) => (whole, Some(fraction)),
+            None => (field, None),
+        };
+        let whole = match self.thousands.map(char::from) {
+            Some(mark) if whole.contains(mark) => {
+                are_thousands(whole, mark).then(|| whole.replace(mark, ""))?
             }
-            let is_decimal = char::from(self.decimal) == character;
-            number.push(if is_decimal { '.' } else { character });
-        }
-        Cow::Owned(number)
+            _ => whole.to_owned(),
+        };
+        let number = match fraction {
+            Some(fraction) if fraction.contains('.') => return None,
+            Some(fraction) => format!("{whole}.{fraction}"),
+            None => whole,
+        };
+        // What remains of points is no decimal sign.
+        let points = usize::from(fraction.is_some());
+        (number.matches('.').count() == points).then_some(Cow::Owned(number))
     }
 
     fn time(&self, name: &str, field: &str) -> FieldResult<i64> {
@@ -486,6 +540,31 @@ impl LineParser<'_> {
             (message, self.clock.hint(field))
         })
     }
+}
+
+/// The number that a text is from end to end.
+fn whole(text: &str) -> Option<f64> {
+    let (value, end) = number::parse(text.as_bytes(), 0)?;
+    (end == text.len()).then_some(value)
+}
+
+/// Whether marks divide digits into groups: three at the end, and two or three in the middle, as some count in India.
+fn are_thousands(whole: &str, mark: char) -> bool {
+    let groups: Vec<&str> = whole
+        .strip_prefix(['+', '-'])
+        .unwrap_or(whole)
+        .split(mark)
+        .collect();
+    let Some(([first, middle @ ..], last)) = groups.split_last().map(|(last, rest)| (rest, last))
+    else {
+        return false;
+    };
+    groups
+        .iter()
+        .all(|group| group.bytes().all(|byte| byte.is_ascii_digit()))
+        && (1..=3).contains(&first.len())
+        && middle.iter().all(|group| (2..=3).contains(&group.len()))
+        && last.len() == 3
 }
 
 fn missing(name: &str, field: &str) -> (String, String) {

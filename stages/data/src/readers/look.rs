@@ -1,10 +1,10 @@
 //! A first look at a table that nobody has described yet: what `ingest` has to be told to read it. Each guess is said, since
 //! each may be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::labels;
 use super::line::{self, is_missing};
 use super::times::{Clock, FORMATS, Guess};
-use super::{number, text};
+use super::{npz, number, text};
 use contract::{Look, Trouble};
 
 /// Text that is looked at.
@@ -21,39 +21,158 @@ const BYTES: u64 = 256 * 1024;
 const ROWS: usize = 200;
 /// Delimiters that are tried, the likelier first.
 const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
+/// Names of the columns of the long form, in small letters.
+const IDS: [&str; 14] = [
+    "id",
+    "unique_id",
+    "item_id",
+    "series_id",
+    "entity",
+    "entity_id",
+    "device",
+    "device_id",
+    "machine",
+    "machine_id",
+    "sensor_id",
+    "station",
+    "asset",
+    "store",
+];
+const VARIABLES: [&str; 12] = [
+    "variable",
+    "variable_name",
+    "metric",
+    "channel",
+    "tag",
+    "sensor",
+    "parameter",
+    "measurement",
+    "name",
+    "field",
+    "signal",
+    "indicator",
+];
+const VALUES: [&str; 6] = ["value", "val", "reading", "measurement", "y", "v"];
 /// Parts of names that columns of times have, in small letters.
 const TIMES: [&str; 4] = ["time", "date", "stamp", "when"];
 
-/// Looks at a file.
+/// Endings of files that are not text, in small letters, and the data set that reads them.
+const ENDINGS: [(&str, &str); 6] = [
+    (".parquet", "parquet"),
+    (".arrow", "arrow"),
+    (".feather", "arrow"),
+    (".ipc", "arrow"),
+    (".npy", "npy"),
+    (".npz", "npy"),
+];
+
+/// Looks at a file, or at the first one of a folder.
 ///
 /// # Errors
 /// If it cannot be read, or is no table that can be.
-pub fn look(file: &Path) -> Result<Look, Trouble> {
-    let name = file.to_string_lossy().to_lowercase();
+pub fn look(path: &Path) -> Result<Look, Trouble> {
     let mut found = Look::default();
-    let path = file.to_string_lossy().into_owned();
-    for (ending, dataset) in [
-        (".parquet", "parquet"),
-        (".arrow", "arrow"),
-        (".feather", "arrow"),
-        (".ipc", "arrow"),
-        (".npy", "npy"),
-    ] {
-        if name.ends_with(ending) {
-            found
-                .parameters
-                .insert("dataset".to_owned(), json!(dataset));
-            found.parameters.insert("path".to_owned(), json!(path));
+    let mut file = path.to_owned();
+    if path.is_dir() {
+        let (first, count) = first_of(path)?;
+        let name = first.file_name().unwrap_or_default().to_string_lossy();
+        let guess = format!("each of the {count} files is an entity; they are written like {name}");
+        found.guesses.push(guess);
+        file = first;
+    }
+    let parameters = &mut found.parameters;
+    parameters.insert(
+        "dataset".to_owned(),
+        json!(dataset_of(&file).unwrap_or("csv")),
+    );
+    parameters.insert("path".to_owned(), json!(path.to_string_lossy()));
+    match dataset_of(&file) {
+        None => Sample::read(&file)?.describe(&mut found),
+        Some("npy") if npz::is_archive(&file) => describe_arrays(&npz::names(&file)?, &mut found),
+        Some("npy") => {}
+        Some(_) => {
             let guess = "the columns of this format were not looked at: name `time`, `label` and `columns` where it has them";
             found.guesses.push(guess.to_owned());
-            return Ok(found);
         }
     }
-    let sample = Sample::read(file)?;
-    found.parameters.insert("dataset".to_owned(), json!("csv"));
-    found.parameters.insert("path".to_owned(), json!(path));
-    sample.describe(&mut found);
     Ok(found)
+}
+
+/// The data set that reads a file that is not text.
+fn dataset_of(file: &Path) -> Option<&'static str> {
+    let name = file.to_string_lossy().to_lowercase();
+    let (_, dataset) = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending))?;
+    Some(dataset)
+}
+
+/// The first file of a folder by name, and how many files there are like it.
+fn first_of(folder: &Path) -> Result<(PathBuf, usize), Trouble> {
+    let failed = super::columns::unreadable(folder);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(&failed)? {
+        let path = entry.map_err(&failed)?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
+        let is_text = super::csv::ENDINGS
+            .iter()
+            .any(|ending| name.ends_with(ending));
+        if path.is_file() && !name.starts_with('.') && (is_text || dataset_of(&path).is_some()) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let Some(first) = files.first().cloned() else {
+        return Err(Trouble::new("the folder holds no table").at(folder, None).hint(
+            "tables end with .csv, .tsv, .txt, .parquet, .arrow, .feather, .npy or .npz; folders by class are read with `dataset: csv-classes`",
+        ));
+    };
+    files.retain(|file| dataset_of(file) == dataset_of(&first));
+    Ok((first, files.len()))
+}
+
+/// Parts of names that arrays of each part have, in small letters.
+const TESTS: [&str; 2] = ["test", "eval"];
+const LABELS: [&str; 3] = ["label", "y_", "anomal"];
+
+/// Which array of an archive is which.
+fn describe_arrays(names: &[String], found: &mut Look) {
+    if names.len() == 1 {
+        return;
+    }
+    let has = |name: &str, parts: &[&str]| {
+        let name = name.to_lowercase();
+        parts.iter().any(|part| name.contains(part))
+    };
+    let is_label = |name: &&String| has(name, &LABELS) || name.as_str() == "y";
+    let rows = names
+        .iter()
+        .find(|name| !is_label(name) && !has(name, &TESTS));
+    let rows = rows.unwrap_or(&names[0]);
+    let test = names
+        .iter()
+        .find(|name| !is_label(name) && has(name, &TESTS) && *name != rows);
+    let labels = names
+        .iter()
+        .find(|name| is_label(name) && has(name, &TESTS));
+    let labels = labels.filter(|_| test.is_some());
+    let path = found.parameters["path"].clone();
+    let mut array = json!({"path": rows});
+    let mut guess = format!("the archive holds {}; `{rows}` is read", names.join(", "));
+    if let Some(test) = test {
+        array["test"] = json!(test);
+        found.parameters.insert("test".to_owned(), path.clone());
+        guess += &format!(", `{test}` is the test part");
+    }
+    if let Some(labels) = labels {
+        array["test_labels"] = json!(labels);
+        found.parameters.insert("test_labels".to_owned(), path);
+        guess += &format!(", `{labels}` its labels");
+    }
+    found.parameters.insert("array".to_owned(), array);
+    found.guesses.push(guess);
 }
 
 /// The first rows of a file.
@@ -140,10 +259,15 @@ impl Sample {
         }
         let time = self.time(found);
         let label = self.label(found, time);
+        let long = self.long(time, label, found);
         let mut channels = Vec::new();
         let mut left_out = Vec::new();
         for (column, name) in self.names.iter().enumerate() {
-            if Some(column) == time || Some(column) == label {
+            if Some(column) == time || Some(column) == label || long.contains(&Some(column)) {
+                continue;
+            }
+            if long[1].is_some() {
+                left_out.push(format!("`{name}` (the long form has one value)"));
                 continue;
             }
             match self.reason_against(column) {
@@ -153,7 +277,9 @@ impl Sample {
         }
         if !left_out.is_empty() {
             let parameters = &mut found.parameters;
-            parameters.insert("columns".to_owned(), json!(channels));
+            if long[1].is_none() {
+                parameters.insert("columns".to_owned(), json!(channels));
+            }
             found
                 .guesses
                 .push(format!("left out: {}", left_out.join(", ")));
@@ -212,6 +338,77 @@ impl Sample {
             }
         }
         None
+    }
+
+    /// The columns of the long form, which are said to be read: what a row belongs to, what its value is, and the value.
+    fn long(
+        &self,
+        time: Option<usize>,
+        label: Option<usize>,
+        found: &mut Look,
+    ) -> [Option<usize>; 3] {
+        const NONE: [Option<usize>; 3] = [None; 3];
+        let Some(time) = time else {
+            return NONE;
+        };
+        let is_free = |column: usize| column != time && Some(column) != label;
+        let named = |names: &[&str], is_it: &dyn Fn(usize) -> bool| {
+            (0..self.names.len()).find(|column| {
+                let name = self.names[*column].to_lowercase();
+                is_free(*column) && names.contains(&name.as_str()) && is_it(*column)
+            })
+        };
+        // Numbers serve as well where the name leaves no doubt; a plain `id` of numbers may count the rows.
+        let is_id = |column: usize| {
+            !self.all(column, is_number)
+                || (self.names[column].contains("_id") && self.repeats(column))
+        };
+        let mut id = named(&IDS, &is_id).filter(|id| self.repeats(*id));
+        let is_value = |column: usize| self.reason_against(column).is_none();
+        let is_variable = |column: usize| !self.all(column, is_number) && self.repeats(column);
+        let mut variable = named(&VARIABLES, &is_variable);
+        let mut value = named(&VALUES, &is_value);
+        if variable.is_none() || value.is_none() || !self.repeats(time) {
+            (variable, value) = (None, None);
+        }
+        if id == variable {
+            id = None;
+        }
+        let parts = [("id", id), ("variable", variable), ("value", value)];
+        let mut long = serde_json::Map::new();
+        for (part, column) in parts {
+            if let Some(column) = column {
+                long.insert(part.to_owned(), json!(self.names[column]));
+            }
+        }
+        if long.is_empty() {
+            return NONE;
+        }
+        let mut says = Vec::new();
+        if let Some(id) = id {
+            says.push(format!(
+                "`{}` says which entity a row belongs to",
+                self.names[id]
+            ));
+        }
+        if let (Some(variable), Some(value)) = (variable, value) {
+            let (variable, value) = (&self.names[variable], &self.names[value]);
+            says.push(format!("`{variable}` says what `{value}` is"));
+        }
+        found.guesses.push(format!(
+            "the table is in the long form: {}",
+            says.join(", ")
+        ));
+        found
+            .parameters
+            .insert("long".to_owned(), Value::Object(long));
+        [id, variable, value]
+    }
+
+    /// Whether some value of a column comes twice.
+    fn repeats(&self, column: usize) -> bool {
+        let mut seen = BTreeSet::new();
+        self.column(column).any(|field| !seen.insert(field))
     }
 
     /// Why a column is no channel.
@@ -365,6 +562,81 @@ mod tests {
         assert_eq!(parameters, json!({"dataset": "csv", "skip": 2}));
         let (parameters, _) = looked("only\n1\n3\n2\n");
         assert_eq!(parameters, json!({"dataset": "csv"}));
+    }
+
+    #[test]
+    fn the_long_form_is_known_by_its_columns() {
+        let (parameters, guesses) = looked(
+            "pump,when,metric,value,note\na,2024-05-01,flow,1.5,\na,2024-05-01,heat,20,ok\na,2024-05-02,flow,2,\n",
+        );
+        assert_eq!(
+            parameters["long"],
+            json!({"variable": "metric", "value": "value"})
+        );
+        assert!(
+            parameters.get("columns").is_none() && guesses.contains("`note`"),
+            "{guesses}"
+        );
+        let (parameters, _) = looked(
+            "device,ts,metric,value\na,2024-05-01,flow,1.5\nb,2024-05-01,heat,20\na,2024-05-02,flow,2\n",
+        );
+        let all = json!({"id": "device", "variable": "metric", "value": "value"});
+        assert_eq!(parameters["long"], all);
+        let (parameters, guesses) =
+            looked("unique_id,ds,y\n7,2024-05-01,2\n7,2024-05-02,4\n9,2024-05-01,1\n");
+        assert_eq!(parameters["long"], json!({"id": "unique_id"}), "{guesses}");
+        assert!(parameters.get("label").is_none(), "{guesses}");
+        // One row a moment: `metric` is a remark, and an `id` that never comes twice counts.
+        let (parameters, _) =
+            looked("ts,metric,value,id\n2024-05-01,a,1.5,1\n2024-05-02,a,2,2\n2024-05-03,a,2,3\n");
+        assert!(parameters.get("long").is_none());
+    }
+
+    #[test]
+    fn a_folder_is_looked_at_by_its_first_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("b.csv", "a,b\n1,2\n3,1\n"),
+            ("A.CSV", "a;b\n1;2\n3;1\n"),
+            ("x.md", "no"),
+        ] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let found = look(folder.path()).unwrap();
+        assert_eq!(found.parameters["delimiter"], json!(";"));
+        assert_eq!(
+            found.parameters["path"],
+            json!(folder.path().to_string_lossy())
+        );
+        assert!(
+            found.guesses[0].contains("each of the 2 files"),
+            "{:?}",
+            found.guesses
+        );
+        let empty = tempfile::tempdir().unwrap();
+        assert!(
+            look(empty.path())
+                .unwrap_err()
+                .message()
+                .contains("no table")
+        );
+    }
+
+    #[test]
+    fn arrays_of_an_archive_are_told_apart_by_name() {
+        let described = |names: &[&str]| {
+            let mut found = Look::default();
+            found.parameters.insert("path".to_owned(), json!("d.npz"));
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            describe_arrays(&names, &mut found);
+            found.parameters
+        };
+        assert!(described(&["arr_0"]).get("array").is_none());
+        let found = described(&["X_train", "y_train", "X_test", "y_test"]);
+        let expected = json!({"path": "X_train", "test": "X_test", "test_labels": "y_test"});
+        assert_eq!(found["array"], expected);
+        assert_eq!(found["test_labels"], json!("d.npz"));
+        assert_eq!(described(&["b", "a"])["array"], json!({"path": "b"}));
     }
 
     #[test]

@@ -53,9 +53,12 @@ pub(super) fn fill(
 ) -> Result<(), Unfilled> {
     match rule {
         Missing::Error => {
-            if let Some(index) = (0..values.len()).find(|place| values.is_missing(*place)) {
-                let (row, channel) = (index / width, index % width);
-                return Err(Unfilled { channel, row });
+            for (_, rows) in parts {
+                let mut places = rows.start * width..rows.end * width;
+                if let Some(index) = places.find(|place| values.is_missing(*place)) {
+                    let (row, channel) = (index / width, index % width);
+                    return Err(Unfilled { channel, row });
+                }
             }
         }
         Missing::Ffill => {

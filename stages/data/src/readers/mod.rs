@@ -4,15 +4,20 @@
 mod batches;
 mod builder;
 mod columns;
+mod entities;
 mod fractions;
 mod fresh;
 mod head;
+mod keys;
 mod labels;
 mod line;
+mod long;
 mod look;
 mod missing;
+mod npz;
 mod number;
 mod precision;
+mod shares;
 mod split_plan;
 mod stratified;
 mod tabular;
@@ -47,6 +52,7 @@ pub use fresh::read_fresh;
 use labels::read_labels;
 pub use look::look;
 pub use missing::Missing;
+pub use shares::Shares;
 pub use split_plan::SplitPlan;
 pub use times::TimeFormat;
 

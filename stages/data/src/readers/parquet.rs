@@ -21,6 +21,9 @@ use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 #[serde(transparent)]
 pub struct Parquet(TypedTable);
 
+/// How the names of such files end, in small letters.
+const ENDINGS: [&str; 1] = [".parquet"];
+
 impl Named for Parquet {
     const NAME: &'static str = "parquet";
     const DOC: &'static str =
@@ -34,12 +37,12 @@ impl Dataset for Parquet {
     }
 
     fn files(&self) -> Vec<FileRequest> {
-        self.0.sources().files()
+        self.0.sources(&ENDINGS).files()
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let selection = self.0.selection();
-        self.0.read(context, |path, builder| {
+        self.0.read(&ENDINGS, context, |path, builder| {
             let file = Source::open(path).map_err(columns::unreadable(path))?;
             if file.len() == 0 {
                 return Err(columns::empty(path));
@@ -82,7 +85,10 @@ fn append(
             }
         }
     }
-    let reader = reader.with_projection(mask).with_batch_size(8192).build();
+    // Words may be long, and a batch of them is decoded at once.
+    let is_long = selection.id.is_some() || selection.variable.is_some();
+    let batch = if is_long { 1024 } else { 8192 };
+    let reader = reader.with_projection(mask).with_batch_size(batch).build();
     let reader = reader.map_err(|error| batches::damaged(path, error))?;
     let schema = Schema::new(fields);
     batches::append(&schema, reader, selection, builder, path, context)

@@ -11,6 +11,7 @@ use super::builder::{Builder, Part};
 use super::columns::{Columns, Role};
 use super::missing::Missing;
 use super::text::{Dialect, TextFile};
+use super::times::ISO;
 use super::{Dataset, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -56,7 +57,7 @@ impl Named for Smd {
 impl Dataset for Smd {
     fn check(&self) -> Result<(), Fault> {
         self.entity.check("entity")?;
-        self.split.check(true)
+        self.split.check(true, None)
     }
 
     fn files(&self) -> Vec<FileRequest> {
@@ -82,7 +83,7 @@ impl Dataset for Smd {
         for machine in &machines {
             let file = context.file(&path("train", machine))?;
             let rows = read_metrics(&file, &mut builder.columns, context)?;
-            let splits = self.split.cut(rows);
+            let splits = self.split.cut(rows, &[], &ISO);
             let splits = splits.map_err(|error| error.at(&file, None))?;
             builder.close(Part::new(machine, &file, splits))?;
 
@@ -90,7 +91,7 @@ impl Dataset for Smd {
             let rows = read_metrics(&file, &mut builder.columns, context)?;
             builder.pad_labels();
             let labels = context.file(&path("test_label", machine))?;
-            super::read_labels(&labels, &file, rows, &mut builder.columns, context)?;
+            super::read_labels(&labels, None, &file, rows, &mut builder.columns, context)?;
             let mut part = Part::new(machine, &file, vec![(Split::Test, 0..rows)]);
             part.labelled = true;
             builder.close(part)?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::SplitPlan;
+use super::Shares;
 use contract::artifact::Split;
 use contract::{Random, Trouble};
 
@@ -11,7 +11,7 @@ use contract::{Random, Trouble};
 ///
 /// # Errors
 /// If a class has too few samples for a split that was asked for.
-pub(super) fn split(samples: &[(&str, &str)], plan: &SplitPlan) -> Result<Vec<Split>, Trouble> {
+pub(super) fn split(samples: &[(&str, &str)], plan: &Shares) -> Result<Vec<Split>, Trouble> {
     let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, (class, _)) in samples.iter().enumerate() {
         classes.entry(class).or_default().push(index);
@@ -44,10 +44,10 @@ mod tests {
             .enumerate()
             .map(|(index, name)| (if index < 30 { "a" } else { "b" }, name.as_str()))
             .collect();
-        let plan = SplitPlan {
+        let plan = Shares {
             train: 0.6,
             test: 0.4,
-            ..SplitPlan::default()
+            ..Shares::default()
         };
         let splits = split(&samples, &plan).unwrap();
         let tests = |range: std::ops::Range<usize>| {

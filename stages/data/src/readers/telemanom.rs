@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::builder::{Builder, Part};
 use super::missing::Missing;
 use super::npy::NpyFile;
+use super::times::ISO;
 use super::{Dataset, OneOrMany, SplitPlan, columns, line};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -81,7 +82,7 @@ impl Channels {
                 return Err(Fault::new("entity", reason));
             }
         }
-        self.split.check(true)
+        self.split.check(true, None)
     }
 
     fn files(&self, craft: &Craft) -> Vec<FileRequest> {
@@ -105,7 +106,7 @@ impl Channels {
             context.check_cancelled()?;
             let file = context.file(&path("train", &channel))?;
             let rows = read_array(&file, craft, &mut builder)?;
-            let splits = self.split.cut(rows);
+            let splits = self.split.cut(rows, &[], &ISO);
             let splits = splits.map_err(|error| error.at(&file, None))?;
             builder.close(Part::new(&channel, &file, splits))?;
 

@@ -33,6 +33,13 @@ const LONGEST_LINE: usize = 8 * 1024 * 1024;
 const UNPACKED_RATIO: u64 = 100;
 const UNPACKED_FREE: u64 = 256 * 1024 * 1024;
 
+/// The most that this many compressed bytes may become.
+pub(super) fn most_unpacked(bytes: u64) -> u64 {
+    bytes
+        .saturating_mul(UNPACKED_RATIO)
+        .saturating_add(UNPACKED_FREE)
+}
+
 /// What some programs write before text that is UTF-8.
 pub(super) const MARK_OF_UTF8: &[u8] = b"\xef\xbb\xbf";
 
@@ -99,9 +106,7 @@ impl Source {
         if !mark.starts_with(&GZIP) {
             return Ok(Self::File(file));
         }
-        let most = bytes
-            .saturating_mul(UNPACKED_RATIO)
-            .saturating_add(UNPACKED_FREE);
+        let most = most_unpacked(bytes);
         if let Some(text) = unpacked(file, most).map_err(&failed)? {
             return Ok(Self::Memory(text));
         }
@@ -210,19 +215,30 @@ fn unpacked(file: File, most: u64) -> std::io::Result<Option<Vec<u8>>> {
 /// # Errors
 /// If it cannot be read or is not UTF-8.
 pub(super) fn whole(path: &Path) -> Result<String, Trouble> {
-    let bytes = match Source::open(path)? {
-        Source::Memory(text) => text,
-        Source::File(_) => std::fs::read(path).map_err(unreadable(path))?,
-    };
-    let bytes = match bytes.strip_prefix(MARK_OF_UTF8) {
-        Some(rest) => rest.to_vec(),
-        None => bytes,
-    };
-    String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes_of(path)?).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         let message =
             format!("the file is not UTF-8 text; byte {place} is the first that is wrong");
         Trouble::new(message).at(path, None)
+    })
+}
+
+/// The same for text whose comments may be in another encoding: bytes that are not UTF-8 become question marks.
+pub(super) fn whole_lossy(path: &Path) -> Result<String, Trouble> {
+    let bytes = bytes_of(path)?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// The text of a file that may be compressed, without the mark at its start.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Trouble> {
+    let bytes = match Source::open(path)? {
+        Source::Memory(text) => text,
+        Source::File(_) => std::fs::read(path).map_err(unreadable(path))?,
+    };
+    Ok(match bytes.strip_prefix(MARK_OF_UTF8) {
+        Some(rest) => rest.to_vec(),
+        None => bytes,
     })
 }
 
@@ -296,6 +312,7 @@ impl<'a> TextFile<'a> {
             .values
             .try_reserve(((estimate + estimate / 16 + 1) * width).min(ahead / 2 + 1));
         let mut state = self.merge();
+        state.is_long = parser.is_long();
         let begun = into.extent();
         let blocks = ((self.bytes - self.head.body) as usize).div_ceil(BLOCK);
         let mut slots: Vec<Slot> = (0..WAVE.min(blocks)).map(|_| Slot::default()).collect();
@@ -329,6 +346,7 @@ impl<'a> TextFile<'a> {
             line: self.head.first_line,
             blank: None,
             last_time: None,
+            is_long: false,
         }
     }
 
@@ -341,6 +359,7 @@ impl<'a> TextFile<'a> {
         context: &StageContext<'_>,
     ) -> Result<usize, Trouble> {
         let mut state = self.merge();
+        state.is_long = parser.is_long();
         let mut slot = Slot::default();
         let mut at = self.head.body;
         while at < self.bytes {
@@ -456,6 +475,8 @@ struct Merge<'a> {
     /// The first blank line; only more blank lines may follow it.
     blank: Option<usize>,
     last_time: Option<i64>,
+    /// In the long form, the times of one thing follow those of another.
+    is_long: bool,
 }
 
 impl Merge<'_> {
@@ -480,12 +501,15 @@ impl Merge<'_> {
         if let Some(blank) = rows.blank {
             self.blank.get_or_insert(self.line + blank);
         }
-        self.put_in_order(&mut slot.rows.times, path)?;
+        if !self.is_long {
+            self.put_in_order(&mut slot.rows.times, path)?;
+        }
         let rows = &slot.rows;
-        let rests = if rows.any_rest { &rows.rests[..] } else { &[] };
-        into.extend(&rows.values, rests, SIX_DECIMALS);
+        into.extend(&rows.values, &rows.rests, SIX_DECIMALS);
         into.times.extend_from_slice(&rows.times);
         into.labels.extend_from_slice(&rows.labels);
+        into.ids.append(&rows.ids);
+        into.variables.append(&rows.variables);
         into.any_missing |= rows.any_missing;
         self.rows += rows.count;
         self.line += rows.lines;

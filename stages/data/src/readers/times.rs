@@ -120,6 +120,11 @@ impl Clock {
         }
     }
 
+    /// A moment in ISO 8601, whatever the format of the column.
+    pub fn moment(&self, text: &str) -> Option<i64> {
+        iso(text, self.zone.as_ref())
+    }
+
     /// When the clock of the zone shows the same time once more, after it was set back.
     pub fn again(&self, time: i64) -> Option<i64> {
         let zone = self.zone.as_ref()?;

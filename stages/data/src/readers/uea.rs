@@ -1,5 +1,5 @@
 //! The UEA and UCR archives of time series classification (Bagnall et al., 2018): a training and a test part of samples
-//! with classes, as ARFF with a file per dimension, or as `.ts` with all dimensions in one file.
+//! with classes, as ARFF with a file per dimension or a relational attribute, or as `.ts` with all dimensions in one file.
 
 mod arff;
 mod ts;
@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::builder::{Builder, Part};
-use super::{Dataset, Missing, SplitPlan, columns, line, number, stratified, text};
+use super::{Dataset, Missing, Shares, columns, line, number, stratified, text};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
@@ -22,8 +22,8 @@ pub struct Uea {
     /// The problem, such as `Handwriting`: its files begin with this name.
     #[schemars(length(min = 1))]
     pub problem: String,
-    /// Files of a part: `PROBLEMDimension1_TRAIN.arff` and on, or `PROBLEM_TRAIN.arff` if there is only one dimension.
-    /// `.ts` files say how many dimensions they hold. 3 for `Handwriting`, else 1 if left out.
+    /// Files of a part: `PROBLEMDimension1_TRAIN.arff` and on, or `PROBLEM_TRAIN.arff` if this is 1. `.ts` files and ARFF files
+    /// with a relational attribute say themselves how many dimensions they hold. 3 for `Handwriting`, else 1 if left out.
     #[serde(default)]
     #[schemars(range(min = 1, max = 2000))]
     pub dimensions: Option<usize>,
@@ -45,7 +45,7 @@ pub struct Uea {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// A file per dimension, the class last in each line.
+    /// A file per dimension, or one with a relational attribute; the class last in each line.
     #[default]
     Arff,
     /// One file for all dimensions.
@@ -103,7 +103,7 @@ impl Uea {
         for path in self.paths(part) {
             context.check_cancelled()?;
             let file = context.file(&path)?;
-            let text = text::whole(&file)?;
+            let text = text::whole_lossy(&file)?;
             let found = match self.format {
                 Format::Arff => arff::read(&text),
                 Format::Ts => ts::read(&text),
@@ -279,10 +279,10 @@ impl Dataset for Uea {
         for (sample, name) in train.iter().zip(&names) {
             named.push((sample.class(), name.as_str()));
         }
-        let plan = SplitPlan {
+        let plan = Shares {
             train: 1.0 - self.validation,
             validation: self.validation,
-            ..SplitPlan::default()
+            ..Shares::default()
         };
         let splits = stratified::split(&named, &plan)?;
         self.append(&train, &splits, "TRAIN", &mut builder, context)?;

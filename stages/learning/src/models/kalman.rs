@@ -179,7 +179,7 @@ impl Hidden {
         };
         let fitted = expectation::fit(sections, self.states, limits, |done| {
             context.host.progress(Progress {
-                unit: "round",
+                unit: "round".into(),
                 done: done as u64,
                 total: limits.iterations as u64,
                 phase: String::new(),

@@ -65,7 +65,7 @@ impl<'a> Inference<'a> {
     /// Reports that `done` of so many are done.
     pub fn progress(&self, unit: &'static str, done: usize, total: usize, phase: String) {
         self.context.host.progress(Progress {
-            unit,
+            unit: unit.into(),
             done: done as u64,
             total: total as u64,
             phase,

@@ -29,10 +29,10 @@ impl<'a> Counter<'a> {
 
     /// `epoch` counts from 1; `done` samples of it have been seen, at this mean loss.
     pub fn report(&self, epoch: u64, done: u64, loss: f64) {
-        let mut figures = vec![("loss", loss)];
-        figures.extend(self.validation.map(|loss| ("val_loss", loss)));
+        let mut figures = vec![("loss".into(), loss)];
+        figures.extend(self.validation.map(|loss| ("val_loss".into(), loss)));
         self.host.progress(Progress {
-            unit: "sample",
+            unit: "sample".into(),
             done: (epoch - 1) * self.samples + done,
             total: self.epochs * self.samples,
             phase: format!("epoch {epoch}/{}", self.epochs),

@@ -36,6 +36,7 @@ impl MemoryHost {
         StageContext {
             device: Device::Cpu,
             threads: 1,
+            memory: None,
             seed,
             lineage: Digest([1; 32]),
             host: self,

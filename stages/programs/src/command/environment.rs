@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::CommandParams;
+use crate::running::{PACKAGE, hardware_variables};
 use contract::StageContext;
 
 /// Passed on from the machine. They say where things are: programs, the user's own packages, space for temporary files.
@@ -31,6 +32,8 @@ pub(super) fn variables(
             variables.insert(name.to_owned(), value);
         }
     }
+    variables.extend(hardware_variables(context));
+    variables.insert("PYTHONPATH".to_owned(), PACKAGE.into());
     // By way of the host, which puts the values into the key.
     for name in &params.pass_env {
         if let Some(value) = context.host.environment(name) {

@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
 use std::path::{Component, Path, PathBuf};
+
+use serde_json::json;
 
 use super::CommandParams;
 use super::template::{Part, parts};
-use contract::artifact::Artifact;
+use crate::exchange::{give, without_labels};
+use crate::running::{CHECKPOINTS, JOB, Job, PACKAGE, lay_out_package};
 use contract::{FileRequest, Inputs, Stage, StageContext, Trouble};
 
 /// The folder of the inputs.
@@ -27,7 +29,7 @@ pub(super) struct Layout {
     folder: PathBuf,
     /// By placeholder, such as `in.raw`.
     paths: BTreeMap<String, String>,
-    /// Folders of inputs and declared files, if there are any.
+    /// What the program was given: folders of inputs and declared files, if there are any, the job file and our package.
     given: Vec<&'static str>,
 }
 
@@ -75,7 +77,8 @@ pub(super) fn lay_out(
 ) -> Result<Layout, Trouble> {
     let folder = context.host.scratch()?;
     let mut paths = BTreeMap::new();
-    lay_out_inputs(inputs, folder, &mut paths, context)?;
+    let mut job = Job::new(params.params.clone(), context);
+    lay_out_inputs(params, inputs, folder, &mut paths, &mut job, context)?;
     lay_out_files(params, &folder.join(FILES), &mut paths, context)?;
     for (name, output) in &params.outputs {
         let path: PathBuf = output.path.components().collect();
@@ -83,9 +86,20 @@ pub(super) fn lay_out(
             let parent = folder.join(parent);
             fs::create_dir_all(&parent).map_err(cannot("make the folder of an output", &parent))?;
         }
+        let mut about = json!({"path": path.to_string_lossy(), "kind": output.kind});
+        if let Some(of) = &output.of {
+            about["of"] = of.as_str().into();
+        }
+        job.outputs.insert(name.clone(), about);
         paths.insert(format!("out.{name}"), as_argument(&path));
     }
-    let mut given = Vec::new();
+    lay_out_package(folder)?;
+    let mut given = vec![JOB, PACKAGE];
+    if params.checkpoints {
+        job.checkpoints = Some(CHECKPOINTS);
+        given.push(CHECKPOINTS);
+    }
+    job.write(folder)?;
     for (kind, folder) in [("in.", INPUTS), ("file.", FILES)] {
         // Where nothing is given, the program may have an output of this name.
         if paths
@@ -113,9 +127,11 @@ fn as_argument(path: &Path) -> String {
 }
 
 fn lay_out_inputs(
+    params: &CommandParams,
     inputs: &Inputs,
     folder: &Path,
     paths: &mut BTreeMap<String, String>,
+    job: &mut Job,
     context: &StageContext<'_>,
 ) -> Result<(), Trouble> {
     let inputs = inputs.all("inputs");
@@ -126,27 +142,13 @@ fn lay_out_inputs(
     let mut taken = BTreeSet::new();
     for (name, artifact) in inputs {
         context.check_cancelled()?;
-        let ending = match artifact {
-            Artifact::Files(_) => String::new(),
-            other => format!(".{}", other.kind().extension()),
-        };
-        let path = Path::new(INPUTS).join(unused(&file_name(name), &ending, &mut taken));
-        let target = folder.join(&path);
-        match artifact {
-            Artifact::Files(files) => {
-                if let Err(error) = files.lay_out(&target) {
-                    let message = format!("the input `{name}` could not be laid out");
-                    return Err(Trouble::new(message).because(error));
-                }
-            }
-            other => {
-                let file = File::create_new(&target).map_err(cannot("write", &target))?;
-                let mut sink = BufWriter::new(file);
-                other.encode_to(&mut sink)?;
-                sink.flush().map_err(cannot("write", &target))?;
-            }
-        }
-        paths.insert(format!("in.{name}"), as_argument(&path));
+        let spec = params.inputs.get(name).cloned().unwrap_or_default();
+        let artifact = without_labels(name, artifact, spec.splits.as_deref(), &spec.labels)?;
+        let stem = unused(&file_name(name), &mut taken);
+        let stem = format!("{INPUTS}/{stem}");
+        let given = give(name, &artifact, spec.form, folder, &stem)?;
+        paths.insert(format!("in.{name}"), as_argument(Path::new(&given.path)));
+        job.inputs.insert(name.clone(), given.about);
     }
     Ok(())
 }
@@ -169,11 +171,11 @@ fn file_name(name: &str) -> String {
 }
 
 /// The name, or the first of `name~2`, `name~3`, … that is free.
-fn unused(name: &str, ending: &str, taken: &mut BTreeSet<String>) -> String {
-    let mut candidate = format!("{name}{ending}");
+fn unused(name: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut candidate = name.to_owned();
     let mut number = 2;
     while !taken.insert(candidate.clone()) {
-        candidate = format!("{name}~{number}{ending}");
+        candidate = format!("{name}~{number}");
         number += 1;
     }
     candidate
@@ -302,10 +304,7 @@ mod tests {
         assert_eq!(file_name("machine=m-1,lr=1e-4"), "machine=m-1,lr=1e-4");
         let mut taken = BTreeSet::new();
         let long = file_name(&"x".repeat(1000));
-        let both = [
-            unused(&long, ".parquet", &mut taken),
-            unused(&long, ".parquet", &mut taken),
-        ];
+        let both = [unused(&long, &mut taken), unused(&long, &mut taken)];
         assert!(both[0] != both[1] && both.iter().all(|name| name.len() < 255));
     }
 

@@ -7,21 +7,28 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::error::Category;
 
 use super::layout::{Layout, cannot};
+use super::typed;
 use super::{CommandParams, OutputKind};
+use crate::exchange::{self, Frame};
 use contract::artifact::{
-    Content, Digest, Direction, FileEntry, Files, Metric, Metrics, RelativePath,
+    Artifact, Content, Digest, Direction, FileEntry, Files, Images, Metric, Metrics, RelativePath,
 };
-use contract::{Outputs, Trouble};
+use contract::{Inputs, Outputs, Trouble};
 
 /// A file of metrics is not longer.
 const LONGEST_METRICS: u64 = 16 << 20;
 
 /// The declared outputs; anything else that was written is an error.
-pub(super) fn collect(params: &CommandParams, layout: &Layout) -> Result<Outputs, Trouble> {
+pub(super) fn collect(
+    params: &CommandParams,
+    inputs: &Inputs,
+    layout: &Layout,
+) -> Result<Outputs, Trouble> {
     let folder = layout.folder();
     let written = Written::below(folder, &|path| layout.is_given(path))?;
     for (path, sort) in &written.found {
@@ -41,12 +48,37 @@ pub(super) fn collect(params: &CommandParams, layout: &Layout) -> Result<Outputs
             let hint = format!("`{{out.{name}}}` in `run` is its path");
             return Err(Trouble::new(message).at(&output.path, None).hint(hint));
         };
-        outputs = match output.kind {
-            OutputKind::Files => outputs.with(name, files(folder, &path, *sort, &written)?),
-            OutputKind::Metrics => outputs.with(name, metrics(folder, &path, *sort)?),
+        let artifact: Artifact = match output.kind {
+            OutputKind::Files => files(folder, &path, *sort, &written)?.into(),
+            OutputKind::Metrics => metrics(folder, &path, *sort)?.into(),
+            OutputKind::Images => images(folder, &path, &written)?.into(),
+            _ => {
+                let Sort::File { .. } = sort else {
+                    return Err(not_kept(&folder.join(&path), &path, *sort));
+                };
+                let frame = Frame::read(&folder.join(&path), &output.path)?;
+                typed::artifact(params, name, output, &frame, inputs)?
+            }
         };
+        outputs = outputs.with(name, artifact);
     }
     Ok(outputs)
+}
+
+/// The pictures below an output.
+fn images(folder: &Path, path: &Path, written: &Written) -> Result<Images, Trouble> {
+    let mut paths = Vec::new();
+    for (below, sort) in written.found.range(path.to_owned()..) {
+        let Ok(inside) = below.strip_prefix(path) else {
+            break;
+        };
+        match sort {
+            Sort::Folder => {}
+            Sort::File { .. } => paths.push(inside.to_owned()),
+            other => return Err(not_kept(&folder.join(below), below, *other)),
+        }
+    }
+    exchange::images(&folder.join(path), &paths)
 }
 
 /// What something in a folder is.
@@ -239,16 +271,8 @@ fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, Trouble> {
     let values: Values = serde_json::from_slice(&text)
         .map_err(|error| not_metrics(&text, &error).at(name, Some(error.line())))?;
     let mut entries = Vec::with_capacity(values.0.len());
-    for (name, value) in values.0 {
-        entries.push(Metric {
-            name,
-            value,
-            // The file does not say which way is better.
-            direction: Direction::Neither,
-            oracle: false,
-            inflating: false,
-            caveat: String::new(),
-        });
+    for (name, figure) in values.0 {
+        entries.push(figure.into_metric(name));
     }
     Ok(Metrics { entries })
 }
@@ -279,8 +303,58 @@ fn not_metrics(text: &[u8], error: &serde_json::Error) -> Trouble {
     failed.because(reason).hint(FORM)
 }
 
-/// Numbers by name, each name once.
-struct Values(BTreeMap<String, Option<f64>>);
+/// A number, or one with what must be known to read it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a number, null or an object with `value`")]
+enum Figure {
+    Plain(Option<f64>),
+    Described(Described),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    value: Option<f64>,
+    #[serde(default = "unknown_direction")]
+    direction: Direction,
+    #[serde(default)]
+    oracle: bool,
+    #[serde(default)]
+    inflating: bool,
+    #[serde(default)]
+    caveat: String,
+}
+
+/// Where the file does not say which way is better.
+fn unknown_direction() -> Direction {
+    Direction::Neither
+}
+
+impl Figure {
+    fn into_metric(self, name: String) -> Metric {
+        let described = match self {
+            Self::Described(described) => described,
+            Self::Plain(value) => Described {
+                value,
+                direction: unknown_direction(),
+                oracle: false,
+                inflating: false,
+                caveat: String::new(),
+            },
+        };
+        Metric {
+            name,
+            value: described.value,
+            direction: described.direction,
+            oracle: described.oracle,
+            inflating: described.inflating,
+            caveat: described.caveat,
+        }
+    }
+}
+
+/// Figures by name, each name once.
+struct Values(BTreeMap<String, Figure>);
 
 impl<'de> serde::Deserialize<'de> for Values {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -294,7 +368,7 @@ impl<'de> serde::Deserialize<'de> for Values {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Values, M::Error> {
                 let mut values = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Option<f64>>()? {
+                while let Some((name, value)) = map.next_entry::<String, Figure>()? {
                     if values.insert(name.clone(), value).is_some() {
                         let message = format!("there are two metrics called `{name}`");
                         return Err(M::Error::custom(message));

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
 use super::CommandParams;
-use super::interpreter::run_line;
 use super::layout::{FILES, INPUTS, is_inside, plain};
 use super::template::{Part, parts, placeholders};
+use crate::running::run_line;
 use contract::{LookUp, Remark};
 
 /// The code of a warning about a file that is not declared.

@@ -4,15 +4,18 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use contract::artifact::{Artifact, Digest, FileEntry, Files, RelativePath, Typed};
+use contract::artifact::{
+    Artifact, Digest, Direction, FileEntry, Files, Forecasts, Metrics, Predictions, RelativePath,
+    Scores, Segment, Series, Table, Typed, WindowRun, WindowSpec, Windows,
+};
 use contract::{Device, Host, Progress, StageKind};
 
 /// A host with a scratch folder that stays, so that a test can look into it.
@@ -24,6 +27,8 @@ struct Bench {
     notes: Mutex<Vec<String>>,
     cancelled: AtomicBool,
     deadline: Mutex<Option<Instant>>,
+    /// Checkpoints by chain and step, the newest last.
+    kept: Mutex<Vec<(Digest, u64, Vec<u8>)>>,
 }
 
 impl Host for Bench {
@@ -66,12 +71,29 @@ impl Host for Bench {
         Ok(self.scratch.path())
     }
 
-    fn load_checkpoint(&self, _: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {
-        None
+    fn load_checkpoint(&self, chain: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {
+        let kept = self.kept.lock().unwrap();
+        let (_, step, bytes) = kept.iter().rev().find(|(known, ..)| known == chain)?;
+        Some((*step, bytes.clone()))
     }
 
-    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), Trouble> {
+    fn save_checkpoint(
+        &self,
+        chain: &Digest,
+        step: u64,
+        bytes: &[u8],
+        _: Option<u64>,
+    ) -> Result<(), Trouble> {
+        let mut kept = self.kept.lock().unwrap();
+        kept.push((*chain, step, bytes.to_vec()));
         Ok(())
+    }
+
+    fn forget_checkpoints(&self, chain: &Digest) {
+        self.kept
+            .lock()
+            .unwrap()
+            .retain(|(known, ..)| known != chain);
     }
 }
 
@@ -92,6 +114,7 @@ impl Bench {
             notes,
             cancelled: AtomicBool::new(false),
             deadline: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
@@ -111,6 +134,7 @@ impl Bench {
         let context = StageContext {
             device: Device::Cpu,
             threads: 1,
+            memory: None,
             seed: 0,
             lineage: Digest([0; 32]),
             host: self,
@@ -260,13 +284,18 @@ fn the_environment_is_the_same_everywhere_but_for_what_is_named() {
             .iter()
             .any(|passed| line.starts_with(passed))
     });
+    // What says which hardware it may use is the stage's, and none of the user's.
+    seen.retain(|line| !line.contains("_THREADS=1") && !line.ends_with("MAXIMUM_THREADS=1"));
     seen.sort_unstable();
     assert_eq!(
         seen,
         [
+            "CUDA_VISIBLE_DEVICES=",
             "LANG=C.UTF-8",
             "OWN=1",
             "PASSED=from outside",
+            "PYTHONPATH=.runner",
+            "RUNNER_JOB=job.json",
             "TZ=Asia/Tokyo"
         ]
     );
@@ -693,4 +722,339 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
     }
     // A name that is not a path of this file system is looked for all the same.
     assert!(look_up(Path::new(std::ffi::OsStr::from_bytes(b"\xff"))).is_none());
+}
+
+/// Two machines: three training rows each, two test rows with labels, a channel that needs 64 bits.
+fn machines() -> Series {
+    Series {
+        channels: vec!["cpu".into(), "disk".into()],
+        values: (0..20).map(|value| value as f32).collect(),
+        wide: BTreeMap::from([(1, (0..10).map(|row| 1e9 + f64::from(row) * 0.5).collect())]),
+        labels: vec![0, 1, 0, 0, 0, 0, 0, 1, 1, 0],
+        times: (0..10).map(|row| row * 1000).collect(),
+        segments: vec![
+            Segment::new(Split::Train, "a", 0..3).labelled(true),
+            Segment::new(Split::Train, "b", 3..6),
+            Segment::new(Split::Test, "a", 6..8).labelled(true),
+            Segment::new(Split::Test, "b", 8..10).labelled(true),
+        ],
+    }
+}
+
+fn given(artifact: impl Into<Artifact>) -> Inputs {
+    let mut inputs = Inputs::default();
+    inputs.add("inputs", "raw", artifact.into());
+    inputs
+}
+
+/// Runs a shell's text over the machines, with an output of this kind.
+fn typed(kind: &str, ending: &str, text: &str, more: Value) -> Result<Artifact, Trouble> {
+    let path = format!("o.{ending}");
+    let mut with =
+        json!({"run": ["sh", "-c", text], "outputs": {"o": {"path": path, "kind": kind}}});
+    for (name, value) in more.as_object().unwrap() {
+        match name.as_str() {
+            "of" | "splits" => with["outputs"]["o"][name] = value.clone(),
+            _ => with[name] = value.clone(),
+        }
+    }
+    let outputs = Bench::new().run_with(&given(machines()), with)?;
+    Ok(outputs.into_map()["o"].clone())
+}
+
+#[test]
+fn scores_get_the_labels_of_their_rows() {
+    let text =
+        "printf 'entity,split,score\\na,test,1\\na,test,2\\nb,test,3\\nb,test,4.5\\n' > {out.o}";
+    let found = typed("scores", "csv", text, json!({"splits": ["test"]})).unwrap();
+    let found = Scores::from_artifact(&found).unwrap();
+    assert_eq!(found.scores, [1.0, 2.0, 3.0, 4.5]);
+    assert_eq!(found.labels, [0, 1, 1, 0]);
+    assert_eq!(found.times, [6000, 7000, 8000, 9000]);
+    assert_eq!(found.segments[1].rows, 2..4);
+    assert_eq!(found.segments[1].entity, "b");
+}
+
+#[test]
+fn what_comes_back_is_held_against_what_went_in() {
+    let told = |text: &str, more: Value| typed("scores", "csv", text, more).unwrap_err();
+    let four = "printf 'score\\n1\\n2\\n3\\n4\\n' > {out.o}";
+    let few = told(four, json!({}));
+    assert!(
+        few.message().contains("has 4 rows where 10 are expected"),
+        "{few}"
+    );
+    assert!(
+        few.hint_text().unwrap().contains("`splits: [test]`"),
+        "{few}"
+    );
+    let bad = told(
+        "printf 'score\\n1\\n2\\n3\\ninf\\n' > {out.o}",
+        json!({"splits": ["test"]}),
+    );
+    assert!(
+        bad.message().contains("`score` is infinite in row 3")
+            && bad.message().contains("row 1 of `b` in test"),
+        "{bad}"
+    );
+    let moved = "printf 'entity,score\\nb,1\\na,2\\na,3\\nb,4\\n' > {out.o}";
+    let moved = told(moved, json!({"splits": ["test"]}));
+    assert!(
+        moved.message().contains("row 0 of `o.csv` is of `b`"),
+        "{moved}"
+    );
+    let labels = "printf 'score,label\\n1,0\\n2,0\\n3,0\\n4,0\\n' > {out.o}";
+    let labels = told(labels, json!({"splits": ["test"]}));
+    assert!(labels.message().contains("not from a program"), "{labels}");
+    let none = told(four, json!({"splits": ["validation"]}));
+    assert!(
+        none.message().contains("no rows of split `validation`"),
+        "{none}"
+    );
+    let unknown = typed("scores", "txt", "echo 1 > {out.o}", json!({})).unwrap_err();
+    assert!(
+        unknown.hint_text().unwrap().contains("`.parquet`"),
+        "{unknown}"
+    );
+    let damaged = typed("scores", "parquet", "echo 1 > {out.o}", json!({})).unwrap_err();
+    assert!(damaged.message().contains("cannot be read"), "{damaged}");
+}
+
+#[test]
+fn a_series_keeps_the_rows_of_another_or_has_its_own() {
+    let text = "printf 'x,y\\n1,2\\n3,4\\n5,6\\n7,8\\n' > {out.o}";
+    let found = typed(
+        "series",
+        "csv",
+        text,
+        json!({"of": "raw", "splits": ["test"]}),
+    )
+    .unwrap();
+    let found = Series::from_artifact(&found).unwrap();
+    assert_eq!(found.channels, ["x", "y"]);
+    assert_eq!(
+        (&found.labels[..], found.times[1]),
+        (&[0, 1, 1, 0][..], 7000)
+    );
+    let text = "printf 'split,entity,x\\ntrain,m,1\\ntrain,m,2\\ntest,m,3\\n' > {out.o}";
+    let found = typed("series", "csv", text, json!({})).unwrap();
+    let found = Series::from_artifact(&found).unwrap();
+    assert_eq!(found.segments[1], Segment::new(Split::Test, "m", 2..3));
+    assert!(found.labels.is_empty());
+    let told = typed("series", "csv", "printf 'x\\n1\\n' > {out.o}", json!({})).unwrap_err();
+    assert!(told.hint_text().unwrap().contains("`split`"), "{told}");
+}
+
+#[test]
+fn a_table_has_numbers_texts_and_gaps() {
+    let text = "printf 'n,x,name,yes\\n1,0.5,a,true\\n2,,b,false\\n' > {out.o}";
+    let found = typed("table", "csv", text, json!({})).unwrap();
+    let found = Table::from_artifact(&found).unwrap();
+    assert_eq!(found.integers("n").unwrap(), [Some(1), Some(2)]);
+    assert_eq!(found.reals("x").unwrap(), [Some(0.5), None]);
+    assert_eq!(found.texts("name").unwrap()[1].as_deref(), Some("b"));
+}
+
+#[test]
+fn forecasts_stand_beside_what_was_measured() {
+    let series = Series {
+        wide: BTreeMap::new(),
+        ..machines()
+    };
+    let run = |split, rows: (usize, usize)| WindowRun {
+        split,
+        first: rows.0,
+        stride: 1,
+        count: 1,
+        rows,
+    };
+    let windows = Windows {
+        series: Arc::new(series),
+        spec: WindowSpec {
+            length: 1,
+            horizon: 1,
+        },
+        runs: vec![
+            run(Split::Train, (0, 3)),
+            run(Split::Test, (6, 8)),
+            run(Split::Test, (8, 10)),
+        ],
+    };
+    let with = |text: &str| {
+        json!({"run": ["sh", "-c", text], "inputs": {"raw": {"as": "npy"}},
+               "outputs": {"o": {"path": "o.csv", "kind": "forecasts", "splits": ["test"]}}})
+    };
+    let text = "test -f in/raw.targets.npy && printf 'cpu,predicted.disk\\n1,2\\n3,4\\n' > {out.o}";
+    let outputs = Bench::new()
+        .run_with(&given(windows.clone()), with(text))
+        .unwrap();
+    let outputs = outputs.into_map();
+    let found = Forecasts::from_artifact(&outputs["o"]).unwrap();
+    assert_eq!(found.predicted, [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(found.actual, [14.0, 15.0, 18.0, 19.0]);
+    assert_eq!(
+        (found.origins[1].row, found.origins[1].entity.as_str()),
+        (9, "b")
+    );
+    assert_eq!(found.naive_error, [2.0, 2.0]);
+    let text = "printf 'cpu,disk\\n1,2\\n' > {out.o}";
+    let told = Bench::new()
+        .run_with(&given(windows), with(text))
+        .unwrap_err();
+    assert!(
+        told.hint_text()
+            .unwrap()
+            .contains("step 0 of the window before row 9 of `b`"),
+        "{told}"
+    );
+}
+
+#[test]
+fn predictions_are_held_against_the_classes() {
+    let of = |entity: &str, rows, class: &str| {
+        Segment::new(Split::Test, entity, rows).of_class(Some(class.into()))
+    };
+    let series = Series {
+        channels: vec!["c".into()],
+        values: vec![1.0, 2.0],
+        segments: vec![of("s1", 0..1, "walk"), of("s2", 1..2, "run")],
+        ..Series::default()
+    };
+    let run = |text: &str| {
+        let with = json!({"run": ["sh", "-c", text], "outputs": {"o": {"path": "o.csv", "kind": "predictions"}}});
+        let outputs = Bench::new().run_with(&given(series.clone()), with)?;
+        Ok::<_, Trouble>(outputs.into_map()["o"].clone())
+    };
+    let text = "grep -q walk job.json && exit 1; printf 'sample,walk,run\\ns1,0.75,0.25\\ns2,0,1\\n' > {out.o}";
+    let found = run(text).unwrap();
+    let found = Predictions::from_artifact(&found).unwrap();
+    assert_eq!(found.classes, ["run", "walk"]);
+    assert_eq!(found.truth, [1, 0]);
+    assert_eq!(found.row(0), [0.25, 0.75]);
+    let told = run("printf 'walk,run\\n1,1\\n0,1\\n' > {out.o}").unwrap_err();
+    assert!(told.message().contains("add up to 2"), "{told}");
+    let told = run("printf 'walk\\n1\\n0\\n' > {out.o}").unwrap_err();
+    assert!(
+        told.message().contains("no column `probability.run`"),
+        "{told}"
+    );
+}
+
+#[test]
+fn labels_are_given_only_where_they_are_asked_for() {
+    let shown = |inputs: Value| {
+        let text = "od -An -v -tx1 in/raw.labels.npy 2> /dev/null | tr -d ' \\n' > {out.o}; cat job.json >> {out.o}";
+        let with =
+            json!({"run": ["sh", "-c", text], "inputs": inputs, "outputs": {"o": {"path": "o"}}});
+        only(Bench::new().run_with(&given(machines()), with).unwrap())
+    };
+    let none = shown(json!({"raw": {"as": "npy"}}));
+    assert!(
+        none.starts_with('{') && !none.contains("labelled"),
+        "{none}"
+    );
+    let train = shown(json!({"raw": {"as": "npy", "labels": ["train"]}}));
+    // 0 and 1 where they are known and asked for, and -1 elsewhere.
+    assert!(
+        train.contains(&format!("0a000100{}{{", "ff".repeat(7))),
+        "{train}"
+    );
+    let test = shown(json!({"raw": {"as": "npy", "labels": ["test"], "splits": ["test"]}}));
+    assert!(test.contains("0a00010100{"), "{test}");
+    let parquet = json!({"run": ["cp", "{in.raw}", "{out.o}"], "outputs": {"o": {"path": "o"}}});
+    let bench = Bench::new();
+    let outputs = bench.run_with(&given(machines()), parquet);
+    let outputs = outputs.unwrap().into_map();
+    let files = Files::from_artifact(&outputs["o"]).unwrap();
+    let bytes = files.entries()[0].content.read().unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(!text.contains("runner.label") && text.contains("runner.time"));
+}
+
+#[test]
+fn a_job_file_says_what_is_asked() {
+    let with = json!({
+        "run": ["sh", "-c", "cat \"$RUNNER_JOB\" > {out.o}; echo $OMP_NUM_THREADS$CUDA_VISIBLE_DEVICES >> {out.o}"],
+        "params": {"width": 8}, "inputs": {"raw": {"as": "arrow"}},
+        "outputs": {"o": {"path": "o"}},
+    });
+    let told = only(Bench::new().run_with(&given(machines()), with).unwrap());
+    let (job, threads) = told.rsplit_once("}\n").unwrap();
+    let job: Value = serde_json::from_str(&format!("{job}}}")).unwrap();
+    assert_eq!(threads, "1\n", "one thread, and no GPU");
+    assert_eq!(job["protocol"], 1);
+    assert_eq!(job["params"]["width"], 8);
+    assert_eq!(job["device"], "cpu");
+    assert_eq!(job["inputs"]["raw"]["path"], "in/raw.arrow");
+    assert_eq!(job["inputs"]["raw"]["segments"][2]["rows"], json!([6, 8]));
+    assert_eq!(job["outputs"]["o"]["path"], "o");
+}
+
+#[test]
+fn metrics_may_say_how_they_are_read() {
+    let text = r#"echo '{"mse": {"value": 0.5, "direction": "lower", "caveat": "on test"}, "f1": 1}' > {out.o}"#;
+    let with =
+        json!({"run": ["sh", "-c", text], "outputs": {"o": {"path": "o", "kind": "metrics"}}});
+    let outputs = Bench::new().run(with).unwrap().into_map();
+    let found = Metrics::from_artifact(&outputs["o"]).unwrap();
+    let mse = found
+        .entries
+        .iter()
+        .find(|metric| metric.name == "mse")
+        .unwrap();
+    assert_eq!((mse.value, mse.direction), (Some(0.5), Direction::Lower));
+    assert_eq!(mse.caveat, "on test");
+    assert_eq!(found.get("f1"), Some(1.0));
+    let text = r#"echo '{"mse": {"value": 0.5, "direction": "up"}}' > {out.o}"#;
+    let with =
+        json!({"run": ["sh", "-c", text], "outputs": {"o": {"path": "o", "kind": "metrics"}}});
+    assert!(Bench::new().run(with).is_err());
+}
+
+/// What a later try makes. The engine gives each a new folder.
+fn try_again(before: &Bench, text: &str) -> Option<String> {
+    let bench = Bench::new();
+    bench
+        .kept
+        .lock()
+        .unwrap()
+        .clone_from(&before.kept.lock().unwrap());
+    let made = bench.run(with_checkpoints(text)).ok().map(only);
+    *before.kept.lock().unwrap() = bench.kept.into_inner().unwrap();
+    made
+}
+
+fn with_checkpoints(text: &str) -> Value {
+    json!({"run": ["sh", "-c", text], "outputs": {"o": {"path": "o"}}, "checkpoints": true})
+}
+
+#[test]
+fn checkpoints_are_there_again_until_the_stage_succeeds() {
+    let text = "cat checkpoints/steps > seen 2> /dev/null; echo step >> checkpoints/steps; \
+                [ $(wc -l < checkpoints/steps) -lt 3 ] && exit 1; rm -f seen; cp checkpoints/steps {out.o}";
+    let bench = Bench::new();
+    assert!(bench.run(with_checkpoints(text)).is_err());
+    assert_eq!(try_again(&bench, text), None);
+    assert_eq!(bench.kept.lock().unwrap().len(), 2);
+    let other = try_again(&bench, "ls checkpoints > {out.o}");
+    assert_eq!(other.as_deref(), Some(""), "another stage has its own");
+    let steps = try_again(&bench, text);
+    assert_eq!(steps.as_deref(), Some("step\nstep\nstep\n"));
+    assert!(
+        bench.kept.lock().unwrap().is_empty(),
+        "nothing of it is needed any more"
+    );
+}
+
+#[test]
+fn a_report_keeps_checkpoints_at_once() {
+    let text = "echo 1 > checkpoints/a; echo '@runner {\"checkpoint\": true}'; sleep 0.2; echo '@runner {\"epoch\": 1}'; \
+                echo 2 > checkpoints/a; sleep 0.2; exit 1";
+    let bench = Bench::new();
+    assert!(bench.run(with_checkpoints(text)).is_err());
+    let kept = bench.kept.lock().unwrap();
+    let steps: Vec<u64> = kept.iter().map(|(_, step, _)| *step).collect();
+    assert_eq!(steps, [1, 2]);
+    assert_ne!(kept[0].2, kept[1].2);
+    assert_eq!(bench.notes(), Vec::<String>::new(), "reports are no text");
 }

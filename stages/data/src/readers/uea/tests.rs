@@ -88,6 +88,109 @@ fn what_does_not_fit_is_named_with_its_line() {
     }
 }
 
+/// Three dimensions of two values, in one field.
+fn relational(rows: &str) -> String {
+    format!(
+        "% 5 \u{b5}V\n@relation 'toy'\n@attribute relationalAtt relational\n @attribute att0 numeric\n @ATTRIBUTE att1 real\n\
+         @end relationalAtt\n@attribute activity {{Standing,'Running'}}\n@data\n{rows}"
+    )
+}
+
+fn relation(rows: &str) -> Result<Series, Trouble> {
+    let text = relational(rows);
+    let files = [
+        ("Toy_TRAIN.arff", text.as_str()),
+        ("Toy_TEST.arff", text.as_str()),
+    ];
+    read(&files, json!({"problem": "Toy", "missing": "interpolate"}))
+}
+
+#[test]
+fn a_relational_attribute_holds_all_dimensions() {
+    let series =
+        relation("'1,2\\n3,4\\n5,6','Standing'\n\"7,?\\n8,9\\n0.5,-1\",Running\n").unwrap();
+    assert_eq!(
+        series.channels,
+        ["dimension_1", "dimension_2", "dimension_3"]
+    );
+    assert_eq!(series.values[..6], [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
+    assert_eq!(series.values[6..12], [7.0, 8.0, 0.5, 7.0, 9.0, -1.0]);
+    assert_eq!(series.classes(), ["Running", "Standing"]);
+    // What no dimension has at its end is filling.
+    let series = relation("'1,?\\n3,?',Standing\n'5,6\\n7,8',Running\n").unwrap();
+    assert_eq!(series.segments[0].rows, 0..1);
+    assert_eq!(series.segments[1].rows, 1..3);
+}
+
+#[test]
+fn comments_may_be_in_another_encoding() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = relational("'1,2\\n3,4',Standing\n").replace('\u{b5}', "?");
+    let mut bytes = text.into_bytes();
+    let place = bytes.iter().position(|byte| *byte == b'?').unwrap();
+    bytes[place] = 0xb5;
+    let mut host = NullHost::default();
+    for part in ["TRAIN", "TEST"] {
+        let path = folder.path().join(part);
+        std::fs::write(&path, &bytes).unwrap();
+        host.files.push((format!("UEA/Toy_{part}.arff"), path));
+    }
+    let dataset: Uea = serde_json::from_value(json!({"problem": "Toy"})).unwrap();
+    assert_eq!(dataset.read(&host.context(0)).unwrap().rows(), 4);
+}
+
+#[test]
+fn what_is_wrong_with_a_relation_is_named_with_its_line() {
+    for (rows, message) in [
+        ("'1,2\\n3',Standing\n", "1 values of dimension 2 where 2"),
+        ("1,2,Standing\n", "one field in quotes"),
+        ("'1,2\\n3,4' Standing\n", "one field in quotes"),
+        ("'1,2\\n3,4',Sitting\n", "`Sitting` is none"),
+        ("'1,x\\n3,4',Standing\n", "`x` is not a finite number"),
+        ("'?,?\\n3,4',Standing\n", "has no value at all"),
+    ] {
+        let error = relation(rows).unwrap_err();
+        assert!(error.message().contains(message), "{error}");
+        assert_eq!(error.location().unwrap().line, Some(9), "{error}");
+    }
+    for (from, to, message, line) in [
+        ("@end relationalAtt\n", "", "does not end before `@data`", 7),
+        (
+            "@attribute relationalAtt relational\n",
+            "",
+            "`@end` without",
+            5,
+        ),
+        (
+            " @attribute att0 numeric",
+            "@attribute a {b}",
+            "not hold numbers alone",
+            6,
+        ),
+        (
+            " @attribute att0 numeric",
+            "@attribute a relational",
+            "within another",
+            4,
+        ),
+        (
+            "@end relationalAtt\n",
+            "@end x\n@attribute b numeric\n",
+            "is not numeric",
+            9,
+        ),
+    ] {
+        let text = relational("'1,2\\n3,4',Standing\n").replace(from, to);
+        let files = [
+            ("Toy_TRAIN.arff", text.as_str()),
+            ("Toy_TEST.arff", text.as_str()),
+        ];
+        let error = read(&files, json!({"problem": "Toy"})).unwrap_err();
+        assert!(error.message().contains(message), "{error}");
+        assert_eq!(error.location().unwrap().line, Some(line), "{error}");
+    }
+}
+
 const TS: &str = "# a comment\n@problemName Toy\n@timeStamps false\n@univariate false\n@dimensions 2\n@equalLength false\n\
                   @classLabel true a b\n@data\n1,2,3:4,5,6:a\n7,8:9,?:b\n";
 

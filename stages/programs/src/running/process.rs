@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open
 use super::group::{Group, Traces, pipe_name, send_to_all};
 use super::log::{Log, Stream};
 use super::program;
+use super::report::{Report, progress};
 use super::watchdog::Watched;
 use contract::{StageContext, Trouble};
 
@@ -28,6 +29,9 @@ const BLIND_POLL: Duration = Duration::from_millis(1);
 /// How long processes have to end when they are asked to.
 const GRACE: Duration = Duration::from_millis(1000);
 
+/// How long a program has that keeps checkpoints. Queues give two minutes.
+const GRACE_TO_SAVE: Duration = Duration::from_secs(60);
+
 /// How long processes are waited for that were ended. One that waits for a disk or a network may take longer.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -37,17 +41,38 @@ const PIECE: usize = 64 << 10;
 /// Pieces that are read before anything else is looked at.
 const PIECES: usize = 16;
 
-/// Runs a program in a folder.
-pub(super) fn run_to_end(
-    arguments: &[String],
-    variables: &BTreeMap<String, OsString>,
-    folder: &Path,
+/// A program that is to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    /// The program and its arguments.
+    pub arguments: &'a [String],
+    /// All that it sees of the environment.
+    pub variables: &'a BTreeMap<String, OsString>,
+    /// Where it runs.
+    pub folder: &'a Path,
+    /// Whether its reports may be answered, on its standard input.
+    pub is_answered: bool,
+    /// Whether it may take its time when it is asked to end, for what it wants to save.
+    pub saves: bool,
+}
+
+/// Takes a report that is not about progress, and may answer it with a line.
+pub(crate) type Answer<'a> = &'a mut dyn FnMut(&Report) -> Result<Option<String>, Trouble>;
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// If it cannot be started, fails, or was stopped; or what `answer` says.
+pub(crate) fn run_to_end(
+    call: Call<'_>,
     context: &StageContext<'_>,
+    answer: Answer<'_>,
 ) -> Result<(), Trouble> {
     context.check_cancelled()?;
+    let arguments = call.arguments;
     let mut log = Log::new(context.host);
-    let mut running = Running::start(arguments, variables, folder)?;
-    let status = running.wait_for_end(&mut log, context);
+    let mut running = Running::start(call)?;
+    let status = running.wait_for_end(&mut log, context, answer);
     log.finish();
     match status {
         Ok(status) if status.success() => Ok(()),
@@ -65,7 +90,12 @@ pub(super) fn run_to_end(
 
 fn failed(arguments: &[String], status: ExitStatus, log: &Log<'_>) -> Trouble {
     let line = shortened(&arguments.join(" "));
-    let error = Trouble::new(format!("`{line}` ended with {status}"));
+    let mut error = Trouble::new(format!("`{line}` ended with {status}"));
+    if status.signal() == Some(Signal::KILL.as_raw()) {
+        error = error.hint(
+            "it was killed from outside: most often since the memory of the machine or of the job was used up",
+        );
+    }
     let words = log.last_words();
     error.because(if words.is_empty() {
         "it said nothing about why".to_owned()
@@ -98,19 +128,25 @@ struct Running {
     group: Group,
     /// Becomes readable when the program ends, where the kernel has such a thing.
     end: Option<OwnedFd>,
+    input: Option<ChildStdin>,
     output: Option<ChildStdout>,
     messages: Option<ChildStderr>,
     traces: Traces,
     buffer: Vec<u8>,
+    /// How long it has when it is asked to end.
+    grace: Duration,
     _watched: Watched,
 }
 
 impl Running {
-    fn start(
-        arguments: &[String],
-        variables: &BTreeMap<String, OsString>,
-        folder: &Path,
-    ) -> Result<Self, Trouble> {
+    fn start(call: Call<'_>) -> Result<Self, Trouble> {
+        let Call {
+            arguments,
+            variables,
+            folder,
+            is_answered,
+            saves,
+        } = call;
         let Some((name, rest)) = arguments.split_first() else {
             return Err(Trouble::new("there is nothing to run"));
         };
@@ -127,7 +163,11 @@ impl Running {
             .process_group(0);
         // Nothing to read: a program that asks gets an end of file at once instead of waiting for an answer.
         command
-            .stdin(Stdio::null())
+            .stdin(if is_answered {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         // Links in the path are resolved, since `/proc/PID/cwd` has none.
@@ -146,9 +186,11 @@ impl Running {
         Ok(Self {
             group: Group(first),
             end: pidfd_open(first, PidfdFlags::empty()).ok(),
+            input: child.stdin.take(),
             output: child.stdout.take().and_then(without_waiting),
             messages: child.stderr.take().and_then(without_waiting),
             buffer: vec![0; PIECE],
+            grace: if saves { GRACE_TO_SAVE } else { GRACE },
             _watched: watched,
             child,
             traces,
@@ -160,6 +202,7 @@ impl Running {
         &mut self,
         log: &mut Log<'_>,
         context: &StageContext<'_>,
+        answer: Answer<'_>,
     ) -> Result<ExitStatus, Trouble> {
         while !self.has_ended() {
             if context.host.is_cancelled() {
@@ -168,11 +211,36 @@ impl Running {
             }
             self.wait(if self.end.is_some() { POLL } else { BLIND_POLL });
             self.read(log);
+            if let Err(trouble) = self.take_reports(log, context, answer) {
+                self.stop(log);
+                return Err(trouble);
+            }
         }
         let status = self.child.wait()?;
         self.read_rest(log);
+        self.take_reports(log, context, answer)?;
         self.end_what_is_left(log);
         Ok(status)
+    }
+
+    /// Passes on what was reported.
+    fn take_reports(
+        &mut self,
+        log: &mut Log<'_>,
+        context: &StageContext<'_>,
+        answer: Answer<'_>,
+    ) -> Result<(), Trouble> {
+        while let Some(report) = log.next_report() {
+            if let Some(progress) = progress(&report) {
+                context.host.progress(progress);
+            } else if let Some(line) = answer(&report)?
+                && let Some(input) = &mut self.input
+            {
+                // A program that has ended meanwhile hears nothing; how it ended is said elsewhere.
+                let _ = writeln!(input, "{line}").and_then(|()| input.flush());
+            }
+        }
+        Ok(())
     }
 
     /// Whether the program has ended. It is not reaped.
@@ -222,7 +290,7 @@ impl Running {
     fn stop(&mut self, log: &mut Log<'_>) {
         self.group.send(Signal::TERM);
         let asked = Instant::now();
-        while !self.has_ended() && asked.elapsed() < GRACE {
+        while !self.has_ended() && asked.elapsed() < self.grace {
             self.wait(POLL);
             self.read(log);
         }

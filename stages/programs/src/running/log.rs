@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use contract::Host;
+use serde_json::{Map, Value};
 
 /// As much is passed on as it comes.
 const HEAD: usize = 1 << 20;
@@ -20,6 +21,12 @@ const LONGEST: usize = 4 << 10;
 
 /// As much of each stream is repeated where the program failed.
 const SAID: usize = 2000;
+
+/// What a line begins with that reports something to us: what follows is a JSON object.
+const REPORT: &str = "@runner ";
+
+/// As many reports are kept until they are taken.
+const MOST_REPORTS: usize = 256;
 
 /// Of which stream a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub(super) struct Log<'a> {
     /// The last lines of each stream.
     said: [Ring; 2],
     remarks: Vec<String>,
+    /// What was reported and not taken yet.
+    reports: VecDeque<Map<String, Value>>,
 }
 
 impl<'a> Log<'a> {
@@ -49,7 +58,13 @@ impl<'a> Log<'a> {
             tail: Ring::new(TAIL, PER_LINE),
             said: [Ring::new(SAID, 1), Ring::new(SAID, 1)],
             remarks: Vec::new(),
+            reports: VecDeque::new(),
         }
+    }
+
+    /// The next report, if there is one.
+    pub fn next_report(&mut self) -> Option<Map<String, Value>> {
+        self.reports.pop_front()
     }
 
     /// Takes the next bytes of a stream.
@@ -94,7 +109,18 @@ impl<'a> Log<'a> {
     }
 
     fn end_line(&mut self, stream: Stream) {
-        let text = self.lines[stream as usize].finish();
+        let mut text = self.lines[stream as usize].finish();
+        if let Some((before, report)) = report_in(&text) {
+            if self.reports.len() == MOST_REPORTS {
+                self.reports.pop_front();
+            }
+            self.reports.push_back(report);
+            // Text that did not end its line stands before it.
+            if before == 0 {
+                return;
+            }
+            text.truncate(before);
+        }
         self.said[stream as usize].push(text.clone());
         let cost = text.len() + PER_LINE;
         // The first lines are passed on as they come, for those who watch; later ones wait, so that the end is kept too.
@@ -109,6 +135,13 @@ impl<'a> Log<'a> {
         }
         self.tail.push(text);
     }
+}
+
+/// Where a report begins in a line, and what it says.
+fn report_in(line: &str) -> Option<(usize, Map<String, Value>)> {
+    let before = line.find(REPORT)?;
+    let report = serde_json::from_str(&line[before + REPORT.len()..]).ok()?;
+    Some((before, report))
 }
 
 /// A line that has not ended yet.
@@ -309,6 +342,22 @@ mod tests {
             notes(&[(Output, b"a\nb\n"), (Messages, b"\n \n")]).1,
             "a\nb"
         );
+    }
+
+    #[test]
+    fn reports_are_taken_out_of_what_is_said() {
+        let host = Notes::default();
+        let mut log = Log::new(&host);
+        log.take(
+            Stream::Output,
+            b"@runner {\"epoch\": 1, \"loss\": 0.5}\nab@runner {\"epoch\": 2}\n",
+        );
+        log.take(Stream::Output, b"@runner nonsense\n");
+        assert_eq!(log.next_report().unwrap()["loss"], 0.5);
+        assert_eq!(log.next_report().unwrap()["epoch"], 2);
+        assert!(log.next_report().is_none());
+        log.finish();
+        assert_eq!(*host.0.lock().unwrap(), ["ab", "@runner nonsense"]);
     }
 
     #[test]

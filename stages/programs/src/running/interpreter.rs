@@ -25,7 +25,7 @@ pub(super) fn interpreter(script: &Path) -> Option<&'static str> {
 }
 
 /// How `run` begins where a script is run that is declared under this name. One that is a program itself needs no other.
-pub(super) fn run_line(script: &Path, key: &str, is_program: bool) -> String {
+pub(crate) fn run_line(script: &Path, key: &str, is_program: bool) -> String {
     match interpreter(script) {
         _ if is_program => format!("run: [\"{{file.{key}}}\", …]"),
         Some(program) => format!("run: [{program}, \"{{file.{key}}}\", …]"),

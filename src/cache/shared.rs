@@ -1,0 +1,75 @@
+//! Folders that stages share, now and later, such as environments of Python packages. Whoever needs one first makes it; it
+//! appears under its name when it is whole. No key depends on one: its name says what is in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use contract::Trouble;
+use contract::artifact::Digest;
+
+use super::{CacheError, Key, LeaseAttempt, Store};
+use crate::diagnostic::AsTrouble;
+
+/// How often somebody looks who waits for another process.
+const POLL: Duration = Duration::from_millis(100);
+
+impl Store {
+    /// The folder of this name. Where it is not there, `make` makes it at the place that it is given.
+    ///
+    /// # Errors
+    /// If it cannot be made, or the wait for another process was cancelled.
+    pub fn shared_folder(
+        &self,
+        name: &Digest,
+        is_cancelled: &dyn Fn() -> bool,
+        make: &mut dyn FnMut(&Path) -> Result<(), Trouble>,
+    ) -> Result<PathBuf, Trouble> {
+        let parent = self.layout().environments();
+        let place = parent.join(name.to_string());
+        loop {
+            if place.is_dir() {
+                return Ok(place);
+            }
+            let lease = self
+                .lease(&Key(*name))
+                .map_err(|error| error.to_trouble())?;
+            if let LeaseAttempt::Taken(_lease) = lease {
+                return self.make_shared(&parent, &place, make);
+            }
+            if is_cancelled() {
+                return Err(Trouble::cancelled());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn make_shared(
+        &self,
+        parent: &Path,
+        place: &Path,
+        make: &mut dyn FnMut(&Path) -> Result<(), Trouble>,
+    ) -> Result<PathBuf, Trouble> {
+        // It may have appeared between the look and the lease.
+        if place.is_dir() {
+            return Ok(place.to_owned());
+        }
+        let failed = |doing: &'static str, path: &Path| {
+            let path = path.to_owned();
+            move |error| CacheError::io(doing, &path)(error).to_trouble()
+        };
+        self.layout()
+            .make(parent)
+            .map_err(|error| error.to_trouble())?;
+        let partial = place.with_extension("part");
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(failed("remove", &partial))?;
+        }
+        if let Err(trouble) = make(&partial) {
+            let _ = fs::remove_dir_all(&partial);
+            return Err(trouble);
+        }
+        fs::rename(&partial, place).map_err(failed("rename", &partial))?;
+        Ok(place.to_owned())
+    }
+}
