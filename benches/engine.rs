@@ -172,6 +172,7 @@ fn manifests(graph: &Graph) -> Vec<Manifest> {
             inputs: Vec::new(),
             files: BTreeMap::new(),
             environment: BTreeMap::new(),
+            packages: BTreeMap::new(),
         }
     };
     graph.order().iter().map(manifest).collect()

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
         default_value_if("data", ArgPredicate::IsPresent, "csv")
     )]
     template: Template,
-    /// Your file: the pipeline reads it as it seems to be written, and what was guessed is said
+    /// Your file, or a folder of files: the pipeline reads it as it seems to be written, and what was guessed is said
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// The folder to write to

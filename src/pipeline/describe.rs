@@ -47,14 +47,14 @@ fn parameter(name: &str, schema: &Value, required: bool, depth: usize, text: &mu
         .unwrap_or("")
         .replace('\n', " ");
     let _ = writeln!(text, "{indent}- `{name}` ({}): {doc}", facts.join(", "));
-    let inner = non_null(schema);
-    object(inner, depth + 1, text);
-    // What each item of a list, or each value of a map, is made of.
-    for each in ["items", "additionalProperties"]
-        .into_iter()
-        .filter_map(|keyword| inner.get(keyword))
-    {
-        object(each, depth + 1, text);
+    for form in forms_of(schema) {
+        object(form, depth + 1, text);
+        // What each item of a list, or each value of a map, is made of.
+        for keyword in ["items", "additionalProperties"] {
+            if let Some(each) = form.get(keyword) {
+                object(each, depth + 1, text);
+            }
+        }
     }
 }
 
@@ -80,17 +80,33 @@ fn alternative(choice: &Value, depth: usize, text: &mut String) {
     }
 }
 
-/// The schema itself, or what stands beside `null` in it.
-fn non_null(schema: &Value) -> &Value {
-    let options = schema.get("anyOf").and_then(Value::as_array);
-    let is_null = |option: &&Value| option.get("type").and_then(Value::as_str) != Some("null");
-    options
-        .and_then(|options| options.iter().find(is_null))
-        .unwrap_or(schema)
+/// The forms that a value may have, without `null`; those of a form that has several are among them.
+fn forms_of(schema: &Value) -> Vec<&Value> {
+    let Some(options) = schema.get("anyOf").and_then(Value::as_array) else {
+        return vec![schema];
+    };
+    let mut forms = Vec::new();
+    for option in options {
+        if option.get("type").and_then(Value::as_str) != Some("null") {
+            forms.extend(forms_of(option));
+        }
+    }
+    forms
 }
 
+/// What sorts of values there may be, such as `number or object`.
 fn kind_of(schema: &Value) -> String {
-    let schema = non_null(schema);
+    let mut kinds: Vec<String> = Vec::new();
+    for form in forms_of(schema) {
+        let kind = kind_of_form(form);
+        if !kind.is_empty() && !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds.join(" or ")
+}
+
+fn kind_of_form(schema: &Value) -> String {
     if let Some(names) = schema.get("enum").and_then(Value::as_array) {
         return names
             .iter()
@@ -124,8 +140,12 @@ fn kind_of(schema: &Value) -> String {
     }
 }
 
+/// The limits of the first form that has any.
 fn range_of(schema: &Value) -> Option<String> {
-    let schema = non_null(schema);
+    forms_of(schema).into_iter().find_map(range_of_form)
+}
+
+fn range_of_form(schema: &Value) -> Option<String> {
     let bound = |keys: [&str; 2], words: [&str; 2]| {
         let found = keys
             .iter()
@@ -138,4 +158,21 @@ fn range_of(schema: &Value) -> Option<String> {
     let high = bound(["maximum", "exclusiveMaximum"], ["at most", "below"]);
     let parts: Vec<String> = low.into_iter().chain(high).collect();
     (!parts.is_empty()).then(|| parts.join(" and "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_parameter_of_several_forms_has_them_all() {
+        let placed = json!({"type": "object", "properties": {"rows": {"type": "integer", "minimum": 1, "description": "How many."}}});
+        let share = json!({"type": "number", "minimum": 0.5});
+        let inner = json!({"anyOf": [share, {"enum": ["rest"]}, placed]});
+        let schema = json!({"properties": {"train": {"anyOf": [inner, {"type": "null"}], "description": "Fits."}}});
+        let expected = "- `train` (number or `rest` or object, at least 0.5): Fits.\n  - `rows` (integer, at least 1): How many.\n";
+        assert_eq!(describe_schema(&schema), expected);
+    }
 }

@@ -3,11 +3,14 @@
 
 mod frame;
 mod mutate;
+mod peer;
+mod tables;
 mod tree;
 
 mod artifacts;
 mod bundles;
 mod locks;
+mod peers;
 mod pipelines;
 mod readers;
 mod settings;

@@ -50,3 +50,4 @@ mod terminal;
 mod tidy;
 mod verbs;
 mod verify;
+mod whole_data;

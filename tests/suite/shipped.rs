@@ -12,7 +12,7 @@ fn root() -> &'static Path {
 }
 
 /// All pipeline files below `pipelines/`.
-fn pipelines() -> Vec<PathBuf> {
+pub fn pipelines() -> Vec<PathBuf> {
     let files = runner::cache::files_below(&root().join("pipelines")).unwrap();
     let files: Vec<PathBuf> = files
         .into_iter()
@@ -23,13 +23,13 @@ fn pipelines() -> Vec<PathBuf> {
 }
 
 /// Whether a pipeline follows a published program to the letter, leaks included.
-fn is_reference(path: &Path) -> bool {
+pub fn is_reference(path: &Path) -> bool {
     path.parent()
         .is_some_and(|folder| folder.ends_with("reference"))
 }
 
 /// Whether a file is a sweep over pipelines.
-fn is_sweep(path: &Path) -> bool {
+pub fn is_sweep(path: &Path) -> bool {
     path.parent()
         .is_some_and(|folder| folder.ends_with("sweeps"))
 }

@@ -14,27 +14,31 @@ use crate::{Fault, Stage, StageKind, Table, Tabled};
 /// A test that gets `None` returns at once; this function has said so on the terminal, past the capture of test output.
 ///
 /// # Panics
-/// Where `CI` is set to `true` and the file is missing: no check may be skipped there unseen.
+/// As [`skip`] does.
 pub fn real_data(path: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("RUNNER_DATA_PATH").unwrap_or_default();
     let found = std::env::split_paths(&folders)
         .map(|folder| folder.join(path))
         .find(|file| file.is_file());
     if found.is_none() {
-        let strict = std::env::var("CI").is_ok_and(|value| value == "true");
-        assert!(
-            !strict,
-            "{path} is in no folder of RUNNER_DATA_PATH, and CI=true allows no skipped test"
-        );
         let thread = std::thread::current();
-        let name = thread.name().unwrap_or("a test");
-        // A failure to complain is no reason to fail.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED {name}: {path} is in no folder of RUNNER_DATA_PATH"
+        skip(
+            thread.name().unwrap_or("a test"),
+            &format!("{path} is in no folder of RUNNER_DATA_PATH"),
         );
     }
     found
+}
+
+/// Says that a test does not look at something, and why: on the terminal, past the capture of test output.
+///
+/// # Panics
+/// Where `CI` is set to `true`: no check may be skipped there unseen.
+pub fn skip(what: &str, why: &str) {
+    let strict = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!strict, "{what}: {why}, and CI=true allows no skipped test");
+    // A failure to complain is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");
 }
 
 /// What is wrong with the parameters of a stage, if anything, as a pipeline would hear of it.

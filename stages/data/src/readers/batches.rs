@@ -1,6 +1,7 @@
 //! Arrow columns as rows of a series: what Parquet and Arrow files share once their bytes are decoded.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{can_cast_types, cast};
@@ -253,20 +254,21 @@ impl Place<'_> {
 
     fn times(&self, column: usize, array: &ArrayRef, into: &mut Columns) -> Result<(), Trouble> {
         let name = &self.names[column];
-        let unit = match array.data_type() {
-            DataType::Timestamp(_, zone) => {
-                DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
-            }
-            DataType::Date32 => DataType::Date64,
-            other => other.clone(),
+        let numbers = match array.data_type() {
+            DataType::Date32 => cast(array, &DataType::Date64),
+            _ => Ok(Arc::clone(array)),
         };
-        let milliseconds = cast(array, &unit).and_then(|array| cast(&array, &DataType::Int64));
-        let integers = milliseconds.map_err(|_| self.no_time(column, array.data_type()))?;
+        let integers = numbers.and_then(|array| cast(&array, &DataType::Int64));
+        let integers = integers.map_err(|_| self.no_time(column, array.data_type()))?;
         for (row, time) in integers.as_primitive::<Int64Type>().iter().enumerate() {
             let row = self.first_row + row + 1;
             let Some(time) = time else {
                 let message = format!("data row {row} has no time in `{name}`");
                 return Err(self.error(message, "fill or remove it"));
+            };
+            let Some(time) = milliseconds_of(time, array.data_type()) else {
+                let message = format!("the time in `{name}`, data row {row}, is out of bounds");
+                return Err(self.error(message, "64 bits hold the milliseconds of a time"));
             };
             // The first row of a file may well lie before the last one of the file before.
             let goes_back = into.times.last().is_some_and(|last| *last > time);
@@ -278,5 +280,31 @@ impl Place<'_> {
             into.times.push(time);
         }
         Ok(())
+    }
+}
+
+/// The whole milliseconds of a time of some type, rounded down, before 1970 as after it.
+fn milliseconds_of(time: i64, kind: &DataType) -> Option<i64> {
+    match kind {
+        DataType::Timestamp(TimeUnit::Second, _) => time.checked_mul(1000),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Some(time.div_euclid(1000)),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => Some(time.div_euclid(1_000_000)),
+        _ => Some(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rounded_down_on_both_sides_of_1970() {
+        let of = |unit, time| milliseconds_of(time, &DataType::Timestamp(unit, None));
+        assert_eq!(of(TimeUnit::Nanosecond, 1_999_999), Some(1));
+        assert_eq!(of(TimeUnit::Nanosecond, -1), Some(-1));
+        assert_eq!(of(TimeUnit::Microsecond, -2_001), Some(-3));
+        assert_eq!(of(TimeUnit::Second, -2), Some(-2000));
+        assert_eq!(of(TimeUnit::Second, i64::MAX), None);
+        assert_eq!(milliseconds_of(-7, &DataType::Int64), Some(-7));
     }
 }

@@ -175,7 +175,8 @@ pub(super) fn open_quote(line: &[u8], delimiter: u8) -> bool {
 /// A field without the blanks and quotes around it.
 fn plain(field: &[u8]) -> Cow<'_, str> {
     let Ok(text) = std::str::from_utf8(field) else {
-        return Cow::Owned(String::from_utf8_lossy(field).into_owned());
+        let text = String::from_utf8_lossy(field);
+        return Cow::Owned(plain(text.as_bytes()).into_owned());
     };
     let text = text.trim();
     match text
@@ -469,29 +470,25 @@ impl LineParser<'_> {
     }
 
     fn value(&self, name: &str, written: &str) -> FieldResult<f64> {
-        let number = self.with_point(written);
-        let field = number.as_ref();
-        if let Some((value, _)) =
-            number::parse(field.as_bytes(), 0).filter(|(_, end)| *end == field.len())
-        {
+        if let Some(value) = self.with_point(written).and_then(|text| whole(&text)) {
             return if finite(value).is_some() {
                 Ok(value)
             } else {
                 let message = format!(
                     "`{}` in column `{name}` does not fit into 32 bits",
-                    shortened(field)
+                    shortened(written)
                 );
                 Err((message, "scale the column down".into()))
             };
         }
-        if is_missing(field) {
+        if is_missing(written) {
             return if self.allow_missing {
                 Ok(f64::NAN)
             } else {
-                Err(missing(name, field))
+                Err(missing(name, written))
             };
         }
-        let word = field.to_ascii_lowercase();
+        let word = written.to_ascii_lowercase();
         let hint = match word.trim_start_matches(['+', '-']) {
             "inf" | "infinity" => "values must be finite: replace it or leave the field empty".to_owned(),
             _ if written.contains(',') => "is it a number? `decimal: \",\"` reads a decimal comma, `thousands: \",\"` a comma between thousands".to_owned(),
@@ -506,23 +503,31 @@ impl LineParser<'_> {
         ))
     }
 
-    /// A number as it would be written with a decimal point and nothing between thousands.
-    fn with_point<'t>(&self, field: &'t str) -> Cow<'t, str> {
+    /// A number as it would be written with a decimal point and nothing between thousands; `None` where the signs stand
+    /// at places that make it another number, as in `1.5` where a point stands between thousands.
+    fn with_point<'t>(&self, field: &'t str) -> Option<Cow<'t, str>> {
         if self.decimal == b'.' && self.thousands.is_none() {
-            return Cow::Borrowed(field);
+            return Some(Cow::Borrowed(field));
         }
-        let mut number = String::with_capacity(field.len());
-        for character in field.chars() {
-            if self
-                .thousands
-                .is_some_and(|mark| char::from(mark) == character)
-            {
-                continue;
+        let decimal = char::from(self.decimal);
+        let (whole, fraction) = match field.split_once(decimal) {
+            Some((whole, fraction)) => (whole, Some(fraction)),
+            None => (field, None),
+        };
+        let whole = match self.thousands.map(char::from) {
+            Some(mark) if whole.contains(mark) => {
+                are_thousands(whole, mark).then(|| whole.replace(mark, ""))?
             }
-            let is_decimal = char::from(self.decimal) == character;
-            number.push(if is_decimal { '.' } else { character });
-        }
-        Cow::Owned(number)
+            _ => whole.to_owned(),
+        };
+        let number = match fraction {
+            Some(fraction) if fraction.contains('.') => return None,
+            Some(fraction) => format!("{whole}.{fraction}"),
+            None => whole,
+        };
+        // What remains of points is no decimal sign.
+        let points = usize::from(fraction.is_some());
+        (number.matches('.').count() == points).then_some(Cow::Owned(number))
     }
 
     fn time(&self, name: &str, field: &str) -> FieldResult<i64> {
@@ -535,6 +540,31 @@ impl LineParser<'_> {
             (message, self.clock.hint(field))
         })
     }
+}
+
+/// The number that a text is from end to end.
+fn whole(text: &str) -> Option<f64> {
+    let (value, end) = number::parse(text.as_bytes(), 0)?;
+    (end == text.len()).then_some(value)
+}
+
+/// Whether marks divide digits into groups: three at the end, and two or three in the middle, as some count in India.
+fn are_thousands(whole: &str, mark: char) -> bool {
+    let groups: Vec<&str> = whole
+        .strip_prefix(['+', '-'])
+        .unwrap_or(whole)
+        .split(mark)
+        .collect();
+    let Some(([first, middle @ ..], last)) = groups.split_last().map(|(last, rest)| (rest, last))
+    else {
+        return false;
+    };
+    groups
+        .iter()
+        .all(|group| group.bytes().all(|byte| byte.is_ascii_digit()))
+        && (1..=3).contains(&first.len())
+        && middle.iter().all(|group| (2..=3).contains(&group.len()))
+        && last.len() == 3
 }
 
 fn missing(name: &str, field: &str) -> (String, String) {

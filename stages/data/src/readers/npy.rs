@@ -121,6 +121,8 @@ impl Dataset for Npy {
 enum Element {
     Signed,
     Unsigned,
+    /// A byte that is 0 or not.
+    Boolean,
     Float,
 }
 
@@ -275,6 +277,7 @@ impl NpyFile {
             (Element::Float, _) => f64::from_bits(bits),
             (Element::Signed, _) => (((bits << unused) as i64) >> unused) as f64,
             (Element::Unsigned, _) => bits as f64,
+            (Element::Boolean, _) => f64::from(u8::from(bits != 0)),
         }
     }
 }
@@ -307,6 +310,9 @@ fn read_header(reader: &mut impl Read) -> Result<(String, u64), &'static str> {
     if &start[..6] != MAGIC {
         return Err("this is not an .npy file");
     }
+    if !matches!(start[6..], [1..=3, 0]) {
+        return Err("the file is of a version that is not 1.0, 2.0 or 3.0");
+    }
     let mut length = [0; 4];
     let width = if start[6] == 1 { 2 } else { 4 };
     reader.read_exact(&mut length[..width]).map_err(|_| SHORT)?;
@@ -327,7 +333,7 @@ fn parse_header(
     content: Content,
     start: u64,
 ) -> Result<NpyFile, String> {
-    let Some(descr) = between(after(header, "descr")?, '\'', '\'') else {
+    let Some(descr) = quoted(after(header, "descr")?) else {
         return Err("the array holds structures, not numbers".to_owned());
     };
     let Some((big_endian, element, size)) = number_type(descr) else {
@@ -338,14 +344,7 @@ fn parse_header(
     let Some(shape) = between(after(header, "shape")?, '(', ')') else {
         return Err("the header's `shape` is not a tuple".to_owned());
     };
-    let mut sizes = Vec::new();
-    // A tuple of one ends with a comma.
-    for size in shape.split(',').map(str::trim) {
-        if !size.is_empty() {
-            let parsed = size.parse::<usize>();
-            sizes.push(parsed.map_err(|_| format!("`{size}` is not a size"))?);
-        }
-    }
+    let sizes = sizes_of(shape)?;
     let (rows, width) = match sizes[..] {
         [rows] => (rows, 1),
         [rows, width] => (rows, width),
@@ -365,40 +364,125 @@ fn parse_header(
         element,
         size,
         big_endian,
-        column_major: after(header, "fortran_order")?.starts_with("True"),
+        column_major: match after(header, "fortran_order")? {
+            "True" => true,
+            "False" => false,
+            other => {
+                return Err(format!(
+                    "`fortran_order` is `{other}`, neither True nor False"
+                ));
+            }
+        },
     })
 }
 
-/// What follows a key of the header.
+/// The numbers of a tuple without its parentheses. A tuple of one ends with a comma.
+fn sizes_of(shape: &str) -> Result<Vec<usize>, String> {
+    let items = shape.trim();
+    let items = match items.strip_suffix(',') {
+        Some(items) => items,
+        None if items.contains(',') => items,
+        None => return Err("the header's `shape` is not a tuple".to_owned()),
+    };
+    let mut sizes = Vec::new();
+    for size in items.split(',').map(str::trim) {
+        // Python does not take a number that begins with 0 either.
+        let parsed = size
+            .parse()
+            .ok()
+            .filter(|number: &usize| number.to_string() == size);
+        sizes.push(parsed.ok_or_else(|| format!("`{size}` is not a size"))?);
+    }
+    Ok(sizes)
+}
+
+/// The value of a key of the header.
 fn after<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
-    match header.split_once(&format!("'{key}':")) {
-        Some((_, rest)) => Ok(rest.trim_start()),
-        None => Err(format!("the header has no `{key}`")),
+    let entries = entries(header)?;
+    let found = entries.iter().find(|(name, _)| *name == key);
+    found
+        .map(|(_, value)| *value)
+        .ok_or_else(|| format!("the header has no `{key}`"))
+}
+
+/// The keys and values of the header, which is a dictionary as Python writes it.
+fn entries(header: &str) -> Result<Vec<(&str, &str)>, String> {
+    let bad = || "the header is not the dictionary that NumPy writes".to_owned();
+    let text = header.trim().strip_prefix('{').ok_or_else(bad)?;
+    let mut rest = text.strip_suffix('}').ok_or_else(bad)?.trim();
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let quote = rest
+            .chars()
+            .next()
+            .filter(|first| ['\'', '"'].contains(first));
+        let quote = quote.ok_or_else(bad)?;
+        let (name, after) = rest[1..].split_once(quote).ok_or_else(bad)?;
+        let value = after.trim_start().strip_prefix(':').ok_or_else(bad)?;
+        let (value, more) = value.split_at(end_of_value(value));
+        entries.push((name, value.trim()));
+        rest = more.strip_prefix(',').unwrap_or(more).trim_start();
+    }
+    let mut names: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    if names == ["descr", "fortran_order", "shape"] {
+        Ok(entries)
+    } else {
+        Err(format!(
+            "the header has {}, where `descr`, `fortran_order` and `shape` are expected",
+            names.join(", ")
+        ))
     }
 }
 
-/// What a text that begins with one mark holds up to the other.
+/// Where a value ends: at a comma outside of brackets and quotes.
+fn end_of_value(text: &str) -> usize {
+    let (mut depth, mut quote) = (0_usize, None);
+    for (at, character) in text.char_indices() {
+        match (quote, character) {
+            (Some(open), _) if open == character => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(character),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            (None, ',') if depth == 0 => return at,
+            (None, _) => {}
+        }
+    }
+    text.len()
+}
+
+/// What stands between the marks that a text begins and ends with.
 fn between(text: &str, open: char, close: char) -> Option<&str> {
-    let (inner, _) = text.strip_prefix(open)?.split_once(close)?;
-    Some(inner)
+    text.strip_prefix(open)?.strip_suffix(close)
+}
+
+/// What a text in quotes says.
+fn quoted(text: &str) -> Option<&str> {
+    between(text, '\'', '\'').or_else(|| between(text, '"', '"'))
 }
 
 /// A type such as `<f8`: whether the highest byte comes first, what the numbers are, and their bytes.
 fn number_type(descr: &str) -> Option<(bool, Element, usize)> {
     let mut characters = descr.chars();
-    let big_endian = characters.next()? == '>';
+    let order = characters.next()?;
+    if !['<', '>', '=', '|'].contains(&order) {
+        return None;
+    }
     let element = match characters.next()? {
         'f' => Element::Float,
         'i' => Element::Signed,
-        'u' | 'b' => Element::Unsigned,
+        'u' => Element::Unsigned,
+        'b' => Element::Boolean,
         _ => return None,
     };
     let size = characters.as_str().parse().ok()?;
     let is_known = match element {
         Element::Float => matches!(size, 2 | 4 | 8),
         Element::Signed | Element::Unsigned => matches!(size, 1 | 2 | 4 | 8),
+        Element::Boolean => size == 1,
     };
-    is_known.then_some((big_endian, element, size))
+    is_known.then_some((order == '>', element, size))
 }
 
 #[cfg(test)]
@@ -528,6 +612,39 @@ mod tests {
         assert!(
             error.message().contains("`c0` in data row 4 is missing"),
             "{error}"
+        );
+    }
+
+    /// What Python does not take for the dictionary of an array is not guessed at.
+    #[test]
+    fn a_header_is_a_dictionary_and_nothing_else() {
+        let read = |descr: &str, fortran: &str, shape: &str| {
+            values(descr, fortran, shape, &[7, 0, 0, 0]).map(|values| values.len())
+        };
+        assert_eq!(read("|u1", "True", "(2,2,)").unwrap(), 4);
+        assert_eq!(read("=u2", "False", "(2,)").unwrap(), 2);
+        for (descr, fortran, shape) in [
+            ("xu1", "True", "(4,)"),
+            ("|b2", "True", "(2,)"),
+            ("|u1", "Truely", "(4,)"),
+            ("|u1", "False", "(4)"),
+            ("|u1", "False", "(04,)"),
+            ("|u1", "False", "(2,,2)"),
+            ("|u1", "False", "(4,) + ()"),
+            ("|u1", "False", "(4,), 'more': (1,)"),
+            ("|u1", "False", "(4,)}, {"),
+        ] {
+            assert!(
+                read(descr, fortran, shape).is_err(),
+                "{descr} {fortran} {shape}"
+            );
+        }
+        assert!(entries("{'descr': '<f8', 'fortran_order': False, 'shape': (3,)").is_err());
+        let double = "{\"shape\": (1, 2), \"descr\": \"<f4\", \"fortran_order\": True}";
+        assert_eq!(after(double, "shape").unwrap(), "(1, 2)");
+        assert_eq!(
+            values("|b1", "False", "(4,)", &[0, 1, 7, 0]).unwrap(),
+            [0.0, 1.0, 1.0, 0.0]
         );
     }
 }

@@ -149,6 +149,27 @@ fn samples_share_a_plot() {
     assert!(text.replace('\u{a0}', " ").contains("sample of split test"));
 }
 
+/// Scores know when their rows were, so that the series need not be connected for that.
+#[test]
+fn scores_alone_have_an_axis_of_time() {
+    let timed = Scores {
+        times: (0..ROWS as i64)
+            .map(|row| 1_600_000_000_000 + 60_000 * row)
+            .collect(),
+        ..scores()
+    };
+    for (scores, label) in [(timed, "time (UTC)"), (scores(), "row of split test")] {
+        let files = run(
+            r#"{"format": "svg"}"#,
+            vec![("scores", scores.into()), ("metrics", metrics().into())],
+        )
+        .unwrap();
+        let file = files.entries()[0].content.read().unwrap();
+        let text = String::from_utf8(file.to_vec()).unwrap();
+        assert!(text.replace('\u{a0}', " ").contains(label), "{label}");
+    }
+}
+
 #[test]
 fn same_bits_whatever_the_thread_count() {
     let draw = |threads| {

@@ -347,3 +347,30 @@ fn columns_that_are_not_used_may_have_one_name() {
     .unwrap();
     assert_eq!(series.values, [3.0]);
 }
+
+/// A sign that makes another number at its place is no sign between thousands and none before decimals.
+#[test]
+fn signs_within_numbers_stand_where_they_belong() {
+    let german = json!({"delimiter": ";", "decimal": ",", "thousands": ".", "split": whole()});
+    for (field, value) in [
+        ("1.234.567,5", 1_234_567.5),
+        ("-12.345", -12_345.0),
+        ("1.00.000,25", 100_000.25),
+        ("0,125", 0.125),
+    ] {
+        let series = read(&format!("a;b\n{field};2\n"), german.clone()).unwrap();
+        assert_eq!(series.values[0], value, "{field}");
+    }
+    for field in [
+        "0.123456", ".1", "1.5", "1234.567", "1,5.000", "1,5,0", "1..000",
+    ] {
+        let error = read(&format!("a;b\n{field};2\n"), german.clone()).unwrap_err();
+        assert!(
+            error.message().contains("not a finite number"),
+            "{field}: {error}"
+        );
+    }
+    let comma = json!({"delimiter": ";", "decimal": ",", "split": whole()});
+    let error = read("a;b\n2,5;2\n1.5;2\n", comma).unwrap_err();
+    assert!(error.message().contains("`1.5`"), "{error}");
+}

@@ -1,0 +1,336 @@
+//! Files that `ingest` accepts, and what NumPy, pyarrow and pandas read from them: the same columns, the same number of
+//! rows and the same values. Each format has mutated examples and files that are put together at random.
+//! What only the others refuse, or read otherwise, stands in [`EXCEPTIONS`] with its reason.
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use contract::artifact::{Digest, Series};
+use contract::{Host, NullHost, Progress, StageContext, Trouble};
+use data::readers::DatasetChoice;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::frame::fuzz;
+use crate::mutate;
+use crate::peer::{Answer, Peer, Table};
+use crate::tables::{self, Writing};
+
+/// A difference that is meant, and why.
+struct Exception {
+    format: &'static str,
+    why: &'static str,
+    holds: fn(&Case<'_>) -> bool,
+}
+
+/// A file that `ingest` has read, and that another library reads differently.
+struct Case<'a> {
+    /// What the other library says.
+    complaint: &'a str,
+    /// What `ingest` said of how it read the file.
+    notes: &'a [String],
+}
+
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        format: "npy",
+        why: "NumPy reads headers of ten thousand characters at most, since it lets Python evaluate them",
+        holds: |case| case.complaint.contains("max_header_size"),
+    },
+    Exception {
+        format: "arrow",
+        why: "pyarrow compares lengths that a damaged file has twice; nothing wrong is read where they are not compared",
+        holds: |case| case.complaint.starts_with("refused: "),
+    },
+    Exception {
+        format: "parquet",
+        why: "pyarrow compares lengths that a damaged file has twice; nothing wrong is read where they are not compared",
+        holds: |case| case.complaint.starts_with("refused: "),
+    },
+    Exception {
+        format: "csv",
+        why: "lines before the table, units and the like are left out with a note; pandas has to be told of them",
+        holds: |case| !case.notes.is_empty(),
+    },
+];
+
+/// How a format is read here, and how by the others.
+struct Form {
+    parameters: Value,
+    question: Value,
+}
+
+fn form(parameters: Value, question: Value) -> Form {
+    let mut parameters = parameters;
+    parameters["path"] = json!("f");
+    parameters["split"] = json!({"train": 1.0});
+    Form {
+        parameters,
+        question,
+    }
+}
+
+#[test]
+fn numpy_reads_the_same() {
+    let forms = [form(json!({}), json!({}))];
+    let examples = tables::arrays();
+    compare(
+        "npy",
+        &forms,
+        examples,
+        |_| tables::array().boxed(),
+        tables::NPY_WORDS,
+    );
+}
+
+#[test]
+fn pyarrow_reads_the_same_from_parquet() {
+    let (examples, made) = (tables::parquets(), |_| tables::parquet().boxed());
+    compare("parquet", &columnar(), examples, made, &[]);
+}
+
+#[test]
+fn pyarrow_reads_the_same_from_arrow() {
+    let (examples, made) = (tables::arrows(), |_| tables::arrow().boxed());
+    compare("arrow", &columnar(), examples, made, &[]);
+}
+
+#[test]
+fn pandas_reads_the_same_from_csv() {
+    let made = |form: usize| tables::text(WRITINGS[form]).boxed();
+    compare("csv", &texts(), tables::texts(), made, tables::CSV_WORDS);
+}
+
+fn columnar() -> Vec<Form> {
+    let timed = json!({"time": "t", "drop": false});
+    let dropping = json!({"time": "t", "drop": true});
+    vec![
+        form(json!({"time": "t"}), timed),
+        form(json!({"time": "t", "missing": "drop"}), dropping),
+    ]
+}
+
+const PLAIN: Writing = Writing {
+    delimiter: ",",
+    has_header: true,
+    has_time: false,
+    has_comma: false,
+};
+
+const WRITINGS: [Writing; 6] = [
+    PLAIN,
+    Writing {
+        delimiter: ";",
+        has_header: false,
+        ..PLAIN
+    },
+    Writing {
+        delimiter: "\t",
+        ..PLAIN
+    },
+    Writing {
+        delimiter: ";",
+        has_comma: true,
+        ..PLAIN
+    },
+    PLAIN,
+    Writing {
+        has_time: true,
+        ..PLAIN
+    },
+];
+
+/// Each of [`WRITINGS`] as both sides are told of it; the fifth has its rows with missing values left out.
+fn texts() -> Vec<Form> {
+    let mut forms = Vec::new();
+    for (index, writing) in WRITINGS.iter().enumerate() {
+        let dialect = json!({
+            "delimiter": writing.delimiter,
+            "header": writing.has_header,
+            "decimal": if writing.has_comma { "," } else { "." },
+            "thousands": writing.has_comma.then_some("."),
+            "time": writing.has_time.then_some("t"),
+        });
+        let (mut parameters, mut question) = (dialect.clone(), dialect);
+        question["drop"] = json!(index == 4);
+        if index == 4 {
+            parameters["missing"] = json!("drop");
+        }
+        forms.push(form(parameters, question));
+    }
+    forms
+}
+
+/// Fuzzes one format: an input is the number of a form and a file.
+fn compare(
+    format: &'static str,
+    forms: &[Form],
+    examples: Vec<Vec<u8>>,
+    made: impl Fn(usize) -> BoxedStrategy<Vec<u8>>,
+    words: &'static [&'static str],
+) {
+    let Some(peer) = Peer::new() else { return };
+    let peer = RefCell::new(peer);
+    let (accepted, compared) = (Cell::new(0_u64), Cell::new(0_u64));
+    let inputs = proptest::strategy::Union::new((0..forms.len()).map(|form| {
+        let changed = mutate::mutated(examples.clone(), words);
+        let file = prop_oneof![1 => changed, 2 => made(form)];
+        file.prop_map(move |file| [&[form as u8][..], &file].concat())
+    }));
+    fuzz(&format!("peers-{format}"), inputs, |input| {
+        let Some((number, bytes)) = input.split_first() else {
+            return Ok(());
+        };
+        let form = &forms[usize::from(*number) % forms.len()];
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let path = folder.path().join("f");
+        std::fs::write(&path, bytes).map_err(|error| error.to_string())?;
+        let Some((series, notes)) = ingested(format, &form.parameters, &path) else {
+            return Ok(());
+        };
+        accepted.set(accepted.get() + 1);
+        let mut question = form.question.clone();
+        question["format"] = json!(format);
+        question["path"] = json!(path);
+        let complaint = match peer.borrow_mut().read(&question) {
+            Answer::Read(table) => difference(format, &series, &table),
+            Answer::Refused { refused } => Some(format!("refused: {refused}")),
+            Answer::GaveUp { .. } => return Ok(()),
+        };
+        compared.set(compared.get() + 1);
+        let Some(complaint) = complaint else {
+            return Ok(());
+        };
+        let case = Case {
+            complaint: &complaint,
+            notes: &notes,
+        };
+        let known = EXCEPTIONS
+            .iter()
+            .find(|known| known.format == format && (known.holds)(&case));
+        match known {
+            Some(known) => {
+                assert!(!known.why.is_empty());
+                Ok(())
+            }
+            None => Err(format!("with {}: {complaint}", form.parameters)),
+        }
+    });
+    println!(
+        "peers-{format}: {} accepted, {} compared",
+        accepted.get(),
+        compared.get()
+    );
+    assert!(compared.get() > 0, "not one file was compared");
+}
+
+/// The file as `ingest` reads it, with its notes; `None` where it refuses it.
+fn ingested(format: &str, parameters: &Value, path: &Path) -> Option<(Series, Vec<String>)> {
+    let choice = DatasetChoice::new(format, parameters.clone()).expect("the forms are right");
+    let files = NullHost {
+        files: vec![("f".to_owned(), path.to_owned())],
+    };
+    let host = Noting {
+        files: &files,
+        notes: Mutex::default(),
+    };
+    let context = StageContext {
+        host: &host,
+        ..files.context(0)
+    };
+    let series = choice.read(&context).ok()?;
+    Some((series, host.notes.into_inner().unwrap_or_default()))
+}
+
+/// A host that keeps the notes, and is like another in all else.
+struct Noting<'a> {
+    files: &'a NullHost,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Host for Noting<'_> {
+    fn note(&self, text: &str) {
+        if let Ok(mut notes) = self.notes.lock() {
+            notes.push(text.to_owned());
+        }
+    }
+
+    fn progress(&self, _: Progress) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        self.files.file(name)
+    }
+
+    fn names_below(&self, folder: &str) -> Vec<String> {
+        self.files.names_below(folder)
+    }
+
+    fn copy_file(&self, name: &str, target: &Path) -> Result<(), Trouble> {
+        self.files.copy_file(name, target)
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        self.files.environment(name)
+    }
+
+    fn scratch(&self) -> Result<&Path, Trouble> {
+        self.files.scratch()
+    }
+
+    fn load_checkpoint(&self, _: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {
+        None
+    }
+
+    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), Trouble> {
+        Ok(())
+    }
+}
+
+/// The first thing in which a table is not the series.
+fn difference(format: &str, series: &Series, table: &Table) -> Option<String> {
+    if series.channels != table.columns {
+        return Some(format!(
+            "the columns are {:?} here, {:?} there",
+            series.channels, table.columns
+        ));
+    }
+    let rows = table.values.first().map_or(0, Vec::len);
+    if series.rows() != rows {
+        return Some(format!("{} rows here, {rows} there", series.rows()));
+    }
+    for (channel, column) in table.values.iter().enumerate() {
+        for (row, bits) in column.iter().enumerate() {
+            let there = f64::from_bits(*bits);
+            let here = series.value(row, channel);
+            // A channel without 64 bits of its own has the nearest value of 32.
+            let is_wide = series.wide.contains_key(&channel);
+            let there = if is_wide {
+                there
+            } else {
+                f64::from(there as f32)
+            };
+            // pandas takes a column of `-0` for integers, which have one zero.
+            let is_same = here.to_bits() == there.to_bits() || format == "csv" && here == there;
+            if !is_same {
+                let name = &series.channels[channel];
+                return Some(format!(
+                    "`{name}` in row {row} is {here:?} here, {there:?} there"
+                ));
+            }
+        }
+    }
+    match &table.times {
+        Some(times) if *times != series.times => {
+            let mut pairs = series.times.iter().zip(times);
+            let row = pairs.position(|(here, there)| here != there);
+            let pair = row.map(|row| (series.times[row], times[row]));
+            Some(format!("the times differ: {pair:?}"))
+        }
+        _ => None,
+    }
+}
