@@ -136,8 +136,14 @@ fn renamed(text: &str, name: &str) -> String {
 /// The template with the parameters that fit a file. With labels, the scores are judged, too.
 fn fitted(template: &str, look: &Look) -> Result<String, Error> {
     let mut text = String::new();
+    let has = |name: &str| look.parameters.contains_key(name);
+    let is_labelled = has("label") || has("test_labels");
     for line in template.lines() {
         match line.trim_start() {
+            // A test part of its own is not split off.
+            "split: {train: 0.5, validation: 0.1, calibration: 0.1, test: 0.3}" if has("test") => {
+                text += "      split: {train: 0.7, validation: 0.1, calibration: 0.2}\n";
+            }
             // The path stands among the pipeline's parameters.
             "path: my_data.csv" => {
                 let path = yaml(look.parameters.get("path"))?;
@@ -150,10 +156,10 @@ fn fitted(template: &str, look: &Look) -> Result<String, Error> {
                     }
                 }
             }
-            "from: {series: raw, scores: scores}" if look.parameters.contains_key("label") => {
+            "from: {series: raw, scores: scores}" if is_labelled => {
                 text += "    from: {series: raw, scores: scores, metrics: metrics}\n";
             }
-            "plots:" if look.parameters.contains_key("label") => text += METRICS,
+            "plots:" if is_labelled => text += METRICS,
             _ => text += &format!("{line}\n"),
         }
     }

@@ -80,6 +80,8 @@ pub fn look(path: &Path) -> Result<Look, Trouble> {
         found.guesses.push(guess);
         file = first;
     }
+    // What is not text is not looked into, but it is there.
+    File::open(&file).map_err(super::columns::unreadable(&file))?;
     let parameters = &mut found.parameters;
     parameters.insert(
         "dataset".to_owned(),
@@ -613,6 +615,8 @@ mod tests {
             "{:?}",
             found.guesses
         );
+        let absent = look(&folder.path().join("absent.npz")).unwrap_err();
+        assert!(absent.message().contains("cannot be read"), "{absent}");
         let empty = tempfile::tempdir().unwrap();
         assert!(
             look(empty.path())
