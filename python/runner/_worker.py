@@ -383,7 +383,7 @@ def tell(error, step):
     if isinstance(error, Refused):
         about.update(type=None, hint=error.hint)
     else:
-        traceback.print_exc()
+        sys.stderr.write(told_by_its_own_code(error))
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
             inside = os.path.relpath(frame.filename, FOLDER)
             if inside.startswith("files" + os.sep):
@@ -396,6 +396,15 @@ def tell(error, step):
     write_state("failure.json", about)
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def told_by_its_own_code(error):
+    """A traceback as Python prints it, from the first line of the detector on, with the paths that its author knows."""
+    place = error.__traceback__
+    while place is not None and place.tb_frame.f_code.co_filename == __file__:
+        place = place.tb_next
+    text = "".join(traceback.format_exception(type(error), error, place))
+    return text.replace(os.path.join(FOLDER, "files") + os.sep, "")
 
 
 def foreign_modules():

@@ -94,6 +94,12 @@ fn locate_many(
         let pattern = request.pattern().to_string_lossy().into_owned();
         (request.folder(), pattern)
     };
+    // A pattern may begin with the first name.
+    let folder = if folder.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        folder
+    };
     let tried = options.places_of_user_path(&folder);
     let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
     let endings = endings_of(request);

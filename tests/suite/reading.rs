@@ -320,7 +320,7 @@ fn a_pattern_means_files_that_enter_the_key_each_by_itself() {
         .says("in 3 entities");
     environment.write("pipeline.yaml", reading_files("[d/c.csv, \"d/*.tsv\"]"));
     environment
-        .run(&["plan", "pipeline.yaml"])
+        .run(&["run", "pipeline.yaml"])
         .expect(1)
         .says("no file matches the pattern");
     environment.write("pipeline.yaml", reading_files("[d/c.csv, \"d/?.csv\"]"));

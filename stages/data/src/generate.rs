@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(
             (Generate::VERSION, found.as_str()),
             (
-                1,
+                2,
                 "f8e152e21940452a8c953c7522df10c535d8d81aa0f5f39ba70c2346c0745f48"
             )
         );

@@ -331,19 +331,22 @@ mod tests {
 
     #[test]
     fn crossing_only_reaches_back_within_the_entity() {
-        let series = series(&[
+        let parts = [
             (Split::Train, "a", 5),
             (Split::Test, "a", 4),
             (Split::Train, "b", 3),
             (Split::Test, "b", 1),
-        ]);
+        ];
+        let both = series(&parts);
         let detection = params(json!({"length": 3, "splits": ["test"], "cross_boundaries": true}));
         // Every row of the test part is the last of one window.
-        assert_eq!(starts(&detection, &series).unwrap(), [3, 4, 5, 6, 10]);
+        assert_eq!(starts(&detection, &both).unwrap(), [3, 4, 5, 6, 10]);
         let forecast = params(
             json!({"length": 2, "horizon": 2, "splits": ["test"], "cross_boundaries": true}),
         );
-        assert_eq!(starts(&forecast, &series).unwrap(), [3, 4, 5]);
+        assert_eq!(starts(&forecast, &series(&parts[..2])).unwrap(), [3, 4, 5]);
+        // What is forecast does not reach back: one row cannot hold two.
+        assert!(refused(&forecast, &both).starts_with("`b` gives no window of `test`"));
         assert_eq!(Window::learns(&detection)[0].parameter, "cross_boundaries");
         assert!(Window::learns(&params(json!({"length": 3}))).is_empty());
     }

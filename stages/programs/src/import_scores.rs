@@ -61,7 +61,7 @@ fn one() -> i8 {
 }
 
 fn sign(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "integer", "enum": [1, -1]})
+    json_schema!({"type": "integer", "minimum": -1, "maximum": 1})
 }
 
 const ENTITY: &str = "{entity}";

@@ -443,30 +443,19 @@ fn anomalies_to_learn(series: &Series) -> Option<String> {
 /// A channel with one value where the label is 0 and another where it is 1: the label itself, or its inverse.
 fn labels_among_channels(series: &Series, glance: &Glance) -> Option<Doubt> {
     let still = glance.still_where(series, |segment| segment.labelled)?;
-    let labelled: Vec<&Segment> = series
-        .segments
-        .iter()
-        .filter(|segment| segment.labelled)
-        .collect();
+    let mut rows = Vec::new();
+    for segment in series.segments.iter().filter(|segment| segment.labelled) {
+        rows.extend(segment.rows.clone());
+    }
+    let step = rows.len().div_ceil(COMPARED).max(1);
     let mut names = Vec::new();
     for (channel, name) in series.channels.iter().enumerate() {
-        if still.value(channel).is_some() {
+        // A few rows tell of most channels that they do not follow.
+        let few = rows.iter().step_by(step);
+        if still.value(channel).is_some() || values_by_label(series, channel, few).is_none() {
             continue;
         }
-        let mut by_label: [Option<f64>; 2] = [None, None];
-        let mut follows = true;
-        'rows: for segment in &labelled {
-            for row in segment.rows.clone() {
-                let value = series.value(row, channel);
-                let known = &mut by_label[usize::from(series.labels[row] != 0)];
-                if *known.get_or_insert(value) != value {
-                    follows = false;
-                    break 'rows;
-                }
-            }
-        }
-        if follows
-            && let [Some(normal), Some(anomalous)] = by_label
+        if let Some([Some(normal), Some(anomalous)]) = values_by_label(series, channel, rows.iter())
             && normal != anomalous
         {
             names.push(name.as_str());
@@ -480,6 +469,23 @@ fn labels_among_channels(series: &Series, glance: &Glance) -> Option<Doubt> {
         )
         .hint("a second column of labels? leave it out with `columns`")
     })
+}
+
+/// The value of a channel where the label is 0 and where it is 1, if it has no more than one in either of these rows.
+fn values_by_label<'a>(
+    series: &Series,
+    channel: usize,
+    rows: impl Iterator<Item = &'a usize>,
+) -> Option<[Option<f64>; 2]> {
+    let mut known: [Option<f64>; 2] = [None, None];
+    for &row in rows {
+        let value = series.value(row, channel);
+        let known = &mut known[usize::from(series.labels[row] != 0)];
+        if *known.get_or_insert(value) != value {
+            return None;
+        }
+    }
+    Some(known)
 }
 
 /// Rows of the test part that stand among those before it: then a model is judged on what it was fitted to.
@@ -590,14 +596,18 @@ fn value_bits(series: &Series, row: usize, channel: usize) -> u64 {
         .into()
 }
 
-/// The channel that has the most different values in some rows.
+/// Rows by which channels are compared.
+const COMPARED: usize = 64;
+
+/// The channel that has the most different values in some of these rows.
 fn most_varied(series: &Series, rows: &[usize]) -> usize {
+    let step = rows.len().div_ceil(COMPARED).max(1);
     let (mut most, mut found) = (0, 0);
     for channel in 0..series.width() {
-        let values: BTreeSet<u64> = rows
-            .iter()
-            .map(|row| value_bits(series, *row, channel))
-            .collect();
+        let rows = rows.iter().step_by(step);
+        let mut values: Vec<u64> = rows.map(|row| value_bits(series, *row, channel)).collect();
+        values.sort_unstable();
+        values.dedup();
         if values.len() > most {
             (most, found) = (values.len(), channel);
         }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{DatasetChoice, number, text};
 use contract::artifact::{Segment, Series, Split};
@@ -83,6 +83,18 @@ fn read(file: &Path, channels: &[String]) -> Result<Series, Trouble> {
         }
         "csv"
     };
+    if dataset != "csv" {
+        // Columns that no model asked for need not be numbers here either. Without all channels, their places decide.
+        let mut named = parameters.clone();
+        named["columns"] = json!(channels);
+        if let Ok(series) = read_as(dataset, named, file) {
+            return Ok(series);
+        }
+    }
+    read_as(dataset, parameters, file)
+}
+
+fn read_as(dataset: &str, parameters: Value, file: &Path) -> Result<Series, Trouble> {
     let choice = DatasetChoice::new(dataset, parameters)?;
     let host = NullHost {
         files: vec![("input".to_owned(), file.to_owned())],
@@ -114,6 +126,11 @@ fn places(found: &[String], channels: &[String], file: &Path) -> Result<Vec<usiz
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+
     use super::*;
 
     fn fresh(text: &str, channels: &[&str]) -> Result<Series, Trouble> {
@@ -125,6 +142,34 @@ mod tests {
             .map(|channel| (*channel).to_owned())
             .collect();
         read_fresh(&[file.clone(), file], &channels)
+    }
+
+    /// A Parquet file with texts in the first column.
+    fn parquet_with_texts(names: [&str; 3]) -> Vec<u8> {
+        let columns: [ArrayRef; 3] = [
+            Arc::new(StringArray::from(vec!["now", "later"])),
+            Arc::new(Float64Array::from(vec![2.0, 4.0])),
+            Arc::new(Float64Array::from(vec![1.0, 3.0])),
+        ];
+        let batch = RecordBatch::try_from_iter(names.into_iter().zip(columns)).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn columns_of_parquet_that_no_model_knows_need_not_be_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new.parquet");
+        let channels = ["a".to_owned(), "b".to_owned()];
+        std::fs::write(&file, parquet_with_texts(["when", "b", "a"])).unwrap();
+        let series = read_fresh(std::slice::from_ref(&file), &channels).unwrap();
+        assert_eq!(series.values, [1.0, 2.0, 3.0, 4.0]);
+        std::fs::write(&file, parquet_with_texts(["when", "b", "c"])).unwrap();
+        let error = read_fresh(&[file], &channels).unwrap_err();
+        assert!(error.message().contains("`when`"), "{error}");
     }
 
     #[test]

@@ -119,6 +119,20 @@ impl LongForm {
     }
 }
 
+impl Entity {
+    /// ` of pump-1 at 2024-01-01T10:00:00Z`, for messages.
+    fn moment(&self, row: usize) -> String {
+        let mut text = String::new();
+        if let Some(name) = &self.name {
+            text += &format!(" of `{name}`");
+        }
+        if let Some(time) = self.times.get(row) {
+            text += &format!(" at {}", written(*time));
+        }
+        text
+    }
+}
+
 impl LongTable<'_> {
     /// The channels: variables in the order in which they come first, those of `columns` where these are chosen, or the columns of
     /// values. `known` are those of the files before.
@@ -289,20 +303,8 @@ impl LongTable<'_> {
         Ok(())
     }
 
-    /// `of pump-1 at 2024-01-01T10:00:00Z`.
-    fn moment(&self, entity: &Entity, row: usize) -> String {
-        let mut text = String::new();
-        if let Some(name) = &entity.name {
-            text += &format!(" of `{name}`");
-        }
-        if let Some(time) = entity.times.get(row) {
-            text += &format!(" at {}", written(*time));
-        }
-        text
-    }
-
     fn doubled(&self, entity: &Entity, channel: &str, rows: [usize; 2]) -> Trouble {
-        let moment = self.moment(entity, entity.rows - 1);
+        let moment = entity.moment(entity.rows - 1);
         let [one, other] = rows.map(|row| row + 1);
         let message = format!("`{channel}`{moment} stands twice, in data rows {one} and {other}");
         Trouble::new(message).at(self.file, None).hint(
@@ -311,7 +313,7 @@ impl LongTable<'_> {
     }
 
     fn two_labels(&self, entity: &Entity, rows: [usize; 2]) -> Trouble {
-        let moment = self.moment(entity, entity.rows - 1);
+        let moment = entity.moment(entity.rows - 1);
         let [one, other] = rows.map(|row| row + 1);
         let message = format!("the labels{moment} differ, in data rows {one} and {other}");
         Trouble::new(message)
@@ -321,11 +323,7 @@ impl LongTable<'_> {
 
     fn gap(&self, entity: &Entity, place: usize, channels: &[String]) -> Trouble {
         let (row, channel) = (place / channels.len(), place % channels.len());
-        let message = format!(
-            "`{}`{} has no value",
-            channels[channel],
-            self.moment(entity, row)
-        );
+        let message = format!("`{}`{} has no value", channels[channel], entity.moment(row));
         let hint = "`missing: ffill`, `interpolate` or `drop` fills or drops such rows; leave a variable that is rarely measured out with `columns`";
         Trouble::new(message).at(self.file, None).hint(hint)
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::error::Category;
 
@@ -304,11 +305,44 @@ fn not_metrics(text: &[u8], error: &serde_json::Error) -> Trouble {
 }
 
 /// A number, or one with what must be known to read it.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a number, null or an object with `value`")]
 enum Figure {
     Plain(Option<f64>),
     Described(Described),
+}
+
+impl<'de> Deserialize<'de> for Figure {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl<'de> Visitor<'de> for Number {
+            type Value = Figure;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a number")
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Figure, E> {
+                Ok(Figure::Plain(Some(value)))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Figure, E> {
+                Ok(Figure::Plain(Some(value as f64)))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Figure, E> {
+                Ok(Figure::Plain(Some(value as f64)))
+            }
+
+            fn visit_unit<E>(self) -> Result<Figure, E> {
+                Ok(Figure::Plain(None))
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Figure, M::Error> {
+                let described = MapAccessDeserializer::new(map);
+                Described::deserialize(described).map(Figure::Described)
+            }
+        }
+        deserializer.deserialize_any(Number)
+    }
 }
 
 #[derive(Deserialize)]
