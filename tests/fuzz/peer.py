@@ -42,6 +42,9 @@ def numpy_array(request):
 def arrow_column(column):
     if pyarrow.types.is_boolean(column.type):
         column = column.cast(pyarrow.uint8())
+    if pyarrow.types.is_decimal(column.type):
+        # The nearest float, as Python rounds; pyarrow's cast multiplies by a power of ten that is rounded itself.
+        return numpy.array([numpy.nan if value is None else float(value) for value in column.to_pylist()])
     column = column.cast(pyarrow.float64(), safe=False)
     return column.to_numpy()
 

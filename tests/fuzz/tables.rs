@@ -221,10 +221,11 @@ fn numbers(kind: u8, words: &[Option<u64>]) -> ArrayRef {
                 .map(|float| float.map(|float| float as f32))
                 .collect::<Float32Array>(),
         ),
+        // Fifteen digits, which a float holds.
         10 => {
             let numbers = words
                 .iter()
-                .map(|word| word.map(|word| i128::from(word as i64) % 10_i128.pow(18)));
+                .map(|word| word.map(|word| i128::from(word as i64) % 10_i128.pow(15)));
             let array = numbers.collect::<Decimal128Array>();
             Arc::new(
                 array
