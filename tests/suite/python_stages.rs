@@ -116,7 +116,7 @@ fn a_package_of_another_version_is_told() {
     let environment = pipeline(&python, "detector: \"d.py:D\"");
     environment.write(
         "d.py",
-        &DISTANCE.replace("from helper import power", "power = 1"),
+        DISTANCE.replace("from helper import power", "power = 1"),
     );
     let place = environment.path("extra/site");
     // A folder on the path of the interpreter, as a package manager would change it.
