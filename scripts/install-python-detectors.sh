@@ -10,11 +10,11 @@ if "$place/bin/python" -c "import numpy, pyarrow, sklearn, pyod.models.ecod, pyo
     exit
 fi
 command -v python3 >/dev/null || {
-    echo "the detectors need Python 3.10 or later" >&2
+    echo "the detectors need Python 3.11 or later" >&2
     exit 1
 }
 rm -rf "$place"
 mkdir -p "$(dirname "$place")"
 python3 -m venv "$place"
-"$place/bin/pip" install --quiet --disable-pip-version-check "numpy>=1.26" "scikit-learn>=1.4" "pyod>=2" pyarrow
+"$place/bin/pip" install --quiet --disable-pip-version-check "numpy==2.4.6" "scikit-learn==1.9.1" "pyod==3.6.7" "pyarrow==26.0.1"
 echo "Python detectors are there: $place"
