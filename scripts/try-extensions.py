@@ -34,7 +34,7 @@ def extended():
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     )
-    wanted = ("src/", "stages/", "benches/", "examples/", "tests/", "data/", "pipelines/", "Cargo", "docs/", "sweeps/")
+    wanted = ("src/", "stages/", "benches/", "examples/", "tests/", "data/", "pipelines/", "python/", "Cargo", "docs/")
     names = [name for name in listed.stdout.split("\0") if name.startswith(wanted) or name.endswith(".md")]
     files = {name: (ROOT / name).read_bytes() for name in names if (ROOT / name).is_file()}
     for kind, entry in tomllib.loads((EXAMPLES / "extensions.toml").read_text()).items():
