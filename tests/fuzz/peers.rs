@@ -30,6 +30,21 @@ struct Case<'a> {
     complaint: &'a str,
     /// What `ingest` said of how it read the file.
     notes: &'a [String],
+    /// What `ingest` read.
+    series: &'a Series,
+    /// Whether the file is an example that was changed somewhere, and not one that was written whole.
+    is_damaged: bool,
+}
+
+impl Case<'_> {
+    /// Whether a value is beyond the whole numbers of 64 bits.
+    fn has_huge_integer(&self) -> bool {
+        const LARGEST: f64 = u64::MAX as f64;
+        let wide = self.series.wide.values().flatten();
+        let narrow = self.series.values.iter().map(|value| f64::from(*value));
+        let mut values = wide.copied().chain(narrow);
+        values.any(|value| value.abs() >= LARGEST)
+    }
 }
 
 const EXCEPTIONS: &[Exception] = &[
@@ -41,17 +56,24 @@ const EXCEPTIONS: &[Exception] = &[
     Exception {
         format: "arrow",
         why: "pyarrow compares lengths that a damaged file has twice; nothing wrong is read where they are not compared",
-        holds: |case| case.complaint.starts_with("refused: "),
+        holds: |case| case.is_damaged && case.complaint.starts_with("refused: "),
     },
     Exception {
         format: "parquet",
         why: "pyarrow compares lengths that a damaged file has twice; nothing wrong is read where they are not compared",
-        holds: |case| case.complaint.starts_with("refused: "),
+        holds: |case| case.is_damaged && case.complaint.starts_with("refused: "),
     },
     Exception {
         format: "csv",
         why: "lines before the table, units and the like are left out with a note; pandas has to be told of them",
         holds: |case| !case.notes.is_empty(),
+    },
+    Exception {
+        format: "csv",
+        why: "pandas keeps a column as text where a whole number has more than 64 bits, and then forgets the decimal comma",
+        holds: |case| {
+            case.complaint.contains("could not convert string to float") && case.has_huge_integer()
+        },
     },
 ];
 
@@ -162,6 +184,9 @@ fn texts() -> Vec<Form> {
     forms
 }
 
+/// Set in the number of a form whose file was changed after it was written.
+const DAMAGED: u8 = 0x80;
+
 /// Fuzzes one format: an input is the number of a form and a file.
 fn compare(
     format: &'static str,
@@ -174,15 +199,19 @@ fn compare(
     let peer = RefCell::new(peer);
     let (accepted, compared) = (Cell::new(0_u64), Cell::new(0_u64));
     let inputs = proptest::strategy::Union::new((0..forms.len()).map(|form| {
+        let form_number = form as u8;
+        let begin = |number: u8| move |file: Vec<u8>| [&[number][..], &file].concat();
         let changed = mutate::mutated(examples.clone(), words);
-        let file = prop_oneof![1 => changed, 2 => made(form)];
-        file.prop_map(move |file| [&[form as u8][..], &file].concat())
+        let changed = changed.prop_map(begin(form_number | DAMAGED));
+        let whole = made(form).prop_map(begin(form_number));
+        prop_oneof![1 => changed, 2 => whole]
     }));
     fuzz(&format!("peers-{format}"), inputs, |input| {
         let Some((number, bytes)) = input.split_first() else {
             return Ok(());
         };
-        let form = &forms[usize::from(*number) % forms.len()];
+        let is_damaged = number & DAMAGED != 0;
+        let form = &forms[usize::from(number & !DAMAGED) % forms.len()];
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let path = folder.path().join("f");
         std::fs::write(&path, bytes).map_err(|error| error.to_string())?;
@@ -205,6 +234,8 @@ fn compare(
         let case = Case {
             complaint: &complaint,
             notes: &notes,
+            series: &series,
+            is_damaged,
         };
         let known = EXCEPTIONS
             .iter()

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use arrow::array::RecordBatchReader;
 use arrow::ipc::reader::{FileReader, StreamReader};
-use arrow::ipc::root_as_footer;
+use arrow::ipc::{root_as_footer, root_as_message};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,7 @@ impl Dataset for Arrow {
                     check_blocks(&file).map_err(|reason| batches::damaged(path, reason))?;
                     Box::new(FileReader::try_new(BufReader::new(file), None).map_err(damaged)?)
                 } else {
+                    check_byte_order(&file).map_err(|reason| batches::damaged(path, reason))?;
                     Box::new(StreamReader::try_new(BufReader::new(file), None).map_err(damaged)?)
                 };
                 let schema = reader.schema();
@@ -102,6 +103,35 @@ fn check_blocks(file: &File) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Refuses a stream whose numbers are big-endian. The library looks at the order of bytes in files alone.
+fn check_byte_order(file: &File) -> Result<(), String> {
+    /// What stands before the length of a message; files of old versions begin with the length.
+    const CONTINUATION: [u8; 4] = [0xff; 4];
+    let mut word = [0; 4];
+    read_at(file, &mut word, 0)?;
+    let mut start = 4;
+    if word == CONTINUATION {
+        read_at(file, &mut word, start)?;
+        start += 4;
+    }
+    let bytes = file.metadata().map_err(|error| error.to_string())?.len();
+    let length = u32::from_le_bytes(word);
+    if u64::from(length) > bytes.saturating_sub(start) {
+        return Err(format!("its schema is said to have {length} bytes"));
+    }
+    let mut message = vec![0; length as usize];
+    read_at(file, &mut message, start)?;
+    let message = root_as_message(&message).map_err(|error| error.to_string())?;
+    let schema = message
+        .header_as_schema()
+        .ok_or("it does not begin with a schema")?;
+    if schema.endianness().equals_to_target_endianness() {
+        Ok(())
+    } else {
+        Err("its numbers are in the byte order of another kind of machine".to_owned())
+    }
 }
 
 fn read_at(file: &File, into: &mut [u8], start: u64) -> Result<(), String> {

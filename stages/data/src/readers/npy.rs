@@ -378,14 +378,14 @@ fn parse_header(
 
 /// The numbers of a tuple without its parentheses. A tuple of one ends with a comma.
 fn sizes_of(shape: &str) -> Result<Vec<usize>, String> {
-    let items = shape.trim();
+    let items = shape.trim_matches(is_space);
     let items = match items.strip_suffix(',') {
         Some(items) => items,
         None if items.contains(',') => items,
         None => return Err("the header's `shape` is not a tuple".to_owned()),
     };
     let mut sizes = Vec::new();
-    for size in items.split(',').map(str::trim) {
+    for size in items.split(',').map(|size| size.trim_matches(is_space)) {
         // Python does not take a number that begins with 0 either.
         let parsed = size
             .parse()
@@ -405,11 +405,20 @@ fn after<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
         .ok_or_else(|| format!("the header has no `{key}`"))
 }
 
+/// What Python passes over between the parts of a dictionary.
+fn is_space(character: char) -> bool {
+    matches!(character, ' ' | '\t' | '\n' | '\r' | '\x0c')
+}
+
 /// The keys and values of the header, which is a dictionary as Python writes it.
 fn entries(header: &str) -> Result<Vec<(&str, &str)>, String> {
     let bad = || "the header is not the dictionary that NumPy writes".to_owned();
-    let text = header.trim().strip_prefix('{').ok_or_else(bad)?;
-    let mut rest = text.strip_suffix('}').ok_or_else(bad)?.trim();
+    let text = header
+        .trim_matches(is_space)
+        .strip_prefix('{')
+        .ok_or_else(bad)?;
+    let mut rest = text.strip_suffix('}').ok_or_else(bad)?;
+    rest = rest.trim_matches(is_space);
     let mut entries = Vec::new();
     while !rest.is_empty() {
         let quote = rest
@@ -418,10 +427,14 @@ fn entries(header: &str) -> Result<Vec<(&str, &str)>, String> {
             .filter(|first| ['\'', '"'].contains(first));
         let quote = quote.ok_or_else(bad)?;
         let (name, after) = rest[1..].split_once(quote).ok_or_else(bad)?;
-        let value = after.trim_start().strip_prefix(':').ok_or_else(bad)?;
+        let value = after
+            .trim_start_matches(is_space)
+            .strip_prefix(':')
+            .ok_or_else(bad)?;
         let (value, more) = value.split_at(end_of_value(value));
-        entries.push((name, value.trim()));
-        rest = more.strip_prefix(',').unwrap_or(more).trim_start();
+        entries.push((name, value.trim_matches(is_space)));
+        rest = more.strip_prefix(',').unwrap_or(more);
+        rest = rest.trim_start_matches(is_space);
     }
     let mut names: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
@@ -579,6 +592,7 @@ mod tests {
             ("<c16", "(1,)", &[0; 16], "holds `<c16`"),
             ("<f4", "(1, 1, 1)", &[0; 4], "3 dimensions"),
             ("<f4", "(0, 3)", &[], "no rows"),
+            ("<f4", "(1,\x0b)", &[0; 4], "is not a tuple"),
             (
                 "<f4",
                 "(1,)",
