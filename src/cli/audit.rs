@@ -10,6 +10,7 @@ use super::arguments::size_pool;
 use super::audit_report::print;
 use super::{Error, Exit, Global, shown, signals};
 use crate::audit::Tolerances;
+use crate::page::write_audit;
 use crate::pipeline::Tolerance;
 use crate::project::{AuditOrder, AuditPart, DeviceChoice};
 use crate::ui::{self, Mode, outln, print_json};
@@ -55,6 +56,9 @@ pub(super) struct Arguments {
     /// Audit this stage and everything after it, on the inputs that they had
     #[arg(long, value_name = "STAGE")]
     from: Option<String>,
+    /// Write the verdict as a page for the browser
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Keep what was computed in this folder, which must be new or empty; by default it is temporary
     #[arg(long, value_name = "DIR")]
     shadow: Option<PathBuf>,
@@ -107,6 +111,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         audited => audited?,
     };
     let report = &audited.report;
+    if let Some(path) = &arguments.report {
+        // Somebody who repeats an audit wants the page of this one.
+        write_audit(&audited, path, true)?;
+    }
     if global.json {
         let mut object = json!(report);
         object["target"] = json!(audited.name);
@@ -121,6 +129,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         print(&audited, seed, global.verbose);
         if let Some(shadow) = &arguments.shadow {
             outln!("what was computed is in {}", shown(shadow));
+        }
+        if let Some(path) = &arguments.report {
+            outln!("the verdict is in {}", shown(path));
         }
     }
     Ok(match () {

@@ -95,6 +95,12 @@ verbs! {
     Runs(runs),
     /// Compare two runs: parameters, keys, metrics; exit code 3 if they differ
     Diff(diff),
+    /// Write a run as a page for the browser: one file, or a folder
+    Report(report),
+    /// Show the runs of the store in a browser, live
+    Ui(ui),
+    /// Follow a run or a sweep that is under way, in the terminal, from any host that sees the store
+    Watch(watch),
     /// Write a run in another format (RO-Crate, PROV-JSON, MLflow, CSV, Parquet), or as a bundle
     Export(export),
     /// Import a bundle that `export` wrote into the store

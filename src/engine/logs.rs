@@ -50,7 +50,7 @@ impl Logs {
 
     fn open(&self, stage: &str) -> io::Result<Log> {
         fs::create_dir_all(&self.folder)?;
-        let file = append_plain(&self.folder.join(format!("{}.log", file_name(stage))))?;
+        let file = append_plain(&path_in(&self.folder, stage))?;
         Ok(Log { file, progress: 0 })
     }
 
@@ -65,6 +65,15 @@ impl Logs {
         // Unbuffered: it is read while the stage is at work, and there if this process is killed.
         let _ = log.file.write_all(line.as_bytes());
     }
+}
+
+/// Where the log of a stage lies, below the folder of its run.
+pub fn log_path(run: &Path, stage: &str) -> PathBuf {
+    path_in(&run.join("logs"), stage)
+}
+
+fn path_in(folder: &Path, stage: &str) -> PathBuf {
+    folder.join(format!("{}.log", file_name(stage)))
 }
 
 impl Reporter for Logs {

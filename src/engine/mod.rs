@@ -23,6 +23,6 @@ pub use execute::{Outcome, RunOptions, execute};
 pub use failure::Failure;
 pub use files::{FileFinder, FoundFile, NoFiles};
 pub use journal::Journal;
-pub use logs::Logs;
+pub use logs::{Logs, log_path};
 pub use plan::{Plan, Planner, Reason, StagePlan, Verdict};
 pub use replay::{PastStage, Replay};

@@ -11,6 +11,7 @@ mod pipeline_files;
 mod prov;
 mod raw_files;
 mod ro_crate;
+mod run_diff;
 mod selection;
 mod target;
 
@@ -22,5 +23,6 @@ pub use pipeline_files::pipeline_files;
 pub use prov::write_prov;
 pub use raw_files::{AbsentFile, Brought, BroughtFiles, FILES_UP_TO, LeftOut, brought};
 pub use ro_crate::{CrateOptions, write_ro_crate};
+pub use run_diff::{Pair, RunDiff, StageDifference};
 pub use selection::{Objects, Selection};
 pub use target::Target;

@@ -131,7 +131,7 @@ impl Drop for Target {
 }
 
 /// Files by which folders of ours are known.
-const OURS: [&str; 2] = ["ro-crate-metadata.json", "meta.yaml"];
+const OURS: [&str; 3] = ["ro-crate-metadata.json", "meta.yaml", "runner-report.json"];
 
 /// Whether a folder is empty or a report; anything else could be somebody's work.
 fn is_replaceable(folder: &Path) -> bool {

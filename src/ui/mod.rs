@@ -13,7 +13,7 @@ use std::io::IsTerminal;
 pub use crate::diagnostic::{bytes, duration, number};
 pub use json::JsonLines;
 pub use lines::{Lines, doubt_text};
-pub use screen::{clear_line, json_line, print_json, redraw};
+pub use screen::{Redrawn, clear_line, json_line, print_json, redraw};
 pub(crate) use screen::{err, errln, out, outln};
 pub use style::{Colours, Paint};
 pub use table::{Align, Table};

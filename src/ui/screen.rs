@@ -3,7 +3,7 @@
 //! and reported when the process ends.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
@@ -142,6 +142,28 @@ pub fn redraw(text: &str) {
 /// Ends a line of progress: what comes next begins where it stood.
 pub fn clear_line() {
     redraw("");
+}
+
+/// Lines on standard output that take the place of those before them on a terminal. Elsewhere they are printed when they have
+/// changed.
+#[derive(Default)]
+pub struct Redrawn(Vec<String>);
+
+impl Redrawn {
+    /// Shows these lines.
+    pub fn show(&mut self, lines: &[String]) {
+        if self.0 == lines {
+            return;
+        }
+        if !self.0.is_empty() && io::stdout().is_terminal() {
+            // Up over what was there, and clear to the end of the screen.
+            let _ = write!(io::stdout().lock(), "\u{1b}[{}A\u{1b}[0J", self.0.len());
+        }
+        for line in lines {
+            crate::ui::outln!("{line}");
+        }
+        self.0 = lines.to_vec();
+    }
 }
 
 /// Why standard output could not be written, if so.

@@ -167,7 +167,7 @@ fn wrong_imports(
 }
 
 /// The modules of the program, each of which may use those before it.
-const PROGRAM: [&str; 12] = [
+const PROGRAM: [&str; 13] = [
     "diagnostic",
     "pipeline",
     "graph",
@@ -178,6 +178,7 @@ const PROGRAM: [&str; 12] = [
     "report",
     "project",
     "sweep",
+    "page",
     "ui",
     "cli",
 ];

@@ -10,8 +10,9 @@ use super::super::shown as shown_path;
 use super::super::{Error, Exit, Global, write_whole};
 use super::{About, Format, TableArguments};
 use crate::diagnostic::counted;
+use crate::project::Choice;
 use crate::sweep::{Leaderboard, Queue, Row, Standing, Sweep, TaskState, View, shell_line, shown};
-use crate::ui::{Align, Paint, Table, duration, number, out, outln, print_json, screen};
+use crate::ui::{Align, Paint, Table, duration, json_line, number, out, outln, print_json, screen};
 
 /// Tasks that are listed one by one; more are counted.
 const TASKS_LISTED: usize = 12;
@@ -165,6 +166,29 @@ pub(super) fn open(
     let view = sweep.state(&queue)?;
     let board = sweep.board(&view, &queue)?;
     Ok((sweep, board, view, queue))
+}
+
+/// How far a sweep is, in lines, and whether nothing of it is under way or waits; as a line of JSON where that is asked for.
+pub(crate) fn summary_of(global: &Global, file: &Path) -> Result<(Vec<String>, bool), Error> {
+    let mut sweep = Sweep::open(&global.project, file, &Choice::default(), true)?;
+    let queue = Queue::of(&sweep);
+    let view = sweep.state(&queue)?;
+    let board = sweep.board(&view, &queue)?;
+    let has_ended = board.count("running") + board.count("queued") == 0;
+    if global.json {
+        let mut object = counts(&board, &view);
+        object["sweep"] = json!(sweep.file.name);
+        json_line(&object);
+        return Ok((Vec::new(), has_ended));
+    }
+    let mut lines = vec![summary(&sweep, &board, &view)];
+    for task in &queue.tasks {
+        if task.state == TaskState::Running && lines.len() <= TASKS_LISTED {
+            let (job, number, detail) = (&task.job.0, task.number, &task.detail);
+            lines.push(format!("  job {job}, task {number} {detail}"));
+        }
+    }
+    Ok((lines, has_ended))
 }
 
 fn counts(board: &Leaderboard, view: &View) -> Value {

@@ -7,6 +7,8 @@ mod run;
 mod submit;
 mod work;
 
+pub(super) use leaderboard::summary_of;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};

@@ -1,0 +1,844 @@
+// @ts-check
+// What a page does besides showing its text: charts of arrays, sorting of tables, the theme. All numbers come from the
+// page's own data and from tiles (see tiles.rs). No text of a pipeline or of data is ever put into markup.
+"use strict";
+
+(() => {
+  /**
+   * @typedef {{name: string, length: number, width: number, whole: boolean, range: [number, number] | null}} ArrayNote
+   * @typedef {{value: number, oracle: boolean, stage: string, how: string}} Threshold
+   * @typedef {{stage: string, score: ArrayNote, is_logarithmic: boolean, threshold: Threshold | null}} Track
+   * @typedef {"none" | {regular: {first: number, step: number}} | {listed: ArrayNote}} Times
+   * @typedef {{id: string, entity: string, rows: number, breaks: number[], times: Times, labelled: boolean,
+   *            events: [number, number][], tracks: Track[], channels: {name: string, values: ArrayNote}[]}} Scene
+   * @typedef {{stage: string, channels: string[], horizon: number, context: number,
+   *            windows: {entity: string, row: number, mse: number, time: number | null}[], values: ArrayNote}} Forecast
+   * @typedef {{stage: string, axis: string, steps: (number | null)[], lines: [string, (number | null)[]][]}} Curve
+   * @typedef {{trial: number, values: (number | string | null)[], objective: number}} SweepLine
+   * @typedef {{axes: string[], metric: string, lower: boolean, lines: SweepLine[]}} Sweep
+   * @typedef {{tile: number, overview: number, base?: string, scenes?: Scene[], forecasts?: Forecast[], curves?: Curve[], sweep?: Sweep}} Data
+   */
+
+  /** @type {Data} */
+  const data = JSON.parse(document.getElementById("data")?.textContent ?? "{}");
+
+  // Tiles ------------------------------------------------------------------------------------------------------------
+
+  /** The bytes of a tile, still compressed.
+   * @param {string} name
+   * @returns {Promise<Uint8Array<ArrayBuffer>>} */
+  async function packed(name) {
+    if (data.base !== undefined) {
+      const answer = await fetch(data.base + encodeURIComponent(name));
+      if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
+      return new Uint8Array(await answer.arrayBuffer());
+    }
+    const element = document.querySelector(`script[data-tile="${CSS.escape(name)}"]`);
+    const text = atob(element?.textContent ?? "");
+    const bytes = new Uint8Array(text.length);
+    for (let place = 0; place < text.length; place++) bytes[place] = text.charCodeAt(place);
+    return bytes;
+  }
+
+  /** A tile as numbers.
+   * @param {string} name
+   * @param {number} width Bytes of a number.
+   * @returns {Promise<Float32Array | Float64Array>} */
+  async function tile(name, width) {
+    const stream = new Blob([await packed(name)]).stream();
+    const plain = stream.pipeThrough(new DecompressionStream("deflate-raw"));
+    const sorted = new Uint8Array(await new Response(plain).arrayBuffer());
+    const count = sorted.length / width;
+    const bytes = new Uint8Array(sorted.length);
+    for (let place = 0; place < width; place++) {
+      const start = place * count;
+      for (let index = 0; index < count; index++) bytes[index * width + place] = sorted[start + index];
+    }
+    return width === 4 ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
+  }
+
+  /** Stretches that a level joins from the level below. */
+  const JOINED = 8;
+  /** Tiles of single rows that an array keeps. */
+  const KEPT = 12;
+
+  /** An array of which a chart shows a part: single rows where there is room for them, and otherwise the smallest and the
+   * largest of every stretch, so that no spike is lost. */
+  class Rows {
+    /** @param {ArrayNote} note */
+    constructor(note) {
+      this.note = note;
+      /** @type {Map<number, Float32Array | Float64Array>} */
+      this.tiles = new Map();
+      /** @type {Set<number>} */
+      this.awaited = new Set();
+      /** Smallest and largest in turns; each level joins stretches of the one before.
+       * @type {(Float32Array | Float64Array)[]} */
+      this.levels = [];
+      /** Called when rows have come that were asked for. */
+      this.arrived = () => {};
+    }
+
+    async load() {
+      const pairs = 2 * Math.ceil(this.note.length / data.overview);
+      const parts = [];
+      for (let number = 0; number * data.tile < pairs; number++) {
+        parts.push(await tile(`${this.note.name}.o.${number}`, this.note.width));
+      }
+      const first = new Float64Array(pairs);
+      let place = 0;
+      for (const part of parts) {
+        first.set(part, place);
+        place += part.length;
+      }
+      this.levels = [first];
+      let level = /** @type {Float32Array | Float64Array} */ (first);
+      while (level.length > 2 * JOINED) {
+        level = joined(level);
+        this.levels.push(level);
+      }
+      return this;
+    }
+
+    /** The value of a row, or the smallest and largest of the stretch it is in where the row itself is not at hand.
+     * @param {number} row
+     * @returns {{value: number} | {low: number, high: number}} */
+    at(row) {
+      const found = this.tiles.get(Math.floor(row / data.tile));
+      if (found) return { value: found[row % data.tile] };
+      const place = 2 * Math.floor(row / data.overview);
+      return { low: this.levels[0][place], high: this.levels[0][place + 1] };
+    }
+
+    /** Points to draw between two rows.
+     * @param {number} from
+     * @param {number} to
+     * @param {number} width Stretches that there is room for.
+     * @returns {[number[], (number | null)[]]} */
+    points(from, to, width) {
+      from = Math.max(0, Math.floor(from));
+      to = Math.min(this.note.length, Math.ceil(to) + 1);
+      if (this.note.whole && (to - from) / data.overview < width && this.wanted(from, to)) {
+        return this.single(from, to, width);
+      }
+      let size = data.overview;
+      let level = 0;
+      while (level + 1 < this.levels.length && (to - from) / size > 2 * width) {
+        level++;
+        size *= JOINED;
+      }
+      return stretches(this.levels[level], size, from, to, width);
+    }
+
+    /** Whether the rows are here; asks for those that are not.
+     * @param {number} from
+     * @param {number} to */
+    wanted(from, to) {
+      let here = true;
+      for (let number = Math.floor(from / data.tile); number * data.tile < to; number++) {
+        if (this.tiles.has(number)) continue;
+        here = false;
+        if (this.awaited.has(number)) continue;
+        this.awaited.add(number);
+        tile(`${this.note.name}.${number}`, this.note.width)
+          .then((values) => {
+            if (this.tiles.size >= KEPT) this.tiles.delete([...this.tiles.keys()][0]);
+            this.tiles.set(number, values);
+            this.arrived();
+          })
+          .finally(() => this.awaited.delete(number));
+      }
+      return here;
+    }
+
+    /** @param {number} from @param {number} to @param {number} width
+     * @returns {[number[], (number | null)[]]} */
+    single(from, to, width) {
+      /** @type {number[]} */ const x = [];
+      /** @type {(number | null)[]} */ const y = [];
+      const step = (to - from) / width;
+      if (step <= 2) {
+        for (let row = from; row < to; row++) {
+          const values = this.tiles.get(Math.floor(row / data.tile));
+          x.push(row);
+          y.push(known(values ? values[row % data.tile] : NaN));
+        }
+        return [x, y];
+      }
+      for (let start = from; start < to; ) {
+        const end = Math.min(to, Math.max(start + 1, Math.floor(from + step * (Math.floor((start - from) / step) + 1))));
+        let low = Infinity;
+        let high = -Infinity;
+        for (let row = start; row < end; row++) {
+          const values = this.tiles.get(Math.floor(row / data.tile));
+          const value = values ? values[row % data.tile] : NaN;
+          if (value < low) low = value;
+          if (value > high) high = value;
+        }
+        x.push(start, (start + end) / 2);
+        y.push(low === Infinity ? null : low, high === -Infinity ? null : high);
+        start = end;
+      }
+      return [x, y];
+    }
+  }
+
+  /** @param {number} value @returns {number | null} */
+  function known(value) {
+    return Number.isNaN(value) ? null : value;
+  }
+
+  /** A level above another. @param {Float32Array | Float64Array} level @returns {Float64Array} */
+  function joined(level) {
+    const stretchCount = Math.ceil(level.length / 2 / JOINED);
+    const above = new Float64Array(2 * stretchCount);
+    for (let stretch = 0; stretch < stretchCount; stretch++) {
+      let low = NaN;
+      let high = NaN;
+      const end = Math.min(level.length / 2, (stretch + 1) * JOINED);
+      for (let place = stretch * JOINED; place < end; place++) {
+        if (!(level[2 * place] >= low)) low = Number.isNaN(level[2 * place]) ? low : level[2 * place];
+        if (!(level[2 * place + 1] <= high)) high = Number.isNaN(level[2 * place + 1]) ? high : level[2 * place + 1];
+      }
+      above[2 * stretch] = low;
+      above[2 * stretch + 1] = high;
+    }
+    return above;
+  }
+
+  /** @param {Float32Array | Float64Array} level @param {number} size @param {number} from @param {number} to
+   * @param {number} width
+   * @returns {[number[], (number | null)[]]} */
+  function stretches(level, size, from, to, width) {
+    /** @type {number[]} */ const x = [];
+    /** @type {(number | null)[]} */ const y = [];
+    const first = Math.floor(from / size);
+    const last = Math.min(level.length / 2, Math.ceil(to / size));
+    const step = Math.max(1, Math.floor((last - first) / width));
+    for (let start = first; start < last; start += step) {
+      let low = Infinity;
+      let high = -Infinity;
+      for (let place = start; place < Math.min(last, start + step); place++) {
+        if (level[2 * place] < low) low = level[2 * place];
+        if (level[2 * place + 1] > high) high = level[2 * place + 1];
+      }
+      x.push(start * size, (start + step / 2) * size);
+      y.push(low === Infinity ? null : low, high === -Infinity ? null : high);
+    }
+    return [x, y];
+  }
+
+  // Charts -----------------------------------------------------------------------------------------------------------
+
+  /** A colour of the theme. @param {string} name */
+  function colour(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  }
+
+  /** A number as a reader wants it. @param {number | null | undefined} value */
+  function shown(value) {
+    if (value === null || value === undefined || Number.isNaN(value)) return "—";
+    const size = Math.abs(value);
+    if (size !== 0 && (size >= 1e6 || size < 1e-4)) return value.toExponential(4);
+    return String(Number(value.toPrecision(7)));
+  }
+
+  /** A number beside an axis. @param {number | null} value */
+  function short(value) {
+    if (value === null) return "";
+    const size = Math.abs(value);
+    if (size !== 0 && (size >= 1e5 || size < 1e-3)) return value.toExponential(0);
+    return String(Number(value.toPrecision(4)));
+  }
+
+  const AXIS = 64;
+  const SCORE_HEIGHT = 170;
+  const LANE_HEIGHT = 64;
+  /** Channels that are shown until all are asked for. */
+  const FIRST = 8;
+  /** Rows that a chart shows at least. */
+  const CLOSEST = 8;
+
+  /** Scores and channels over the same rows. */
+  class SceneChart {
+    /** @param {HTMLElement} host @param {Scene} scene */
+    constructor(host, scene) {
+      this.host = host;
+      this.scene = scene;
+      this.from = 0;
+      this.to = Math.max(1, scene.rows - 1);
+      /** @type {{plot: any, rows: Rows, track: Track | null, readout: HTMLElement, name: string}[]} */
+      this.lanes = [];
+      /** @type {Rows | null} */
+      this.times = null;
+      this.asked = false;
+      this.frames = 0;
+    }
+
+    async build() {
+      const times = this.scene.times;
+      if (typeof times === "object" && "listed" in times) {
+        this.times = await new Rows(times.listed).load();
+        this.times.arrived = () => this.draw();
+      }
+      for (const track of this.scene.tracks) {
+        await this.add(track.score, track.stage, track);
+      }
+      const channels = this.scene.channels;
+      for (const channel of channels.slice(0, FIRST)) await this.add(channel.values, channel.name, null);
+      if (channels.length > FIRST) {
+        const more = document.createElement("button");
+        more.type = "button";
+        more.textContent = `Show all ${channels.length} channels`;
+        more.dataset.all = "";
+        more.addEventListener("click", async () => {
+          more.remove();
+          for (const channel of channels.slice(FIRST)) await this.add(channel.values, channel.name, null);
+          this.draw();
+        });
+        this.host.after(more);
+      }
+      this.listen();
+      this.draw();
+    }
+
+    /** @param {ArrayNote} note @param {string} name @param {Track | null} track */
+    async add(note, name, track) {
+      const rows = await new Rows(note).load();
+      rows.arrived = () => this.draw();
+      const element = document.createElement("div");
+      element.className = "lane";
+      const label = document.createElement("div");
+      label.className = "label";
+      const title = document.createElement("bdi");
+      title.textContent = name;
+      const readout = document.createElement("output");
+      label.append(title, " ", readout);
+      element.append(label);
+      this.host.append(element);
+      const plot = new uPlot(
+        {
+          width: this.width(),
+          height: track ? SCORE_HEIGHT : LANE_HEIGHT,
+          padding: [6, 14, 0, 0],
+          legend: { show: false },
+          cursor: { drag: { x: true, y: false, setScale: false }, y: false, sync: { key: this.scene.id }, points: { show: false } },
+          scales: { x: { time: false, range: () => [this.from, this.to] }, y: { distr: track?.is_logarithmic ? 3 : 1, range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => bounds(low, high, track) } },
+          axes: [
+            { show: track !== null, stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, values: (/** @type {any} */ _, /** @type {number[]} */ rows) => rows.map((row) => this.when(row)), space: 110 },
+            { stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, size: AXIS, space: track ? 30 : 22, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map(short) },
+          ],
+          series: [{}, { stroke: colour(track ? "score" : "channel"), width: 1, spanGaps: false, points: { show: false } }],
+          hooks: {
+            drawClear: [(/** @type {any} */ plot) => this.under(plot)],
+            draw: [(/** @type {any} */ plot) => this.over(plot, track, rows)],
+            setSelect: [(/** @type {any} */ plot) => this.select(plot)],
+            setCursor: [(/** @type {any} */ plot) => this.point(plot)],
+          },
+        },
+        [[0], [null]],
+        element,
+      );
+      this.lanes.push({ plot, rows, track, readout, name });
+    }
+
+    width() {
+      return Math.max(280, this.host.clientWidth);
+    }
+
+    /** Stretches that a chart has room for. */
+    room() {
+      return Math.max(100, this.width() - AXIS - 8);
+    }
+
+    /** The row as a reader wants it. @param {number} row */
+    when(row) {
+      const times = this.scene.times;
+      let time = NaN;
+      if (typeof times === "object" && "regular" in times) time = times.regular.first + times.regular.step * row;
+      else if (this.times && row >= 0 && row < this.scene.rows) {
+        const found = this.times.at(Math.round(row));
+        time = "value" in found ? found.value : found.low;
+      }
+      if (Number.isNaN(time)) return String(Math.round(row * 10) / 10);
+      const text = new Date(time).toISOString();
+      return this.to - this.from < 2000 ? text.slice(5, 19).replace("T", " ") : text.slice(0, 16).replace("T", " ");
+    }
+
+    draw() {
+      if (this.asked) return;
+      this.asked = true;
+      requestAnimationFrame(() => {
+        this.asked = false;
+        this.frames++;
+        if (this.times) this.times.points(this.from, this.to, this.room());
+        for (const lane of this.lanes) {
+          lane.plot.setData(lane.rows.points(this.from, this.to, this.room()));
+        }
+      });
+    }
+
+    /** Shows these rows. @param {number} from @param {number} to */
+    show(from, to) {
+      const last = Math.max(1, this.scene.rows - 1);
+      const span = Math.min(last, Math.max(CLOSEST, to - from));
+      const middle = (from + to) / 2;
+      this.from = Math.min(Math.max(0, middle - span / 2), last - span);
+      this.to = this.from + span;
+      this.host.dataset.from = String(Math.round(this.from));
+      this.host.dataset.to = String(Math.round(this.to));
+      this.draw();
+    }
+
+    /** Labelled events and the joints of segments, below the line. @param {any} plot */
+    under(plot) {
+      const { ctx, bbox } = plot;
+      ctx.save();
+      ctx.fillStyle = colour("event");
+      for (const [start, end] of this.scene.events) {
+        if (end < this.from || start > this.to) continue;
+        const left = Math.max(bbox.left, plot.valToPos(start - 0.5, "x", true));
+        const right = Math.min(bbox.left + bbox.width, plot.valToPos(end - 0.5, "x", true));
+        ctx.fillRect(left, bbox.top, Math.max(1, right - left), bbox.height);
+      }
+      ctx.strokeStyle = colour("quiet");
+      ctx.setLineDash([4, 4]);
+      for (const row of this.scene.breaks) {
+        if (row < this.from || row > this.to) continue;
+        const x = plot.valToPos(row - 0.5, "x", true);
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+        ctx.stroke();
+      }
+      ctx.restore();
+    }
+
+    /** The threshold and the alarms, above the line. @param {any} plot @param {Track | null} track @param {Rows} rows */
+    over(plot, track, rows) {
+      if (!track?.threshold) return;
+      const { ctx, bbox } = plot;
+      const y = plot.valToPos(track.threshold.value, "y", true);
+      ctx.save();
+      ctx.strokeStyle = colour("alarm");
+      ctx.fillStyle = colour("alarm");
+      ctx.lineWidth = devicePixelRatio;
+      if (y >= bbox.top && y <= bbox.top + bbox.height) {
+        ctx.setLineDash([6, 4]);
+        ctx.beginPath();
+        ctx.moveTo(bbox.left, y);
+        ctx.lineTo(bbox.left + bbox.width, y);
+        ctx.stroke();
+      }
+      // A strip at the top: a stretch has an alarm if its largest score lies above.
+      const [x, values] = rows.points(this.from, this.to, this.room());
+      for (let place = 0; place < x.length; place++) {
+        const value = values[place];
+        if (value === null || value <= track.threshold.value) continue;
+        const end = place + 1 < x.length ? x[place + 1] : x[place] + 1;
+        const left = Math.max(bbox.left, plot.valToPos(x[place] - 0.5, "x", true));
+        const right = Math.min(bbox.left + bbox.width, plot.valToPos(end - 0.5, "x", true));
+        if (right > bbox.left && left < bbox.left + bbox.width) {
+          ctx.fillRect(left, bbox.top, Math.max(devicePixelRatio, right - left), 5 * devicePixelRatio);
+        }
+      }
+      ctx.restore();
+    }
+
+    /** @param {any} plot */
+    select(plot) {
+      const { left, width } = plot.select;
+      if (width > 3) this.show(plot.posToVal(left, "x"), plot.posToVal(left + width, "x"));
+      plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+    }
+
+    /** Says what is under the cursor. @param {any} plot */
+    point(plot) {
+      const left = plot.cursor.left;
+      const isInside = left !== undefined && left >= 0;
+      const row = isInside ? Math.round(plot.posToVal(left, "x")) : -1;
+      for (const lane of this.lanes) {
+        if (lane.plot !== plot) continue;
+        if (row < 0 || row >= this.scene.rows) {
+          lane.readout.textContent = "";
+          continue;
+        }
+        const found = lane.rows.at(row);
+        const text = "value" in found ? shown(found.value) : `${shown(found.low)} … ${shown(found.high)}`;
+        const name = typeof this.scene.times === "object" ? `row ${row}, ${this.when(row)}` : `row ${row}`;
+        lane.readout.textContent = `${name}: ${text}`;
+      }
+    }
+
+    listen() {
+      const host = this.host;
+      /** @type {{x: number, from: number, to: number} | null} */
+      let grip = null;
+      const scale = () => (this.to - this.from) / this.room();
+      host.addEventListener("wheel", (event) => {
+        event.preventDefault();
+        const span = this.to - this.from;
+        if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
+          const way = (event.deltaX || event.deltaY) * scale();
+          this.show(this.from + way, this.to + way);
+          return;
+        }
+        const place = Math.min(1, Math.max(0, (event.clientX - host.getBoundingClientRect().left - AXIS) / this.room()));
+        const next = Math.max(CLOSEST, span * Math.exp(event.deltaY / 400));
+        const pinned = this.from + place * span;
+        this.show(pinned - place * next, pinned + (1 - place) * next);
+      }, { passive: false });
+      host.addEventListener("mousedown", (event) => {
+        if (!event.shiftKey) return;
+        event.preventDefault();
+        event.stopPropagation();
+        grip = { x: event.clientX, from: this.from, to: this.to };
+      }, true);
+      addEventListener("mousemove", (event) => {
+        if (!grip) return;
+        const way = (grip.x - event.clientX) * ((grip.to - grip.from) / this.room());
+        this.show(grip.from + way, grip.to + way);
+      });
+      addEventListener("mouseup", () => (grip = null));
+      host.addEventListener("dblclick", () => this.show(0, this.scene.rows - 1));
+      host.addEventListener("keydown", (event) => {
+        const span = this.to - this.from;
+        const middle = (this.from + this.to) / 2;
+        /** @type {Record<string, [number, number]>} */
+        const moves = {
+          ArrowLeft: [this.from - span / 8, this.to - span / 8],
+          ArrowRight: [this.from + span / 8, this.to + span / 8],
+          "+": [middle - span / 4, middle + span / 4],
+          "=": [middle - span / 4, middle + span / 4],
+          "-": [middle - span, middle + span],
+          0: [0, this.scene.rows - 1],
+        };
+        const move = moves[event.key];
+        if (!move) return;
+        event.preventDefault();
+        this.show(...move);
+      });
+      new ResizeObserver(() => {
+        for (const lane of this.lanes) lane.plot.setSize({ width: this.width(), height: lane.track ? SCORE_HEIGHT : LANE_HEIGHT });
+        this.draw();
+      }).observe(host);
+    }
+
+    /** Draws again in the colours of the theme. */
+    async restyle() {
+      for (const lane of this.lanes) lane.plot.destroy();
+      this.host.replaceChildren();
+      const lanes = this.lanes;
+      this.lanes = [];
+      for (const lane of lanes) await this.add(lane.rows.note, lane.name, lane.track);
+      this.draw();
+    }
+  }
+
+  /** Where a scale begins and ends. @param {number} low @param {number} high @param {Track | null} track
+   * @returns {[number, number]} */
+  function bounds(low, high, track) {
+    if (low === null || high === null) return [0, 1];
+    let [from, to] = [low, high];
+    if (track?.threshold && track.threshold.value < to * 4 && track.threshold.value > from) {
+      to = Math.max(to, track.threshold.value);
+    }
+    if (track?.is_logarithmic) return [from / 1.2, to * 1.5];
+    const margin = (to - from || Math.abs(to) || 1) * 0.06;
+    return [from - margin, to + margin];
+  }
+
+  /** Lines over a common axis. @param {HTMLElement} host @param {number[]} x @param {string} axis
+   * @param {{name: string, values: (number | null)[], colour: string, dash?: number[]}[]} lines */
+  function lineChart(host, x, axis, lines) {
+    host.replaceChildren();
+    /** @type {any} */
+    const plot = new uPlot(
+      {
+        width: Math.max(260, host.clientWidth),
+        height: 220,
+        scales: { x: { time: false } },
+        axes: [
+          { label: axis, labelSize: 20, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000, 1000000], stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") } },
+          { stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, size: AXIS, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map(short) },
+        ],
+        series: [
+          { label: axis },
+          ...lines.map((line) => ({ label: line.name, stroke: line.colour, width: 1.5, dash: line.dash, value: (/** @type {any} */ _, /** @type {number} */ value) => shown(value), points: { show: x.length < 40 } })),
+        ],
+      },
+      [x, ...lines.map((line) => line.values)],
+      host,
+    );
+    new ResizeObserver(() => plot.setSize({ width: Math.max(260, host.clientWidth), height: 220 })).observe(host);
+  }
+
+  const PALETTE = ["score", "alarm", "channel", "fourth", "fifth"];
+
+  /** @param {Curve} curve @param {HTMLElement} host */
+  function drawCurve(curve, host) {
+    const x = curve.steps.map((step) => step ?? NaN);
+    // A line of nothing, such as the validation loss of a training without validation rows, would only take room.
+    const lines = curve.lines.filter(([name, values]) => values.some((value) => value !== null) && !/second|rate|^lr$/.test(name));
+    lineChart(host, x, curve.axis, lines.map(([name, values], place) => ({ name, values, colour: colour(PALETTE[place % PALETTE.length]) })));
+  }
+
+  /** @param {Forecast} forecast @param {HTMLElement} host */
+  async function drawForecast(forecast, host) {
+    const chosen = (/** @type {string} */ part) => Number(/** @type {HTMLSelectElement | null} */ (host.parentElement?.querySelector(`[data-part="${part}"]`))?.value ?? 0);
+    const width = forecast.context + 2 * forecast.horizon;
+    const values = await tile(`${forecast.values.name}.0`, forecast.values.width);
+    const draw = () => {
+      const start = (chosen("window") * forecast.channels.length + chosen("channel")) * width;
+      const part = Array.from(values.subarray(start, start + width), known);
+      const before = part.slice(0, forecast.context);
+      const none = before.map(() => null);
+      const measured = part.slice(forecast.context, forecast.context + forecast.horizon);
+      const predicted = part.slice(forecast.context + forecast.horizon);
+      const x = [...before, ...measured].map((_, place) => place - forecast.context);
+      lineChart(host, x, "step", [
+        { name: "measured", values: [...before, ...measured], colour: colour("channel") },
+        { name: "predicted", values: [...none, ...predicted], colour: colour("score") },
+      ]);
+    };
+    host.parentElement?.querySelectorAll("select").forEach((select) => select.addEventListener("change", draw));
+    draw();
+  }
+
+  /** A line per trial over an axis per parameter; dragging along an axis keeps the trials that pass there.
+   * @param {HTMLElement} host @param {Sweep} sweep */
+  function coordinates(host, sweep) {
+    host.replaceChildren();
+    const [WIDTH, HEIGHT, TOP, SIDE] = [Math.max(320, host.clientWidth), 340, 40, 70];
+    /** @type {(name: string, attributes: Record<string, string | number>, text?: string) => SVGElement} */
+    const make = (name, attributes, text) => {
+      const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+      for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+      if (text !== undefined) element.textContent = text;
+      return element;
+    };
+    const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "parallel" });
+    const axes = [...sweep.axes.map((name, place) => ({ name, of: (/** @type {SweepLine} */ line) => line.values[place] })), { name: sweep.metric, of: (/** @type {SweepLine} */ line) => line.objective }];
+    const drawn = axes.map((axis, place) => {
+      const values = sweep.lines.map(axis.of);
+      const known = values.filter((value) => value !== null);
+      const isNumber = known.every((value) => typeof value === "number");
+      const names = [...new Set(known.map(String))].sort();
+      const numbers = isNumber ? known.map(Number) : [];
+      const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+      // A range over orders of magnitude, such as of learning rates, is logarithmic.
+      const isLogarithmic = isNumber && low > 0 && high / low > 50;
+      const bent = (/** @type {number} */ value) => (isLogarithmic ? Math.log(value) : value);
+      const share = (/** @type {any} */ value) => {
+        if (!isNumber) return names.length > 1 ? names.indexOf(String(value)) / (names.length - 1) : 0.5;
+        return high > low ? (bent(value) - bent(low)) / (bent(high) - bent(low)) : 0.5;
+      };
+      const x = axes.length > 1 ? SIDE + (place / (axes.length - 1)) * (WIDTH - 2 * SIDE) : WIDTH / 2;
+      const y = (/** @type {any} */ value) => HEIGHT - 26 - share(value) * (HEIGHT - TOP - 26);
+      svg.append(make("line", { x1: x, x2: x, y1: TOP, y2: HEIGHT - 26 }));
+      svg.append(make("text", { x, y: 14, "text-anchor": place === 0 ? "start" : place === axes.length - 1 ? "end" : "middle", dx: place === 0 ? -SIDE + 6 : place === axes.length - 1 ? SIDE - 6 : 0 }, axis.name.length > 22 ? `${axis.name.slice(0, 21)}…` : axis.name));
+      const marks = isNumber ? [low, high].filter((value, index, all) => Number.isFinite(value) && all.indexOf(value) === index) : names.slice(0, 12);
+      for (const mark of marks) svg.append(make("text", { x: x + 5, y: y(mark) + (mark === high && isNumber ? -4 : 12), class: "quiet" }, typeof mark === "number" ? shown(mark) : mark));
+      return { ...axis, x, y, kept: /** @type {[number, number] | null} */ (null), brush: make("rect", { class: "brush", x: x - 9, width: 18, y: 0, height: 0, visibility: "hidden" }) };
+    });
+    const best = [...sweep.lines].sort((left, right) => (sweep.lower ? left.objective - right.objective : right.objective - left.objective))[0];
+    const lines = sweep.lines.map((line) => {
+      const points = drawn.filter((axis) => axis.of(line) !== null).map((axis) => `${axis.x},${axis.y(axis.of(line))}`);
+      const element = make("polyline", { points: points.join(" "), class: line === best ? "best" : "" });
+      element.append(make("title", {}, `trial ${line.trial}: ${sweep.metric} ${shown(line.objective)}`));
+      svg.append(element);
+      return { line, element };
+    });
+    const chosen = document.getElementById("chosen");
+    const apply = () => {
+      let count = 0;
+      for (const { line, element } of lines) {
+        const isIn = drawn.every((axis) => axis.kept === null || (axis.of(line) !== null && axis.y(axis.of(line)) >= axis.kept[0] && axis.y(axis.of(line)) <= axis.kept[1]));
+        element.classList.toggle("off", !isIn);
+        count += isIn ? 1 : 0;
+      }
+      if (chosen) chosen.textContent = `${count} of ${lines.length} trials`;
+    };
+    for (const axis of drawn) {
+      svg.append(axis.brush);
+      const grip = make("rect", { x: axis.x - 14, y: TOP - 8, width: 28, height: HEIGHT - TOP - 10, fill: "transparent" });
+      grip.style.cursor = "ns-resize";
+      const at = (/** @type {PointerEvent} */ event) => ((event.clientY - svg.getBoundingClientRect().top) / svg.getBoundingClientRect().height) * HEIGHT;
+      grip.addEventListener("pointerdown", (event) => {
+        const start = at(event);
+        grip.setPointerCapture(event.pointerId);
+        const move = (/** @type {PointerEvent} */ event) => {
+          axis.kept = [Math.min(start, at(event)), Math.max(start, at(event))];
+          axis.brush.setAttribute("y", String(axis.kept[0]));
+          axis.brush.setAttribute("height", String(axis.kept[1] - axis.kept[0]));
+          axis.brush.setAttribute("visibility", "visible");
+          apply();
+        };
+        const end = () => {
+          grip.removeEventListener("pointermove", move);
+          if (axis.kept === null || axis.kept[1] - axis.kept[0] < 3) {
+            axis.kept = null;
+            axis.brush.setAttribute("visibility", "hidden");
+            apply();
+          }
+        };
+        axis.kept = null;
+        grip.addEventListener("pointermove", move);
+        grip.addEventListener("pointerup", end, { once: true });
+      });
+      svg.append(grip);
+    }
+    host.append(svg);
+    apply();
+  }
+
+  // The page ---------------------------------------------------------------------------------------------------------
+
+  /** @type {Map<string, SceneChart>} */
+  const charts = new Map();
+
+  /** Builds the chart of a scene once it is seen. @param {Scene} scene */
+  async function open(scene) {
+    if (charts.has(scene.id)) return charts.get(scene.id);
+    const host = /** @type {HTMLElement | null} */ (document.querySelector(`[data-scene="${CSS.escape(scene.id)}"]`));
+    if (!host) return undefined;
+    const chart = new SceneChart(host, scene);
+    charts.set(scene.id, chart);
+    await chart.build();
+    host.dataset.ready = "";
+    return chart;
+  }
+
+  /** Sorts a table by a column: numbers by value, the largest first; text by letters. @param {HTMLTableElement} table
+   * @param {number} column @param {HTMLElement} head */
+  function sort(table, column, head) {
+    const isNumber = head.classList.contains("number");
+    const before = head.getAttribute("aria-sort");
+    const isFalling = before === null ? isNumber : before === "ascending";
+    const key = (/** @type {HTMLTableRowElement} */ row) => {
+      const cell = row.cells[column];
+      return (cell?.dataset.value ?? cell?.textContent ?? "").trim();
+    };
+    const rows = [...table.tBodies[0].rows];
+    rows.sort((left, right) => {
+      const [a, b] = [key(left), key(right)];
+      if (a === "" || b === "") return (a === "" ? 1 : 0) - (b === "" ? 1 : 0);
+      const [x, y] = [Number.parseFloat(a.replace(/,/g, "")), Number.parseFloat(b.replace(/,/g, ""))];
+      const order = isNumber && !Number.isNaN(x) && !Number.isNaN(y) ? x - y : a.localeCompare(b);
+      return isFalling ? -order : order;
+    });
+    table.tBodies[0].append(...rows);
+    for (const other of table.tHead?.rows[0].cells ?? []) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", isFalling ? "descending" : "ascending");
+  }
+
+  function sortable() {
+    for (const table of /** @type {NodeListOf<HTMLTableElement>} */ (document.querySelectorAll("table.sortable"))) {
+      [...(table.tHead?.rows[0].cells ?? [])].forEach((head, column) => {
+        if (head.querySelector("button")) return;
+        const button = document.createElement("button");
+        button.type = "button";
+        button.append(...head.childNodes);
+        button.addEventListener("click", () => sort(table, column, head));
+        head.append(button);
+      });
+    }
+  }
+
+  /** Opens what a link leads to. */
+  function reveal() {
+    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (let element = /** @type {HTMLElement | null} */ (target); element; element = element.parentElement) {
+      if (element instanceof HTMLDetailsElement) element.open = true;
+    }
+    target.scrollIntoView();
+  }
+
+  function themes() {
+    const root = document.documentElement;
+    const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+    const again = () => {
+      for (const chart of charts.values()) chart.restyle();
+      drawSmall();
+    };
+    document.getElementById("theme")?.addEventListener("click", () => {
+      root.dataset.theme = isDark() ? "light" : "dark";
+      again();
+    });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  }
+
+  function drawSmall() {
+    (data.curves ?? []).forEach((curve, index) => {
+      const host = /** @type {HTMLElement | null} */ (document.querySelector(`[data-curve="${index}"]`));
+      if (host) drawCurve(curve, host);
+    });
+    (data.forecasts ?? []).forEach((forecast, index) => {
+      const host = /** @type {HTMLElement | null} */ (document.querySelector(`[data-forecast-chart="${index}"]`));
+      if (host) drawForecast(forecast, host);
+    });
+  }
+
+  function drawSweep() {
+    const host = document.getElementById("coordinates");
+    if (host && data.sweep) coordinates(host, data.sweep);
+  }
+
+  /** Fetches parts of the page anew while something is under way. */
+  function follow() {
+    for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-live]"))) {
+      const again = async () => {
+        try {
+          const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+          const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+          const fresh = /** @type {HTMLElement | null} */ (page.getElementById(element.id));
+          if (!fresh) return location.reload();
+          {
+            element.replaceChildren(...fresh.childNodes);
+            if (fresh.dataset.live === undefined) return location.reload();
+          }
+        } catch {
+          // The program has ended, or the tunnel: what is shown stays.
+        }
+        setTimeout(again, 1500);
+      };
+      setTimeout(again, 1500);
+    }
+  }
+
+  async function start() {
+    sortable();
+    themes();
+    drawSmall();
+    drawSweep();
+    const scenes = data.scenes ?? [];
+    const choice = /** @type {HTMLSelectElement | null} */ (document.querySelector('[data-choose="scene"]'));
+    choice?.addEventListener("change", () => {
+      for (const scene of scenes) {
+        const element = document.getElementById(scene.id);
+        if (element) element.hidden = scene.id !== choice.value;
+      }
+      const scene = scenes.find((scene) => scene.id === choice.value);
+      if (scene) open(scene);
+    });
+    document.addEventListener("click", async (event) => {
+      const button = event.target instanceof Element && event.target.closest("[data-jump]");
+      if (!(button instanceof HTMLElement)) return;
+      const scene = scenes.find((scene) => scene.id === button.dataset.jump);
+      const chart = scene && (await open(scene));
+      if (!chart) return;
+      const [from, to] = [Number(button.dataset.from), Number(button.dataset.to)];
+      const margin = Math.max(20, to - from);
+      chart.show(from - margin, to + margin);
+      chart.host.scrollIntoView({ block: "nearest" });
+    });
+    addEventListener("hashchange", reveal);
+    reveal();
+    follow();
+    if (scenes.length > 0) await open(scenes[0]);
+  }
+
+  // For tests, and for those who want the numbers behind a chart.
+  Object.assign(window, { runnerPage: { data, charts, ready: start() } });
+})();

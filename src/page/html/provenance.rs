@@ -1,0 +1,71 @@
+//! Where it all comes from: the machine, the data with licences and sums, and what to cite.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use crate::diagnostic::bytes;
+use crate::page::citation::bibtex;
+use crate::page::run::RunView;
+
+/// Raw files that are listed.
+const FILES: usize = 300;
+
+/// The machine, the pipeline's files, the data and the citations.
+pub fn section(view: &RunView<'_>) -> Markup {
+    let history = view.history;
+    let record = history.record;
+    let sets = history.data_sets();
+    let files: Vec<_> = history
+        .stages
+        .iter()
+        .flat_map(|stage| &stage.files)
+        .collect();
+    let mut seen = Vec::new();
+    let mut unique = Vec::new();
+    for file in files {
+        if !seen.contains(&file.blake3) {
+            seen.push(file.blake3);
+            unique.push(file);
+        }
+    }
+    html! {
+        details { summary { "Machine" }
+            dl.facts { @for (name, value) in &record.environment { dt { (name) } dd { bdi { (said(name, value)) } } } }
+        }
+        @for file in &record.pipeline_files { details { summary { "Pipeline " bdi { (file.path) } } pre { (file.text) } } }
+        @for (name, set) in &sets {
+            h3 { bdi { (set.title) } }
+            dl.facts {
+                dt { "Name" } dd { code { (name) } }
+                dt { "Licence" } dd { bdi { (set.licence) } }
+                dt { "Citation" } dd { bdi { (set.citation) } }
+                dt { "From" } dd { bdi { (set.homepage) } }
+            }
+            details { summary { "BibTeX" } pre { (bibtex(name, &set.title, &set.citation, &set.homepage)) } }
+        }
+        @if !unique.is_empty() {
+            details {
+                summary { (unique.len()) " raw files" @if unique.len() > FILES { ", the first " (FILES) } }
+                div.scroll tabindex="0" role="region" aria-label="Raw files" { table.sortable {
+                    thead { tr { th scope="col" { "File" } th.number scope="col" { "Size" } th scope="col" { "blake3" } th scope="col" { "SHA-256 as listed" } } }
+                    tbody { @for file in unique.iter().take(FILES) { tr {
+                        td { bdi { (file.shown_name()) } }
+                        td.number { @if let Some(count) = file.bytes { (bytes(count)) } }
+                        td { code { (file.blake3) } }
+                        td { @if let Some(sum) = &file.sha256 { code { (sum) } } }
+                    } } }
+                } }
+            }
+        }
+    }
+}
+
+fn said(name: &str, value: &Value) -> String {
+    match (name, value) {
+        ("memory" | "memory_limit", Value::Number(number)) => {
+            number.as_u64().map_or_else(|| value.to_string(), bytes)
+        }
+        (_, Value::String(text)) => text.clone(),
+        _ => value.to_string(),
+    }
+}

@@ -1,0 +1,168 @@
+//! Charts over rows, and the tables that say the same in words.
+
+use maud::{Markup, html};
+
+use crate::diagnostic::number;
+use crate::page::run::RunView;
+use crate::page::scene::{Scene, Track};
+
+/// Events that are listed for a detector.
+const LISTED: usize = 500;
+
+/// A chart and its lists for each entity.
+pub fn section(view: &RunView<'_>) -> Markup {
+    if view.scenes.is_empty() {
+        return Markup::default();
+    }
+    html! {
+        @if view.scenes.len() > 1 {
+            p { label { "Entity " select data-choose="scene" {
+                @for scene in &view.scenes { option value=(scene.id) { (scene.entity) } }
+            } } }
+        }
+        p.quiet { "Drag to zoom, Shift-drag or the wheel sideways to pan, the wheel to zoom, double-click for all rows. With the chart in focus: arrow keys pan, + and − zoom, 0 shows all." }
+        @for (index, scene) in view.scenes.iter().enumerate() { (scene_block(scene, index)) }
+    }
+}
+
+fn scene_block(scene: &Scene, index: usize) -> Markup {
+    let cut = scene
+        .channels
+        .iter()
+        .filter(|channel| !channel.values.whole)
+        .count();
+    html! {
+        div.scene id=(scene.id) hidden[index > 0] {
+            h3 { bdi { (scene.entity) } span.quiet { " · " (scene.rows) " rows of split " (scene.split) ", " (scene.channels.len()) " channels" } }
+            @if !scene.labelled { p.notice { "Nobody labelled these rows: what is found and missed cannot be told." } }
+            @if cut > 0 {
+                p.notice { (cut) " of " (scene.channels.len()) " channels are too large to be carried in this file row by row. Each of their points stands for up to 64 rows and shows the smallest and the largest value. `runner report --dir` and `runner ui` have every row." }
+            }
+            div.chart data-scene=(scene.id) tabindex="0" role="img" aria-label=(format!("Scores over {} rows of {}; the events are listed below", scene.rows, scene.entity)) {}
+            @for track in &scene.tracks { (events(scene, track)) }
+        }
+    }
+}
+
+/// What a detector found and missed, and where it raised a false alarm.
+fn events(scene: &Scene, track: &Track) -> Markup {
+    let found = track
+        .found
+        .iter()
+        .filter(|found| found.delay.is_some())
+        .count();
+    let threshold = track.threshold.as_ref();
+    html! {
+        details open[scene.tracks.len() == 1] {
+            summary {
+                strong { bdi { (track.stage) } }
+                @match threshold {
+                    Some(line) => { ": " (found) " of " (scene.events.len()) " events found, " (track.false_alarm_count) " false alarms at threshold " (number(line.value)) @if line.oracle { " " span.mark { "oracle" } } }
+                    None => ": no threshold that holds for all rows, so nothing is said of alarms",
+                }
+            }
+            @if let Some(line) = threshold { p.quiet { "Threshold " bdi { (line.how) } " (stage " bdi { (line.stage) } ")." } }
+            div.columns {
+                @if !scene.events.is_empty() {
+                    div.scroll tabindex="0" role="region" aria-label="Labelled events" {
+                        table.sortable {
+                            caption { "Labelled events" @if scene.events.len() > LISTED { ", the first " (LISTED) " of " (scene.events.len()) } }
+                            thead { tr {
+                                th.number scope="col" { "First row" } th.number scope="col" { "Rows" }
+                                @if threshold.is_some() { th scope="col" { "Found" } th.number scope="col" { "Delay in rows" } }
+                                th.number scope="col" { "Peak score" }
+                                @if !scene.channels.is_empty() { th scope="col" { "Channels that differ most" } }
+                            } }
+                            tbody { @for ((start, end), found) in scene.events.iter().zip(&track.found).take(LISTED) {
+                                tr {
+                                    td.number { (jump(scene, *start, *end)) }
+                                    td.number { (end - start) }
+                                    @if threshold.is_some() {
+                                        td { @if found.delay.is_some() { span.good { "found" } } @else { span.bad { "missed" } } }
+                                        td.number { @if let Some(delay) = found.delay { (delay) } }
+                                    }
+                                    td.number { (number(f64::from(found.peak))) }
+                                    @if !scene.channels.is_empty() {
+                                        td.names { @for (place, channel) in found.channels.iter().enumerate() { @if place > 0 { ", " } bdi { (scene.channels[*channel].name) } } }
+                                    }
+                                }
+                            } }
+                        }
+                    }
+                }
+                @if !track.false_alarms.is_empty() {
+                    div.scroll tabindex="0" role="region" aria-label="False alarms" {
+                        table.sortable {
+                            caption { "False alarms" @if track.false_alarms.len() < track.false_alarm_count { ", the " (track.false_alarms.len()) " with the highest peaks of " (track.false_alarm_count) } }
+                            thead { tr { th.number scope="col" { "First row" } th.number scope="col" { "Rows" } th.number scope="col" { "Peak score" } } }
+                            tbody { @for alarm in &track.false_alarms {
+                                tr { td.number { (jump(scene, alarm.start, alarm.end)) } td.number { (alarm.end - alarm.start) } td.number { (number(f64::from(alarm.peak))) } }
+                            } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A button that shows these rows in the chart.
+fn jump(scene: &Scene, start: usize, end: usize) -> Markup {
+    html! { button type="button" data-jump=(scene.id) data-from=(start) data-to=(end) { (start) } }
+}
+
+/// Forecast windows.
+pub fn forecasts(view: &RunView<'_>) -> Markup {
+    if view.forecasts.is_empty() {
+        return Markup::default();
+    }
+    html! {
+        @for (index, forecast) in view.forecasts.iter().enumerate() {
+            div.forecast {
+                h3 { bdi { (forecast.stage) } span.quiet { " · " (forecast.windows.len()) " of " (forecast.window_count) " windows of split " (forecast.split) ": the best, the middling and the worst by squared error" } }
+                p {
+                    label { "Window " select data-forecast=(index) data-part="window" {
+                        @for (number, window) in forecast.windows.iter().enumerate() {
+                            option value=(number) { "MSE " (crate::diagnostic::number(window.mse)) " · " (window.entity) " row " (window.row) }
+                        }
+                    } }
+                    " "
+                    label { "Channel " select data-forecast=(index) data-part="channel" {
+                        @for (number, channel) in forecast.channels.iter().enumerate() { option value=(number) { (channel) } }
+                    } }
+                    @if forecast.channel_count > forecast.channels.len() { span.quiet { " the first " (forecast.channels.len()) " of " (forecast.channel_count) } }
+                }
+                div.chart.small data-forecast-chart=(index) role="img" aria-label=(format!("Forecasts of {}: measured and predicted values", forecast.stage)) {}
+            }
+        }
+    }
+}
+
+/// Training logs.
+pub fn training(view: &RunView<'_>) -> Markup {
+    if view.curves.is_empty() {
+        return Markup::default();
+    }
+    html! {
+        div.columns {
+            @for (index, curve) in view.curves.iter().enumerate() {
+                figure {
+                    figcaption { bdi { (curve.stage) } }
+                    div.chart.small data-curve=(index) role="img" aria-label=(format!("Training of {}", curve.stage)) {}
+                    details {
+                        summary { "As a table" }
+                        div.scroll tabindex="0" role="region" aria-label=(format!("Training of {}", curve.stage)) { table {
+                            thead { tr { th.number scope="col" { (curve.axis) } @for (name, _) in &curve.lines { th.number scope="col" { bdi { (name) } } } } }
+                            tbody { @for (row, step) in curve.steps.iter().enumerate() {
+                                tr {
+                                    td.number { @if let Some(step) = step { (step) } }
+                                    @for (_, values) in &curve.lines { td.number { @if let Some(value) = values[row] { (number(value)) } } }
+                                }
+                            } }
+                        } }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Everything that the page of a run shows.
+
+use contract::artifact::{Artifact, ArtifactKind, Table};
+use serde::Serialize;
+
+use super::confusion::{Confusion, confusions};
+use super::drawing::{Drawing, drawing};
+use super::forecast::{ForecastView, forecasts};
+use super::gathering::Gathering;
+use super::ranking::{Ranking, rankings};
+use super::scene::{Scene, scenes};
+use super::tiles::TileSink;
+use crate::report::{History, ReportError};
+
+/// Tables that are shown.
+const TABLES: usize = 24;
+
+/// A run as its page shows it.
+pub struct RunView<'a> {
+    pub history: &'a History<'a>,
+    pub scenes: Vec<Scene>,
+    pub forecasts: Vec<ForecastView>,
+    pub confusions: Vec<Confusion>,
+    pub rankings: Vec<Ranking>,
+    pub curves: Vec<Curve>,
+    pub tables: Vec<(String, Table)>,
+    pub drawing: Drawing,
+    /// What the store no longer has.
+    pub gaps: Vec<String>,
+}
+
+/// The log of a training.
+#[derive(Clone, Debug, Serialize)]
+pub struct Curve {
+    pub stage: String,
+    /// What the rows count, such as `epoch`.
+    pub axis: String,
+    pub steps: Vec<Option<f64>>,
+    pub lines: Vec<(String, Vec<Option<f64>>)>,
+}
+
+impl<'a> RunView<'a> {
+    /// Gathers what the store has of a run. The arrays go to the sink.
+    ///
+    /// # Errors
+    /// If a tile cannot be written.
+    pub fn gather(history: &'a History<'a>, sink: &dyn TileSink) -> Result<Self, ReportError> {
+        let gathering = Gathering::new(history, sink);
+        let (curves, tables) = curves_and_tables(&gathering);
+        // Forecasts are small beside the channels of a series, which take what room is left.
+        let forecasts = forecasts(&gathering)?;
+        Ok(Self {
+            forecasts,
+            scenes: scenes(&gathering)?,
+            confusions: confusions(&gathering),
+            rankings: rankings(history),
+            curves,
+            tables,
+            drawing: drawing(history),
+            gaps: gathering.gaps(),
+            history,
+        })
+    }
+}
+
+impl RunView<'_> {
+    /// Channels of which there are no single rows.
+    pub fn cut(&self) -> usize {
+        let channels = self.scenes.iter().flat_map(|scene| &scene.channels);
+        channels.filter(|channel| !channel.values.whole).count()
+    }
+}
+
+/// Tables that count epochs or steps are logs; all others are shown as they are.
+fn curves_and_tables(gathering: &Gathering<'_>) -> (Vec<Curve>, Vec<(String, Table)>) {
+    let (mut curves, mut tables) = (Vec::new(), Vec::new());
+    for (_, stage, output) in gathering.outputs(ArtifactKind::Table) {
+        if tables.len() == TABLES && output.port != "log" {
+            continue;
+        }
+        let Some(Artifact::Table(table)) = gathering.load(stage, output) else {
+            continue;
+        };
+        let stage = &stage.record.name;
+        match curve(stage, &table) {
+            Some(curve) => curves.push(curve),
+            None => tables.push((format!("{stage}.{}", output.port), Table::clone(&table))),
+        }
+    }
+    (curves, tables)
+}
+
+fn curve(stage: &str, table: &Table) -> Option<Curve> {
+    let names = table.column_names();
+    let axis = names
+        .first()
+        .filter(|name| ["epoch", "step"].contains(&name.as_str()))?;
+    let whole = table.integers(axis)?;
+    let steps = whole
+        .iter()
+        .map(|step| step.map(|step| step as f64))
+        .collect();
+    let mut lines = Vec::new();
+    for name in &names[1..] {
+        if let Some(values) = table.reals(name) {
+            lines.push((name.clone(), values));
+        }
+    }
+    Some(Curve {
+        stage: stage.to_owned(),
+        axis: axis.clone(),
+        steps,
+        lines,
+    })
+}

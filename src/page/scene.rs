@@ -1,0 +1,609 @@
+//! Scores over a series: for each entity the rows that are judged, the score of every detector over them, the threshold,
+//! what it found and missed, and the channels beneath.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use contract::artifact::{Artifact, ArtifactKind, Digest, Metric, Scores, Segment, Series, Split};
+use serde::Serialize;
+
+use super::gathering::Gathering;
+use super::tiles::{ArrayNote, Numbers, TileSink};
+use crate::report::{History, ReportError, StageHistory};
+
+/// False alarms that are listed for a detector, those with the highest peaks.
+const ALARMS_LISTED: usize = 200;
+
+/// Channels that are named for an event, those that have most to do with it.
+const CHANNELS_NAMED: usize = 5;
+
+/// The judged rows of one entity, side by side.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scene {
+    /// Names its tiles: `s0`, `s1` and so on.
+    pub id: String,
+    pub entity: String,
+    pub split: &'static str,
+    pub rows: usize,
+    /// The first row of every unbroken stretch but the first.
+    pub breaks: Vec<usize>,
+    pub times: Times,
+    /// Whether somebody labelled the rows.
+    pub labelled: bool,
+    /// The labelled events, in rows; half-open.
+    pub events: Vec<(usize, usize)>,
+    pub tracks: Vec<Track>,
+    /// Those that have most to do with the events first.
+    pub channels: Vec<Channel>,
+}
+
+/// The times of the rows, in milliseconds since 1970.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Times {
+    None,
+    /// At equal distances.
+    Regular {
+        first: i64,
+        step: i64,
+    },
+    Listed(ArrayNote),
+}
+
+/// One detector's score.
+#[derive(Clone, Debug, Serialize)]
+pub struct Track {
+    /// The stage that scored.
+    pub stage: String,
+    pub score: ArrayNote,
+    /// Whether a few scores lie so far above the rest that only a logarithmic axis shows both.
+    pub is_logarithmic: bool,
+    pub threshold: Option<Threshold>,
+    /// In the order of the scene's events.
+    pub found: Vec<Found>,
+    /// Alarms that touch no event: those with the highest peaks, in the order of their rows.
+    pub false_alarms: Vec<Alarm>,
+    /// All of them.
+    pub false_alarm_count: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Threshold {
+    pub value: f64,
+    /// Chosen with the judged labels.
+    pub oracle: bool,
+    /// The stage that chose it.
+    pub stage: String,
+    pub how: String,
+}
+
+/// What a detector made of a labelled event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Found {
+    /// Rows from the event's first to its first alarm; none if it was missed, or there is no threshold.
+    pub delay: Option<usize>,
+    /// The highest score in it, and its row.
+    pub peak: f32,
+    pub peak_row: usize,
+    /// Channels that have most to do with it, by their places in the scene.
+    pub channels: Vec<usize>,
+}
+
+/// A stretch of rows above the threshold.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alarm {
+    pub start: usize,
+    pub end: usize,
+    pub peak: f32,
+    pub peak_row: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Channel {
+    pub name: String,
+    pub values: ArrayNote,
+}
+
+/// Scores of a run, with the stage that made them.
+struct Scored<'a> {
+    stage: usize,
+    name: String,
+    scores: Arc<Scores>,
+    split: Split,
+    threshold: Option<(&'a Metric, String)>,
+}
+
+/// What two detectors have in common if they scored the same rows.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    entity: String,
+    split: Split,
+    rows: usize,
+    labels: Vec<u8>,
+}
+
+/// Every scene of a run, in the order in which its stages scored them. The tiles go to the sink: scores first.
+///
+/// # Errors
+/// If a tile cannot be written.
+pub fn scenes(gathering: &Gathering<'_>) -> Result<Vec<Scene>, ReportError> {
+    let sink = gathering.sink;
+    let mut order: Vec<Place> = Vec::new();
+    let mut tracks: BTreeMap<usize, Vec<(usize, Vec<Segment>)>> = BTreeMap::new();
+    let scored = all_scored(gathering);
+    for (index, entry) in scored.iter().enumerate() {
+        for (entity, segments) in by_entity(&entry.scores, entry.split) {
+            let place = Place {
+                labels: gathered(&entry.scores.labels, &segments),
+                rows: segments.iter().map(|segment| segment.rows.len()).sum(),
+                split: entry.split,
+                entity,
+            };
+            let known = order.iter().position(|other| *other == place);
+            let scene = known.unwrap_or_else(|| {
+                order.push(place);
+                order.len() - 1
+            });
+            tracks.entry(scene).or_default().push((index, segments));
+        }
+    }
+    let mut drafts = Vec::with_capacity(order.len());
+    for (number, place) in order.into_iter().enumerate() {
+        let own = tracks.remove(&number).unwrap_or_default();
+        drafts.push(draft(number, place, &own, &scored, sink)?);
+    }
+    let mut last: Option<(Digest, Arc<Series>)> = None;
+    let mut scenes = Vec::with_capacity(drafts.len());
+    for (mut scene, first, segments) in drafts {
+        let entry = &scored[first];
+        if let Some(series) = series_of(gathering, entry, &mut last) {
+            add_channels(&mut scene, &series, entry, &segments, sink)?;
+        }
+        scenes.push(scene);
+    }
+    Ok(scenes)
+}
+
+/// Everything that scored, with the threshold under which it was judged.
+fn all_scored<'a>(gathering: &Gathering<'a>) -> Vec<Scored<'a>> {
+    let history = gathering.history;
+    let mut scored = Vec::new();
+    for (index, stage) in history.stages.iter().enumerate() {
+        for output in stage.outputs() {
+            if output.record.kind != Some(ArtifactKind::Scores) {
+                continue;
+            }
+            let Some(Artifact::Scores(scores)) = gathering.load(stage, output) else {
+                continue;
+            };
+            let judge = judge_of(history, index, &output.port);
+            let on = judge.and_then(|judge| judge.recorded.parameters.get("on")?.as_str());
+            let split = on.and_then(|name| name.parse().ok());
+            let Some(split) = split.or_else(|| last_split(&scores)) else {
+                continue;
+            };
+            scored.push(Scored {
+                stage: index,
+                name: gathering.name_of(stage, output),
+                scores,
+                split,
+                threshold: judge.and_then(|judge| threshold_of(history, judge)),
+            });
+        }
+    }
+    scored
+}
+
+/// The test rows if there are any, and otherwise the last of the splits.
+fn last_split(scores: &Scores) -> Option<Split> {
+    let has_rows = |split: &Split| {
+        scores
+            .of_split(*split)
+            .any(|segment| !segment.rows.is_empty())
+    };
+    Split::ALL.into_iter().rev().find(has_rows)
+}
+
+/// The first stage that judges these scores.
+fn judge_of<'a>(history: &'a History<'_>, stage: usize, port: &str) -> Option<&'a StageHistory> {
+    let made_it = |(maker, of): &(usize, String)| *maker == stage && of == port;
+    let takes_it = |judge: &&StageHistory| {
+        let mut inputs = judge.inputs.iter();
+        inputs.any(|input| input.maker.as_ref().is_some_and(made_it))
+    };
+    let mut judges = history.stages.iter().filter(takes_it);
+    judges.find(|judge| history.record.metrics.contains_key(&judge.record.name))
+}
+
+/// The threshold of a judge, unless it adapts from row to row.
+fn threshold_of<'a>(
+    history: &'a History<'_>,
+    judge: &StageHistory,
+) -> Option<(&'a Metric, String)> {
+    let metrics = history.record.metrics.get(&judge.record.name)?;
+    let metric = metrics.iter().find(|metric| metric.name == "threshold")?;
+    Some((metric, judge.record.name.clone()))
+}
+
+/// The segments of a split that have rows, entity by entity.
+fn by_entity(scores: &Scores, split: Split) -> Vec<(String, Vec<Segment>)> {
+    let mut entities: Vec<(String, Vec<Segment>)> = Vec::new();
+    for segment in scores.of_split(split) {
+        if segment.rows.is_empty() {
+            continue;
+        }
+        match entities
+            .iter_mut()
+            .find(|(name, _)| *name == segment.entity)
+        {
+            Some((_, segments)) => segments.push(segment.clone()),
+            None => entities.push((segment.entity.clone(), vec![segment.clone()])),
+        }
+    }
+    entities
+}
+
+/// The values at the rows of segments; none where the column is empty.
+fn gathered<T: Copy>(column: &[T], segments: &[Segment]) -> Vec<T> {
+    let mut values = Vec::new();
+    for segment in segments {
+        values.extend_from_slice(column.get(segment.rows.clone()).unwrap_or_default());
+    }
+    values
+}
+
+/// A scene without its channels, and the scores and segments from which its series is found.
+fn draft(
+    number: usize,
+    place: Place,
+    own: &[(usize, Vec<Segment>)],
+    scored: &[Scored<'_>],
+    sink: &dyn TileSink,
+) -> Result<(Scene, usize, Vec<Segment>), ReportError> {
+    let id = format!("s{number}");
+    let Some((first, segments)) = own.first().cloned() else {
+        unreachable!("a scene is made for a track");
+    };
+    let mut breaks = Vec::new();
+    let mut rows = 0;
+    for segment in &segments {
+        if rows > 0 {
+            breaks.push(rows);
+        }
+        rows += segment.rows.len();
+    }
+    let events = runs(place.labels.iter().map(|label| *label != 0));
+    let mut tracks = Vec::with_capacity(own.len());
+    for (index, (entry, segments)) in own.iter().enumerate() {
+        let entry = &scored[*entry];
+        let values = gathered(&entry.scores.scores, segments);
+        tracks.push(track(
+            &format!("{id}-t{index}"),
+            entry,
+            values,
+            &events,
+            sink,
+        )?);
+    }
+    let times = gathered(&scored[first].scores.times, &segments);
+    let scene = Scene {
+        entity: place.entity,
+        split: place.split.name(),
+        rows: place.rows,
+        breaks,
+        times: times_of(&times, &format!("{id}-time"), sink)?,
+        labelled: !place.labels.is_empty() && segments.iter().any(|segment| segment.labelled),
+        events: events
+            .iter()
+            .map(|event| (event.start, event.end))
+            .collect(),
+        tracks,
+        channels: Vec::new(),
+        id,
+    };
+    Ok((scene, first, segments))
+}
+
+/// Unbroken runs of what holds.
+fn runs(flags: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (row, holds) in flags.enumerate() {
+        if !holds {
+            continue;
+        }
+        match runs.last_mut() {
+            Some(run) if run.end == row => run.end = row + 1,
+            _ => runs.push(row..row + 1),
+        }
+    }
+    runs
+}
+
+fn times_of(times: &[i64], name: &str, sink: &dyn TileSink) -> Result<Times, ReportError> {
+    let (Some(first), Some(second)) = (times.first(), times.get(1)) else {
+        return Ok(match times.first() {
+            Some(first) => Times::Regular {
+                first: *first,
+                step: 0,
+            },
+            None => Times::None,
+        });
+    };
+    let step = second.saturating_sub(*first);
+    let is_regular = times
+        .windows(2)
+        .all(|pair| pair[1].saturating_sub(pair[0]) == step);
+    if is_regular {
+        return Ok(Times::Regular {
+            first: *first,
+            step,
+        });
+    }
+    let listed = times.iter().map(|time| *time as f64).collect();
+    Ok(Times::Listed(Numbers::Double(listed).keep(sink, name)?))
+}
+
+fn track(
+    name: &str,
+    entry: &Scored<'_>,
+    values: Vec<f32>,
+    events: &[Range<usize>],
+    sink: &dyn TileSink,
+) -> Result<Track, ReportError> {
+    let threshold = entry.threshold.as_ref().and_then(|(metric, stage)| {
+        Some(Threshold {
+            value: metric.value?,
+            oracle: metric.oracle,
+            stage: stage.clone(),
+            how: metric.caveat.clone(),
+        })
+    });
+    let above = |score: f32| {
+        threshold
+            .as_ref()
+            .is_some_and(|line| f64::from(score) > line.value)
+    };
+    let mut found = Vec::with_capacity(events.len());
+    for event in events {
+        let (peak_row, peak) = peak(&values, event);
+        let first = event.clone().find(|row| above(values[*row]));
+        found.push(Found {
+            delay: first.map(|row| row - event.start),
+            peak,
+            peak_row,
+            channels: Vec::new(),
+        });
+    }
+    let mut false_alarms = Vec::new();
+    for alarm in runs(values.iter().map(|score| above(*score))) {
+        if !touches(events, &alarm) {
+            let (peak_row, peak) = peak(&values, &alarm);
+            false_alarms.push(Alarm {
+                start: alarm.start,
+                end: alarm.end,
+                peak,
+                peak_row,
+            });
+        }
+    }
+    let false_alarm_count = false_alarms.len();
+    false_alarms.sort_by(|left, right| right.peak.total_cmp(&left.peak));
+    false_alarms.truncate(ALARMS_LISTED);
+    false_alarms.sort_by_key(|alarm| alarm.start);
+    Ok(Track {
+        stage: entry.name.clone(),
+        is_logarithmic: is_logarithmic(&values),
+        score: Numbers::Single(values).keep(sink, name)?,
+        threshold,
+        found,
+        false_alarms,
+        false_alarm_count,
+    })
+}
+
+/// Whether a few scores lie far above the rest; a logarithmic axis takes positive ones only.
+fn is_logarithmic(scores: &[f32]) -> bool {
+    let mut rising = scores.to_vec();
+    rising.sort_unstable_by(f32::total_cmp);
+    let (Some(lowest), Some(highest)) = (rising.first(), rising.last()) else {
+        return false;
+    };
+    let high = rising[(rising.len() - 1) * 95 / 100];
+    *lowest > 0.0 && *highest > 30.0 * high
+}
+
+/// The highest value of a range that is not empty, and its first row.
+fn peak(values: &[f32], rows: &Range<usize>) -> (usize, f32) {
+    let mut best = (rows.start, values[rows.start]);
+    for row in rows.clone() {
+        if values[row] > best.1 {
+            best = (row, values[row]);
+        }
+    }
+    best
+}
+
+/// Whether a range has a row in common with one of these, which are in order.
+fn touches(events: &[Range<usize>], alarm: &Range<usize>) -> bool {
+    let next = events.partition_point(|event| event.end <= alarm.start);
+    events
+        .get(next)
+        .is_some_and(|event| event.start < alarm.end)
+}
+
+/// The series whose rows were scored: of those above the scores, the one nearest to the data that has all of them.
+fn series_of(
+    gathering: &Gathering<'_>,
+    entry: &Scored<'_>,
+    last: &mut Option<(Digest, Arc<Series>)>,
+) -> Option<Arc<Series>> {
+    for (stage, output) in gathering.above(entry.stage, ArtifactKind::Series) {
+        if let Some((digest, series)) = last
+            && *digest == output.record.digest
+        {
+            return Some(Arc::clone(series));
+        }
+        let Some(Artifact::Series(series)) = gathering.load(stage, output) else {
+            continue;
+        };
+        if series.segments == entry.scores.segments {
+            *last = Some((output.record.digest, Arc::clone(&series)));
+            return Some(series);
+        }
+        if let Some(scored) = series.only(&entry.scores.segments) {
+            return Some(Arc::new(scored));
+        }
+    }
+    None
+}
+
+/// Adds the channels of the series, those first that have most to do with the events, and names them at the events.
+fn add_channels(
+    scene: &mut Scene,
+    series: &Series,
+    entry: &Scored<'_>,
+    segments: &[Segment],
+    sink: &dyn TileSink,
+) -> Result<(), ReportError> {
+    let events: Vec<Range<usize>> = scene
+        .events
+        .iter()
+        .map(|(start, end)| *start..*end)
+        .collect();
+    let columns: Vec<Numbers> = (0..series.width())
+        .map(|channel| column(series, channel, segments))
+        .collect();
+    let shares: Vec<Vec<f64>> = match entry.scores.channels == series.channels {
+        true => contributed(&entry.scores, segments, &events),
+        false => columns
+            .iter()
+            .map(|values| deviations(values, &events))
+            .collect(),
+    };
+    let most = |channel: &usize| shares[*channel].iter().copied().fold(0.0, f64::max);
+    let mut order: Vec<usize> = (0..series.width()).collect();
+    order.sort_by(|left, right| most(right).total_cmp(&most(left)).then(left.cmp(right)));
+    for index in 0..events.len() {
+        let mut places: Vec<usize> = (0..order.len()).collect();
+        let share = |place: &usize| shares[order[*place]][index];
+        places.sort_by(|left, right| share(right).total_cmp(&share(left)).then(left.cmp(right)));
+        places.truncate(CHANNELS_NAMED);
+        for track in &mut scene.tracks {
+            track.found[index].channels.clone_from(&places);
+        }
+    }
+    for (place, channel) in order.into_iter().enumerate() {
+        let name = format!("{}-c{place}", scene.id);
+        scene.channels.push(Channel {
+            name: series.channels[channel].clone(),
+            values: columns[channel].keep(sink, &name)?,
+        });
+    }
+    Ok(())
+}
+
+/// The values of a channel at the rows of segments, in the width that the series has them in.
+fn column(series: &Series, channel: usize, segments: &[Segment]) -> Numbers {
+    if let Some(values) = series.wide.get(&channel) {
+        return Numbers::Double(gathered(values, segments));
+    }
+    let width = series.width();
+    let mut values = Vec::new();
+    for segment in segments {
+        let rows = segment.rows.clone();
+        values.extend(rows.map(|row| series.values[row * width + channel]));
+    }
+    Numbers::Single(values)
+}
+
+/// Per channel and event: the mean of the channel's part of the score.
+fn contributed(scores: &Scores, segments: &[Segment], events: &[Range<usize>]) -> Vec<Vec<f64>> {
+    let rows: Vec<usize> = segments
+        .iter()
+        .flat_map(|segment| segment.rows.clone())
+        .collect();
+    let width = scores.channels.len();
+    let mut shares = Vec::with_capacity(width);
+    for channel in 0..width {
+        let mean = |event: &Range<usize>| {
+            let part = |row: &usize| f64::from(scores.contributions[row * width + channel]);
+            rows[event.clone()].iter().map(part).sum::<f64>() / event.len() as f64
+        };
+        shares.push(events.iter().map(mean).collect());
+    }
+    shares
+}
+
+/// Per event: how far a channel's mean in it lies from its mean over the other rows, in deviations of those.
+fn deviations(values: &Numbers, events: &[Range<usize>]) -> Vec<f64> {
+    let at = |row: usize| match values {
+        Numbers::Single(values) => f64::from(values[row]),
+        Numbers::Double(values) => values[row],
+    };
+    let (mut count, mut sum) = (0.0, 0.0);
+    let mut quiet = Vec::with_capacity(values.len());
+    let mut next = 0;
+    for row in 0..values.len() {
+        while events.get(next).is_some_and(|event| event.end <= row) {
+            next += 1;
+        }
+        if events.get(next).is_none_or(|event| row < event.start) {
+            quiet.push(row);
+            count += 1.0;
+            sum += at(row);
+        }
+    }
+    let mean = sum / f64::max(count, 1.0);
+    let squares: f64 = quiet.iter().map(|row| (at(*row) - mean).powi(2)).sum();
+    let deviation = f64::sqrt(squares / f64::max(count, 1.0));
+    let far = |event: &Range<usize>| {
+        let inside: f64 = event.clone().map(at).sum::<f64>() / event.len() as f64;
+        match (inside - mean).abs() {
+            distance if distance > 0.0 => distance / f64::max(deviation, f64::MIN_POSITIVE),
+            _ => 0.0,
+        }
+    };
+    events.iter().map(far).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_unbroken() {
+        let flags = [true, true, false, true, false, false, true];
+        assert_eq!(runs(flags.into_iter()), [0..2, 3..4, 6..7]);
+        assert!(runs(std::iter::empty()).is_empty());
+    }
+
+    #[test]
+    fn an_alarm_touches_an_event_that_shares_a_row() {
+        let events = [5..8, 20..21];
+        assert!(touches(&events, &(0..6)));
+        assert!(touches(&events, &(7..30)));
+        assert!(touches(&events, &(20..21)));
+        assert!(!touches(&events, &(0..5)));
+        assert!(!touches(&events, &(8..20)));
+        assert!(!touches(&events, &(21..99)));
+    }
+
+    /// A channel that is constant outside of the events and moves in one has more to do with it than one that is noisy.
+    #[test]
+    fn deviations_find_the_channel_that_moves() {
+        let mut moving = vec![0.0_f32; 100];
+        let noisy: Vec<f32> = (0..100).map(|row| ((row * 37) % 11) as f32).collect();
+        for value in &mut moving[40..50] {
+            *value = 1.0;
+        }
+        let events = [40..50, 80..90];
+        let moving = deviations(&Numbers::Single(moving), &events);
+        let noisy = deviations(&Numbers::Single(noisy), &events);
+        assert!(
+            moving[0] > noisy[0] && moving[0] > 100.0,
+            "{moving:?} {noisy:?}"
+        );
+        assert_eq!(moving[1], 0.0);
+    }
+}

@@ -1,0 +1,122 @@
+//! The pages of a store, live: read only, on this machine alone, for those who know the token.
+
+mod guard;
+mod pages;
+mod views;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use super::runs::{Index, Summary};
+use crate::cache::Store;
+use crate::project::{Error, Project};
+use views::Views;
+
+/// Threads that answer; pages are made on threads of their own.
+const WORKERS: usize = 2;
+
+/// Pages that are made at a time.
+const MAKERS: usize = 4;
+
+/// How often a wish to stop is looked for.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What the handlers share.
+pub(super) struct House {
+    pub project: Project,
+    pub store: Store,
+    pub token: String,
+    index: Mutex<Index>,
+    pub views: Views,
+}
+
+impl House {
+    /// All runs, the newest first.
+    pub fn runs(&self) -> Vec<Arc<Summary>> {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.refresh(&self.store)
+    }
+}
+
+/// Serves the store until the project is cancelled. `ready` gets the address, with the token in it.
+///
+/// # Errors
+/// If the port is taken, or there is no folder for temporary files.
+pub fn serve(project: &Project, port: u16, ready: &dyn Fn(&str)) -> Result<(), Error> {
+    let failed =
+        |what: &str, error: &dyn std::fmt::Display| Error::failed(format!("{what}: {error}"));
+    let house = Arc::new(House {
+        store: project.local_store(),
+        token: token()?,
+        index: Mutex::default(),
+        views: Views::new().map_err(|error| failed("there is no folder for pages", &error))?,
+        project: project.clone(),
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(MAKERS)
+        .enable_all()
+        .build()
+        .map_err(|error| failed("the server cannot be started", &error))?;
+    runtime.block_on(async {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            failed(&format!("cannot listen on {address}"), &error)
+                .hint("another port: `--port N`, or `--port 0` for any that is free")
+        })?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| failed("the server cannot be started", &error))?;
+        ready(&format!("http://{address}/?token={}", house.token));
+        let cancel = project.cancel.clone();
+        let stopped = async move {
+            while !cancel.is_cancelled() {
+                tokio::time::sleep(PATIENCE).await;
+            }
+        };
+        let served = axum::serve(listener, routes(Arc::clone(&house)));
+        tokio::select! {
+            ended = served => ended.map_err(|error| failed("the server failed", &error)),
+            // A page that is still open in a browser must not keep the program.
+            () = stopped => Ok(()),
+        }
+    })
+}
+
+fn routes(house: Arc<House>) -> Router {
+    Router::new()
+        .route("/", get(pages::runs))
+        .route("/run/{run}/", get(pages::run))
+        .route("/run/{run}/tiles/{name}", get(pages::tile))
+        .route("/compare", get(pages::compare))
+        .route("/diff", get(pages::diff))
+        .route("/sweeps", get(pages::sweeps))
+        .route("/sweep", get(pages::sweep))
+        .fallback(pages::nothing)
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&house),
+            guard::check,
+        ))
+        .with_state(house)
+}
+
+/// A word that nobody guesses.
+fn token() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_err(|error| Error::failed(format!("the system gives no random bytes: {error}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A folder that is gone with the program.
+fn scratch() -> std::io::Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("runner-ui-{}", std::process::id()));
+    std::fs::create_dir(&folder)?;
+    Ok(folder)
+}

@@ -1,0 +1,240 @@
+//! What each address answers. Pages are made on threads that may wait for the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::extract::{Path as Segments, RawQuery, State};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{Html, IntoResponse, Response};
+
+use super::House;
+use super::views::Made;
+use crate::cache::{RunId, RunRecord, RunStatus};
+use crate::data::{Options, Sources};
+use crate::page::html::{self, Tiles, run_page};
+use crate::page::run::RunView;
+use crate::page::runs::Listing;
+use crate::page::tiles::InFolder;
+use crate::project::{Error, Followed};
+use crate::report::{History, ReportError, RunDiff};
+
+/// Runs that are compared at most.
+const COMPARED: usize = 24;
+
+/// Why an address has no answer.
+enum Failure {
+    /// There is no such thing.
+    Absent(String),
+    Failed(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Pages that every page leads to.
+fn links(house: &House) -> Vec<(String, String)> {
+    let mut links = vec![("/".to_owned(), "Runs".to_owned())];
+    if house.runs().iter().any(|run| run.sweep.is_some()) {
+        links.push(("/sweeps".to_owned(), "Sweeps".to_owned()));
+    }
+    links
+}
+
+/// Makes an answer where waiting is allowed.
+async fn answer<T>(make: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Response
+where
+    T: IntoResponse + Send + 'static,
+{
+    match tokio::task::spawn_blocking(make).await {
+        Ok(Ok(answer)) => answer.into_response(),
+        Ok(Err(Failure::Absent(text))) => message(StatusCode::NOT_FOUND, &text),
+        Ok(Err(Failure::Failed(text))) => message(StatusCode::INTERNAL_SERVER_ERROR, &text),
+        Err(error) => message(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn message(status: StatusCode, text: &str) -> Response {
+    (status, Html(html::message_page(text))).into_response()
+}
+
+/// An address that leads nowhere.
+pub async fn nothing() -> Response {
+    message(StatusCode::NOT_FOUND, "There is no such page.")
+}
+
+/// The list of runs.
+pub async fn runs(State(house): State<Arc<House>>, RawQuery(query): RawQuery) -> Response {
+    answer(move || {
+        let listing = listing(query.as_deref().unwrap_or_default());
+        let all = house.runs();
+        let found = listing.apply(&all);
+        let store = house.project.store.display().to_string();
+        Ok(Html(html::runs_page(
+            &store,
+            &listing,
+            &found,
+            links(&house),
+        )))
+    })
+    .await
+}
+
+fn listing(query: &str) -> Listing {
+    let mut listing = Listing::default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "filter" => listing.filter = value.trim().to_owned(),
+            "columns" => listing.columns = value.split_whitespace().map(str::to_owned).collect(),
+            "sort" => listing.sort = value.into_owned(),
+            "page" => listing.page = value.parse().unwrap_or_default(),
+            _ => {}
+        }
+    }
+    listing
+}
+
+/// The values of a name in a query.
+fn values(query: Option<&str>, wanted: &str) -> Vec<String> {
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let own = pairs.filter(|(name, _)| name == wanted);
+    own.map(|(_, value)| value.into_owned()).collect()
+}
+
+/// The record of a run whose whole name this is.
+fn record(house: &House, name: &str) -> Result<RunRecord, Failure> {
+    let absent = || Failure::Absent(format!("The store has no run `{name}`."));
+    if !RunId::is_name(name) {
+        return Err(absent());
+    }
+    let record = house.store.load_run(&RunId(name.to_owned()));
+    record.map_err(|error| match error.is_absence() {
+        true => absent(),
+        false => Failure::Failed(error.to_string()),
+    })
+}
+
+/// A run: as it grows, or all that there is of it.
+pub async fn run(State(house): State<Arc<House>>, Segments(name): Segments<String>) -> Response {
+    answer(move || {
+        let record = record(&house, &name)?;
+        if record.status == RunStatus::Running {
+            let followed = Followed::read(&house.store, &record.run);
+            return Ok(Html(html::live_page(&record, &followed, links(&house))));
+        }
+        Ok(Html(view(&house, &record)?.page.clone()))
+    })
+    .await
+}
+
+fn view(house: &House, record: &RunRecord) -> Result<Arc<Made>, Failure> {
+    let path = house.store.run_path(&record.run);
+    let found = house.store.layout().look_at(&path);
+    let written = found.and_then(|found| found.modified().ok());
+    house.views.get(&record.run, written, |tiles: &Path| {
+        let sources = Sources::load(&Options::from_environment().data_dir).map_err(Error::from)?;
+        let kinds = &house.project.catalogue.kinds;
+        let history = History::of(&house.store, record, kinds, &sources);
+        let view = RunView::gather(&history, &InFolder::new(tiles))?;
+        Ok(run_page(&view, Tiles::Below("tiles/"), links(house)))
+    })
+}
+
+/// A tile of the arrays of a run.
+pub async fn tile(
+    State(house): State<Arc<House>>,
+    Segments((run, name)): Segments<(String, String)>,
+) -> Response {
+    answer(move || {
+        let made = view(&house, &record(&house, &run)?)?;
+        let absent = || Failure::Absent(format!("The run has no array `{name}`."));
+        let path = made.tile(&name).ok_or_else(absent)?;
+        let bytes = std::fs::read(path).map_err(|_| absent())?;
+        let headers = [
+            (CONTENT_TYPE, "application/octet-stream"),
+            (CACHE_CONTROL, "private, max-age=600"),
+        ];
+        Ok((headers, bytes))
+    })
+    .await
+}
+
+/// Runs side by side.
+pub async fn compare(State(house): State<Arc<House>>, RawQuery(query): RawQuery) -> Response {
+    answer(move || {
+        let mut records = Vec::new();
+        for name in values(query.as_deref(), "run").iter().take(COMPARED) {
+            records.push(record(&house, name)?);
+        }
+        if records.is_empty() {
+            return Err(Failure::Absent(
+                "Tick the runs to compare in the list.".to_owned(),
+            ));
+        }
+        let all = !values(query.as_deref(), "all").is_empty();
+        Ok(Html(html::compare_page(&records, all, links(&house), true)))
+    })
+    .await
+}
+
+/// Two runs line by line.
+pub async fn diff(State(house): State<Arc<House>>, RawQuery(query): RawQuery) -> Response {
+    answer(move || {
+        let one = |name: &str| values(query.as_deref(), name).pop().unwrap_or_default();
+        let (a, b) = (record(&house, &one("a"))?, record(&house, &one("b"))?);
+        let diff = RunDiff::between(&house.store, &a, &b);
+        Ok(Html(html::diff_page(&a, &b, &diff, links(&house))))
+    })
+    .await
+}
+
+/// The sweeps that have runs.
+pub async fn sweeps(State(house): State<Arc<House>>) -> Response {
+    answer(move || {
+        let mut files: Vec<(String, usize)> = Vec::new();
+        for run in house.runs().iter().filter(|run| run.sweep.is_some()) {
+            match files.iter_mut().find(|(file, _)| *file == run.file) {
+                Some((_, count)) => *count += 1,
+                None => files.push((run.file.clone(), 1)),
+            }
+        }
+        Ok(Html(html::sweeps_page(&files, links(&house))))
+    })
+    .await
+}
+
+/// A sweep, by the file that runs of it name: no other file is opened.
+pub async fn sweep(State(house): State<Arc<House>>, RawQuery(query): RawQuery) -> Response {
+    answer(move || {
+        let file = values(query.as_deref(), "file").pop().unwrap_or_default();
+        let runs: Vec<String> = house
+            .runs()
+            .iter()
+            .filter(|run| run.sweep.is_some() && run.file == file)
+            .map(|run| run.run.0.clone())
+            .collect();
+        if runs.is_empty() {
+            return Err(Failure::Absent(
+                "No run of the store is of such a sweep.".to_owned(),
+            ));
+        }
+        let view = crate::page::sweep::view(&house.project, Path::new(&file), runs)?;
+        Ok(Html(html::sweep_page(&view, links(&house), true)))
+    })
+    .await
+}
