@@ -211,12 +211,15 @@ fn ranking(
         let counts = key(right).cmp(&key(left));
         counts.then(value(right).total_cmp(&value(left)))
     });
+    // What ranks comes first.
+    let mut names: Vec<String> = metrics.keys().map(|name| (*name).to_owned()).collect();
+    names.sort_by_key(|name| name != metric);
     Some(Ranking {
         stage: stage.to_owned(),
         axis: axis.to_owned(),
         metric: metric.to_owned(),
         direction,
-        metrics: metrics.into_keys().map(str::to_owned).collect(),
+        metrics: names,
         difference: critical_difference(&rows, series.len(), direction),
         rows,
         series,

@@ -96,15 +96,21 @@ fn curve(stage: &str, table: &Table) -> Option<Curve> {
         .first()
         .filter(|name| ["epoch", "step"].contains(&name.as_str()))?;
     let whole = table.integers(axis)?;
-    let steps = whole
+    let steps: Vec<Option<f64>> = whole
         .iter()
         .map(|step| step.map(|step| step as f64))
         .collect();
     let mut lines = Vec::new();
     for name in &names[1..] {
-        if let Some(values) = table.reals(name) {
+        if let Some(values) = table.reals(name)
+            && values.iter().any(Option::is_some)
+        {
             lines.push((name.clone(), values));
         }
+    }
+    // A model that is fitted at once has no course.
+    if steps.len() < 2 || lines.is_empty() {
+        return None;
     }
     Some(Curve {
         stage: stage.to_owned(),

@@ -121,6 +121,8 @@ struct Place {
     split: Split,
     rows: usize,
     labels: Vec<u8>,
+    /// The series nearest to the data, and the stage that made it.
+    source: Option<(Digest, String)>,
 }
 
 /// Every scene of a run, in the order in which its stages scored them. The tiles go to the sink: scores first.
@@ -133,11 +135,16 @@ pub fn scenes(gathering: &Gathering<'_>) -> Result<Vec<Scene>, ReportError> {
     let mut tracks: BTreeMap<usize, Vec<(usize, Vec<Segment>)>> = BTreeMap::new();
     let scored = all_scored(gathering);
     for (index, entry) in scored.iter().enumerate() {
+        let nearest = gathering.above(entry.stage, ArtifactKind::Series);
+        let source = nearest
+            .first()
+            .map(|(stage, output)| (output.record.digest, stage.record.name.clone()));
         for (entity, segments) in by_entity(&entry.scores, entry.split) {
             let place = Place {
                 labels: gathered(&entry.scores.labels, &segments),
                 rows: segments.iter().map(|segment| segment.rows.len()).sum(),
                 split: entry.split,
+                source: source.clone(),
                 entity,
             };
             let known = order.iter().position(|other| *other == place);
@@ -148,6 +155,7 @@ pub fn scenes(gathering: &Gathering<'_>) -> Result<Vec<Scene>, ReportError> {
             tracks.entry(scene).or_default().push((index, segments));
         }
     }
+    name_apart(&mut order);
     let mut drafts = Vec::with_capacity(order.len());
     for (number, place) in order.into_iter().enumerate() {
         let own = tracks.remove(&number).unwrap_or_default();
@@ -163,6 +171,19 @@ pub fn scenes(gathering: &Gathering<'_>) -> Result<Vec<Scene>, ReportError> {
         scenes.push(scene);
     }
     Ok(scenes)
+}
+
+/// Entities of one name in several series are called after the stages that these come from.
+fn name_apart(places: &mut [Place]) {
+    let names: Vec<String> = places.iter().map(|place| place.entity.clone()).collect();
+    for place in places {
+        let count = names.iter().filter(|name| **name == place.entity).count();
+        if count > 1
+            && let Some((_, stage)) = &place.source
+        {
+            place.entity = format!("{} of {stage}", place.entity);
+        }
+    }
 }
 
 /// Everything that scored, with the threshold under which it was judged.

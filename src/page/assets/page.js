@@ -302,9 +302,9 @@
       this.draw();
     }
 
-    /** @param {ArrayNote} note @param {string} name @param {Track | null} track */
-    async add(note, name, track) {
-      const rows = await new Rows(note).load();
+    /** @param {ArrayNote} note @param {string} name @param {Track | null} track @param {Rows} [known] */
+    async add(note, name, track, known) {
+      const rows = known ?? (await new Rows(note).load());
       rows.arrived = () => this.draw();
       const element = document.createElement("div");
       element.className = "lane";
@@ -530,7 +530,7 @@
       this.host.replaceChildren();
       const lanes = this.lanes;
       this.lanes = [];
-      for (const lane of lanes) await this.add(lane.rows.note, lane.name, lane.track);
+      for (const lane of lanes) await this.add(lane.rows.note, lane.name, lane.track, lane.rows);
       this.draw();
     }
   }
@@ -538,7 +538,8 @@
   /** Where a scale begins and ends. @param {number} low @param {number} high @param {Track | null} track
    * @returns {[number, number]} */
   function bounds(low, high, track) {
-    if (low === null || high === null) return [0, 1];
+    // A logarithmic axis has no zero.
+    if (low === null || high === null) return track?.is_logarithmic ? [1, 10] : [0, 1];
     let [from, to] = [low, high];
     if (track?.threshold && track.threshold.value < to * 4 && track.threshold.value > from) {
       to = Math.max(to, track.threshold.value);

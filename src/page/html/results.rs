@@ -43,7 +43,7 @@ pub fn section(view: &RunView<'_>) -> Markup {
 /// The metrics of a stage.
 fn block(stage: &str, metrics: &[Metric]) -> Markup {
     html! {
-        table.metrics {
+        div.scroll tabindex="0" role="region" aria-label=(format!("Metrics of {stage}")) { table.metrics {
             caption { bdi { (stage) } }
             thead { tr { th scope="col" { "Metric" } th.number scope="col" { "Value" } th scope="col" { "How to read it" } } }
             tbody {
@@ -55,7 +55,7 @@ fn block(stage: &str, metrics: &[Metric]) -> Markup {
                     }
                 }
             }
-        }
+        } }
     }
 }
 

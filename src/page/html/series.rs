@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::diagnostic::number;
+use crate::diagnostic::{counted, number};
 use crate::page::run::RunView;
 use crate::page::scene::{Scene, Track};
 
@@ -57,14 +57,14 @@ fn events(scene: &Scene, track: &Track) -> Markup {
             summary {
                 strong { bdi { (track.stage) } }
                 @match threshold {
-                    Some(line) => { ": " (found) " of " (scene.events.len()) " events found, " (track.false_alarm_count) " false alarms at threshold " (number(line.value)) @if line.oracle { " " span.mark { "oracle" } } }
+                    Some(line) => { ": " (found) " of " (counted(scene.events.len(), "event")) " found, " (counted(track.false_alarm_count, "false alarm")) " at threshold " (number(line.value)) @if line.oracle { " " span.mark { "oracle" } } }
                     None => ": no threshold that holds for all rows, so nothing is said of alarms",
                 }
             }
             @if let Some(line) = threshold { p.quiet { "Threshold " bdi { (line.how) } " (stage " bdi { (line.stage) } ")." } }
             div.columns {
                 @if !scene.events.is_empty() {
-                    div.scroll tabindex="0" role="region" aria-label="Labelled events" {
+                    div.scroll.broad tabindex="0" role="region" aria-label="Labelled events" {
                         table.sortable {
                             caption { "Labelled events" @if scene.events.len() > LISTED { ", the first " (LISTED) " of " (scene.events.len()) } }
                             thead { tr {
