@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::signals;
 use super::sweep::summary_of;
@@ -105,11 +105,9 @@ fn look(global: &Global, store: &Store, record: &RunRecord) -> (Vec<String>, boo
     for (name, stage) in at_work(&followed) {
         let since = duration(followed.seconds - stage.started);
         let mut line = format!("  {} {}", Paint::Busy.on(name), Paint::Quiet.on(since));
-        if let Some((unit, done, total)) = &stage.progress {
-            line += &format!("  {unit} {done} of {total}");
-        }
-        if let Some((_, values)) = stage.reports.last() {
-            for (name, value) in values {
+        if let Some(last) = stage.reports.last() {
+            line += &format!("  {} {} of {}", last.unit, last.done, last.total);
+            for (name, value) in &last.values {
                 line += &format!("  {name} {}", number(*value));
             }
         }
@@ -125,14 +123,18 @@ fn at_work(followed: &Followed) -> impl Iterator<Item = (&String, &FollowedStage
         .filter(|(_, stage)| stage.ended.is_none())
 }
 
-fn stage_json(name: &str, stage: &FollowedStage) -> serde_json::Value {
-    let progress = stage.progress.as_ref();
+fn stage_json(name: &str, stage: &FollowedStage) -> Value {
+    let last = stage.reports.last();
+    let mut values = Map::new();
+    for (name, value) in last.iter().flat_map(|report| &report.values) {
+        values.insert(name.clone(), json!(value));
+    }
     json!({
         "stage": name,
         "kind": stage.kind,
-        "unit": progress.map(|(unit, ..)| unit),
-        "done": progress.map(|(_, done, _)| done),
-        "total": progress.map(|(.., total)| total),
-        "values": stage.reports.last().map(|(_, values)| values.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()),
+        "unit": last.map(|report| &report.unit),
+        "done": last.map(|report| report.done),
+        "total": last.map(|report| report.total),
+        "values": values,
     })
 }

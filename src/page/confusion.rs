@@ -2,7 +2,7 @@
 
 use contract::artifact::{Artifact, ArtifactKind, Image, Images, Predictions, Series, Split};
 
-use super::gathering::Gathering;
+use super::gathering::{Gathering, name_of};
 
 /// Examples of a cell.
 const EXAMPLES: usize = 3;
@@ -53,7 +53,7 @@ pub fn confusions(gathering: &Gathering<'_>) -> Vec<Confusion> {
         };
         let sources = Sources::of(gathering, index);
         found.push(confusion(
-            gathering.name_of(stage, output),
+            name_of(stage, output),
             &predictions,
             split,
             &sources,

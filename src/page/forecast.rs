@@ -3,7 +3,7 @@
 use contract::artifact::{Artifact, ArtifactKind, Forecasts, Series, Split};
 use serde::Serialize;
 
-use super::gathering::Gathering;
+use super::gathering::{Gathering, name_of};
 use super::tiles::{ArrayNote, Numbers};
 use crate::report::ReportError;
 
@@ -67,7 +67,7 @@ pub fn forecasts(gathering: &Gathering<'_>) -> Result<Vec<ForecastView>, ReportE
         let name = format!("f{}", views.len());
         let (notes, values, context) = picked(&forecasts, split, series.as_deref());
         views.push(ForecastView {
-            stage: gathering.name_of(stage, output),
+            stage: name_of(stage, output),
             split: split.name(),
             channels: forecasts.channels.iter().take(CHANNELS).cloned().collect(),
             channel_count: forecasts.width(),

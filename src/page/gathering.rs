@@ -29,7 +29,7 @@ impl<'a> Gathering<'a> {
         match self.history.store.load(&output.record) {
             Ok(artifact) => Some(artifact),
             Err(error) => {
-                let gap = format!("{}: {error}", self.name_of(stage, output));
+                let gap = format!("{}: {error}", name_of(stage, output));
                 let mut gaps = self.gaps.borrow_mut();
                 if !gaps.contains(&gap) {
                     gaps.push(gap);
@@ -42,15 +42,6 @@ impl<'a> Gathering<'a> {
     /// What the store no longer has, as sentences.
     pub fn gaps(&self) -> Vec<String> {
         self.gaps.borrow().clone()
-    }
-
-    /// The stage, and its port where it has several.
-    pub fn name_of(&self, stage: &StageHistory, output: &Output) -> String {
-        let name = &stage.record.name;
-        match stage.outputs().len() {
-            1 => name.clone(),
-            _ => format!("{name}.{}", output.port),
-        }
     }
 
     /// Every output of a kind, in the order of the stages.
@@ -86,5 +77,14 @@ impl<'a> Gathering<'a> {
             .into_iter()
             .map(|(_, stage, output)| (stage, output))
             .collect()
+    }
+}
+
+/// The stage, and its port where it has several.
+pub fn name_of(stage: &StageHistory, output: &Output) -> String {
+    let name = &stage.record.name;
+    match stage.outputs().len() {
+        1 => name.clone(),
+        _ => format!("{name}.{}", output.port),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use contract::artifact::{Artifact, ArtifactKind, Digest, Metric, Scores, Segment, Series, Split};
 use serde::Serialize;
 
-use super::gathering::Gathering;
+use super::gathering::{Gathering, name_of};
 use super::tiles::{ArrayNote, Numbers, TileSink};
 use crate::report::{History, ReportError, StageHistory};
 
@@ -206,7 +206,7 @@ fn all_scored<'a>(gathering: &Gathering<'a>) -> Vec<Scored<'a>> {
             };
             scored.push(Scored {
                 stage: index,
-                name: gathering.name_of(stage, output),
+                name: name_of(stage, output),
                 scores,
                 split,
                 threshold: judge.and_then(|judge| threshold_of(history, judge)),
@@ -505,13 +505,13 @@ fn add_channels(
     let most = |channel: &usize| shares[*channel].iter().copied().fold(0.0, f64::max);
     let mut order: Vec<usize> = (0..series.width()).collect();
     order.sort_by(|left, right| most(right).total_cmp(&most(left)).then(left.cmp(right)));
-    for index in 0..events.len() {
+    for (event, _) in events.iter().enumerate() {
         let mut places: Vec<usize> = (0..order.len()).collect();
-        let share = |place: &usize| shares[order[*place]][index];
+        let share = |place: &usize| shares[order[*place]][event];
         places.sort_by(|left, right| share(right).total_cmp(&share(left)).then(left.cmp(right)));
         places.truncate(CHANNELS_NAMED);
         for track in &mut scene.tracks {
-            track.found[index].channels.clone_from(&places);
+            track.found[event].channels.clone_from(&places);
         }
     }
     for (place, channel) in order.into_iter().enumerate() {

@@ -31,12 +31,21 @@ pub struct FollowedStage {
     /// Seconds since the start of the run.
     pub started: f64,
     pub seconds: f64,
-    /// What it counts, how far it is, and how much there is.
-    pub progress: Option<(String, u64, u64)>,
-    /// What it reported on the way: how far it was, and the values by name.
-    pub reports: Vec<(f64, Vec<(String, f64)>)>,
+    /// What it reported on the way.
+    pub reports: Vec<Report>,
     /// The last lines of its log that are not progress.
     pub lines: Vec<String>,
+}
+
+/// What a stage reported on the way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// What it counts, such as `epoch`.
+    pub unit: String,
+    pub done: u64,
+    pub total: u64,
+    /// By name, such as `loss`.
+    pub values: Vec<(String, f64)>,
 }
 
 /// A line of the journal, as far as it is followed. Others are passed over.
@@ -123,10 +132,7 @@ impl FollowedStage {
     fn read_log(&mut self, text: &str) {
         for line in text.lines() {
             match progress(line) {
-                Some((unit, done, total, values)) => {
-                    self.reports.push((done as f64, values));
-                    self.progress = Some((unit, done, total));
-                }
+                Some(report) => self.reports.push(report),
                 None => self.lines.push(line.to_owned()),
             }
         }
@@ -136,7 +142,7 @@ impl FollowedStage {
 }
 
 /// A line such as `epoch 3/10 loss=0.5`, as [`crate::engine::Logs`] writes it.
-fn progress(line: &str) -> Option<(String, u64, u64, Vec<(String, f64)>)> {
+fn progress(line: &str) -> Option<Report> {
     let mut words = line.split(' ');
     let unit = words.next()?;
     let (done, total) = words.next()?.split_once('/')?;
@@ -145,13 +151,13 @@ fn progress(line: &str) -> Option<(String, u64, u64, Vec<(String, f64)>)> {
         let (name, value) = word.split_once('=')?;
         values.push((name.to_owned(), value.parse().ok()?));
     }
-    let is_progress = !values.is_empty();
-    is_progress.then_some((
-        unit.to_owned(),
-        done.parse().ok()?,
-        total.parse().ok()?,
+    let report = Report {
+        unit: unit.to_owned(),
+        done: done.parse().ok()?,
+        total: total.parse().ok()?,
         values,
-    ))
+    };
+    (!report.values.is_empty()).then_some(report)
 }
 
 #[cfg(test)]
@@ -160,10 +166,11 @@ mod tests {
 
     #[test]
     fn a_line_of_progress_is_told_from_what_a_program_says() {
-        let (unit, done, total, values) = progress("epoch 3/10 loss=0.5 val_loss=1e-3").unwrap();
-        assert_eq!((unit.as_str(), done, total), ("epoch", 3, 10));
+        let report = progress("epoch 3/10 loss=0.5 val_loss=1e-3").unwrap();
+        let counts = (report.unit.as_str(), report.done, report.total);
+        assert_eq!(counts, ("epoch", 3, 10));
         assert_eq!(
-            values,
+            report.values,
             [("loss".to_owned(), 0.5), ("val_loss".to_owned(), 1e-3)]
         );
         for line in [
@@ -202,8 +209,8 @@ mod tests {
         assert_eq!((followed.stages, followed.hits, followed.done()), (3, 1, 1));
         assert!(!followed.has_ended);
         let stage = &followed.begun["b"];
-        assert_eq!(stage.progress, Some(("epoch".to_owned(), 2, 4)));
         assert_eq!(stage.reports.len(), 2);
+        assert_eq!((stage.reports[1].done, stage.reports[1].total), (2, 4));
         assert_eq!(stage.lines, ["hello"]);
         assert_eq!(followed.begun["a"].ended, Some(StageState::Ran));
     }

@@ -40,7 +40,7 @@ pub(crate) use error::headline;
 pub use error::{Error, Faulty};
 pub use export::{ExportForm, ExportOrder, Exported, ExportedTable, Made, Runs};
 pub use files::{BroughtWhen, Files};
-pub use following::{Followed, FollowedStage};
+pub use following::{Followed, FollowedStage, Report};
 pub use garbage::Collection;
 pub use import::{ImportOrder, Imported};
 pub use lock::lock_beside;

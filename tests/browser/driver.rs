@@ -182,7 +182,8 @@ impl Browser {
         let Some(folder) = std::env::var_os("RUNNER_SCREENSHOTS") else {
             return;
         };
-        let size = self.eval("return [innerWidth, Math.min(4000, document.documentElement.scrollHeight)]");
+        let size =
+            self.eval("return [innerWidth, Math.min(4000, document.documentElement.scrollHeight)]");
         let shot = json!({"cmd": "Page.captureScreenshot", "params": {
             "captureBeyondViewport": true,
             "clip": {"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1},

@@ -66,7 +66,9 @@ fn page_of(environment: &TestEnvironment) -> std::path::PathBuf {
 
 #[test]
 fn a_run_shows_what_the_store_has() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     let environment = TestEnvironment::with_pipeline(DETECTOR);
     let page = page_of(&environment);
     browser.open_file(&page);
@@ -78,7 +80,9 @@ fn a_run_shows_what_the_store_has() {
         let cell = browser.eval(&format!(
             "return document.querySelector('[data-metric=\"{name}\"]').textContent"
         ));
-        let line = shown.lines().find(|line| line.split_whitespace().next() == Some(name.as_str()));
+        let line = shown
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(name.as_str()));
         let value = line.unwrap().split_whitespace().nth(1).unwrap();
         assert_eq!(cell, value, "{name}");
     }
@@ -98,7 +102,10 @@ fn a_run_shows_what_the_store_has() {
          return [Number(button.dataset.from), Number(button.dataset.to), Number(host.dataset.from), Number(host.dataset.to)]",
     );
     let rows: Vec<i64> = serde_json::from_value(rows).unwrap();
-    assert!(rows[2] <= rows[0] && rows[1] <= rows[3] && rows[3] - rows[2] < 900, "{rows:?}");
+    assert!(
+        rows[2] <= rows[0] && rows[1] <= rows[3] && rows[3] - rows[2] < 900,
+        "{rows:?}"
+    );
     // All channels, on request.
     browser.click("[data-all]");
     browser.wait("return document.querySelectorAll('.lane').length === 13");
@@ -120,7 +127,9 @@ fn a_run_shows_what_the_store_has() {
 
 #[test]
 fn a_comparison_ranks_and_joins_what_does_not_differ() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     let environment = TestEnvironment::with_pipeline(COMPARED);
     let page = page_of(&environment);
     browser.open_file(&page);
@@ -139,18 +148,28 @@ fn a_comparison_ranks_and_joins_what_does_not_differ() {
             "const row = [...document.querySelectorAll('#ranking table tbody tr')].find((row) => row.textContent.includes('{detector}'));
              return Number(row.cells[2].dataset.value)"
         ));
-        assert!((shown.as_f64().unwrap() - mean).abs() < 1e-12, "{detector}: {shown} {mean}");
+        assert!(
+            (shown.as_f64().unwrap() - mean).abs() < 1e-12,
+            "{detector}: {shown} {mean}"
+        );
     }
     // Three series, two detectors: no bar is short enough to tell them apart.
     let diagram = browser.eval("return document.querySelector('#ranking figure').textContent");
     let diagram = diagram.as_str().unwrap();
-    assert!(diagram.contains("over 3 series") && diagram.contains("1.132"), "{diagram}");
+    assert!(
+        diagram.contains("over 3 series") && diagram.contains("1.132"),
+        "{diagram}"
+    );
     // A click on a head sorts, a second one the other way.
     let order = "return [...document.querySelectorAll('#ranking table tbody tr')].slice(0, 2).map((row) => Number(row.cells[2].dataset.value))";
     for (clicks, is_falling) in [(1, true), (2, false)] {
         browser.click("#ranking table thead th:nth-child(3) button");
         let values: Vec<f64> = serde_json::from_value(browser.eval(order)).unwrap();
-        assert_eq!(values[0] >= values[1], is_falling, "click {clicks}: {values:?}");
+        assert_eq!(
+            values[0] >= values[1],
+            is_falling,
+            "click {clicks}: {values:?}"
+        );
     }
     // Another series has another chart.
     browser.eval(
@@ -158,8 +177,14 @@ fn a_comparison_ranks_and_joins_what_does_not_differ() {
          choice.dispatchEvent(new Event('change'))",
     );
     browser.wait("return document.querySelector('#s2 [data-ready]') !== null");
-    let labels = browser.eval("return [...document.querySelectorAll('#s2 .label bdi')].map((label) => label.textContent)");
-    assert_eq!(labels.as_array().unwrap().len(), 5, "two detectors, three channels: {labels}");
+    let labels = browser.eval(
+        "return [...document.querySelectorAll('#s2 .label bdi')].map((label) => label.textContent)",
+    );
+    assert_eq!(
+        labels.as_array().unwrap().len(),
+        5,
+        "two detectors, three channels: {labels}"
+    );
     browser.expect_quiet(&format!("file://{}", page.display()));
     expect_accessible(&browser, "the page of a comparison");
     browser.picture("ranking");
@@ -170,10 +195,16 @@ fn a_comparison_ranks_and_joins_what_does_not_differ() {
 fn a_spike_of_one_row_is_never_lost() {
     const ROWS: usize = 150_000;
     const SPIKE: usize = 123_457;
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     let mut csv = "a,b,label\n".to_owned();
     for row in 0..ROWS {
-        let a = if row == SPIKE { 77.125 } else { (row % 97) as f64 / 97.0 };
+        let a = if row == SPIKE {
+            77.125
+        } else {
+            (row % 97) as f64 / 97.0
+        };
         writeln!(csv, "{a},{},{}", row % 13, u8::from(row == SPIKE)).unwrap();
     }
     let environment = TestEnvironment::with_pipeline(
@@ -210,7 +241,10 @@ stages:
     assert_eq!(near["at"], 77.125, "{near}");
     assert_eq!(near["drawn"], 77.125, "{near}");
     let beside = ((SPIKE + 1) % 97) as f64 / 97.0;
-    assert!((near["beside"].as_f64().unwrap() - beside).abs() < 1e-6, "{near}");
+    assert!(
+        (near["beside"].as_f64().unwrap() - beside).abs() < 1e-6,
+        "{near}"
+    );
     assert_eq!(near["to"], 8, "{near}");
     browser.expect_quiet(&format!("file://{}", page.display()));
 }
@@ -218,7 +252,9 @@ stages:
 /// Names that would do something if they were markup, and such that confuse a reader.
 #[test]
 fn hostile_names_do_nothing() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     let long = "x".repeat(10_000);
     let names = [
         "<img src=x onerror=window.hacked=1>",
@@ -257,7 +293,8 @@ stages:
     environment.write("<img src=x onerror=hacked=1>.csv", csv);
     let page = page_of(&environment);
     browser.open_file(&page);
-    let all = browser.eval("return runnerPage.data.scenes[0].channels.map((channel) => channel.name).sort()");
+    let all = browser
+        .eval("return runnerPage.data.scenes[0].channels.map((channel) => channel.name).sort()");
     let mut expected: Vec<&str> = names.to_vec();
     expected.sort_unstable();
     let mut found: Vec<String> = serde_json::from_value(all).unwrap();
@@ -273,7 +310,9 @@ stages:
 
 #[test]
 fn audits_locks_and_several_runs_have_pages() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     let environment = TestEnvironment::with_pipeline(DETECTOR);
     environment.succeed(&["run", "pipeline.yaml"]);
     environment.succeed(&["lock", "pipeline.yaml"]);
@@ -292,7 +331,9 @@ fn audits_locks_and_several_runs_have_pages() {
     let lock = environment.read("pipeline.lock");
     environment.write("pipeline.yaml", DETECTOR.replace("epochs: 3", "epochs: 2"));
     environment.write("pipeline.lock", lock);
-    environment.run(&["audit", "pipeline.lock", "--report", "audit.html"]).expect(3);
+    environment
+        .run(&["audit", "pipeline.lock", "--report", "audit.html"])
+        .expect(3);
     browser.open_file(&environment.path("audit.html"));
     let text = browser.eval("return document.body.innerText");
     assert!(text.as_str().unwrap().contains("differs"), "{text}");
@@ -306,7 +347,8 @@ fn audits_locks_and_several_runs_have_pages() {
         .collect();
     environment.succeed(&["report", names[0], names[1], "-o", "two.html"]);
     browser.open_file(&environment.path("two.html"));
-    let shown = browser.eval("return [...document.querySelectorAll('thead th')].map((head) => head.textContent)");
+    let shown = browser
+        .eval("return [...document.querySelectorAll('thead th')].map((head) => head.textContent)");
     for name in names {
         assert!(shown.to_string().contains(name), "{shown}");
     }

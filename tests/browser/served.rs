@@ -55,7 +55,9 @@ impl Served {
 
     fn get(&self, path: &str, headers: &str) -> String {
         let host = self.root().trim_start_matches("http://");
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n"))
+        self.ask(&format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n"
+        ))
     }
 
     fn cookie(&self) -> String {
@@ -79,17 +81,33 @@ fn nobody_else_gets_in_and_nothing_else_gets_out() {
     assert_eq!(status(&served.get("/", &cookie)), "200");
     let entered = served.get(&format!("/?token={}", served.token()), "");
     assert_eq!(status(&entered), "303");
-    assert!(entered.contains("HttpOnly") && entered.contains("SameSite=Strict"), "{entered}");
+    assert!(
+        entered.contains("HttpOnly") && entered.contains("SameSite=Strict"),
+        "{entered}"
+    );
     // A name that was made to lead here is not ours, and a page from elsewhere is refused whatever it sends along.
-    for host in ["evil.example", "evil.example:80", "localhost.evil.example", "10.0.0.1"] {
-        let answer = served.ask(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n{cookie}Connection: close\r\n\r\n"));
+    for host in [
+        "evil.example",
+        "evil.example:80",
+        "localhost.evil.example",
+        "10.0.0.1",
+    ] {
+        let answer = served.ask(&format!(
+            "GET / HTTP/1.1\r\nHost: {host}\r\n{cookie}Connection: close\r\n\r\n"
+        ));
         assert_eq!(status(&answer), "421", "{host}");
     }
     // A tunnel ends at another port.
-    let answer = served.ask(&format!("GET / HTTP/1.1\r\nHost: localhost:9999\r\n{cookie}Connection: close\r\n\r\n"));
+    let answer = served.ask(&format!(
+        "GET / HTTP/1.1\r\nHost: localhost:9999\r\n{cookie}Connection: close\r\n\r\n"
+    ));
     assert_eq!(status(&answer), "200");
     for origin in ["http://evil.example", "null", "https://localhost"] {
-        assert_eq!(status(&served.get("/", &format!("{cookie}Origin: {origin}\r\n"))), "403", "{origin}");
+        assert_eq!(
+            status(&served.get("/", &format!("{cookie}Origin: {origin}\r\n"))),
+            "403",
+            "{origin}"
+        );
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
         let host = served.root().trim_start_matches("http://");
@@ -112,14 +130,21 @@ fn nobody_else_gets_in_and_nothing_else_gets_out() {
         assert!(!answer.contains("outside of the store"), "{path}");
     }
     let answer = served.get("/", &cookie).to_lowercase();
-    for header in ["content-security-policy: default-src 'none'", "x-content-type-options: nosniff", "x-frame-options: deny", "cache-control: no-store"] {
+    for header in [
+        "content-security-policy: default-src 'none'",
+        "x-content-type-options: nosniff",
+        "x-frame-options: deny",
+        "cache-control: no-store",
+    ] {
         assert!(answer.contains(header), "{header}: {answer}");
     }
 }
 
 #[test]
 fn a_run_is_seen_as_it_grows_and_when_it_has_ended() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     // It waits for the test, so that nothing depends on who is faster.
     let environment = TestEnvironment::with_pipeline(
         r#"pipeline: slow
@@ -153,7 +178,11 @@ stages:
     assert_eq!(watched["status"], "running", "{watched}");
     let stage = &watched["at_work"][0];
     assert_eq!(stage["stage"], "waiting", "{watched}");
-    assert_eq!((&stage["done"], &stage["values"]["loss"]), (&json!(2), &json!(0.25)), "{watched}");
+    assert_eq!(
+        (&stage["done"], &stage["values"]["loss"]),
+        (&json!(2), &json!(0.25)),
+        "{watched}"
+    );
     std::fs::write(&go, "").unwrap();
     running.wait().expect(0);
     // The page turns into that of the whole run without a hand on it.
@@ -164,7 +193,9 @@ stages:
 
 #[test]
 fn runs_are_filtered_compared_and_told_apart() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     let environment = TestEnvironment::with_pipeline(DETECTOR);
     for epochs in ["1", "2"] {
         let set = format!("model.with.epochs={epochs}");
@@ -182,7 +213,10 @@ fn runs_are_filtered_compared_and_told_apart() {
     browser.picture("runs");
     browser.open(&format!("{}/?filter=rates", served.root()));
     assert_eq!(browser.eval(rows), 1);
-    browser.open(&format!("{}/?filter=pipeline%3Dseen&sort=-f1&columns=f1", served.root()));
+    browser.open(&format!(
+        "{}/?filter=pipeline%3Dseen&sort=-f1&columns=f1",
+        served.root()
+    ));
     assert_eq!(browser.eval(rows), 2);
     browser.eval("document.querySelectorAll('#runs input').forEach((box) => box.checked = true)");
     browser.click("form[action='/compare'] button");
@@ -207,7 +241,10 @@ fn runs_are_filtered_compared_and_told_apart() {
          grip.setPointerCapture = () => {};
          at('pointerdown', 0); at('pointermove', 0.3); at('pointerup', 0.3);",
     );
-    assert_eq!(browser.eval("return document.getElementById('chosen').textContent"), json!("1 of 3 trials"));
+    assert_eq!(
+        browser.eval("return document.getElementById('chosen').textContent"),
+        json!("1 of 3 trials")
+    );
     expect_accessible(&browser, "the page of a sweep");
     browser.picture("sweep");
     browser.expect_quiet(served.root());

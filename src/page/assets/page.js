@@ -326,7 +326,7 @@
           scales: { x: { time: false, range: () => [this.from, this.to] }, y: { distr: track?.is_logarithmic ? 3 : 1, range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => bounds(low, high, track) } },
           axes: [
             { show: track !== null, stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, values: (/** @type {any} */ _, /** @type {number[]} */ rows) => rows.map((row) => this.when(row)), space: 110 },
-            { stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, size: AXIS, space: track ? 30 : 22, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map(short) },
+            { stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, size: AXIS, space: track ? 30 : 22, ...(track?.is_logarithmic ? { splits: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ low, /** @type {number} */ high) => decades(low, high), filter: (/** @type {any} */ _, /** @type {number[]} */ powers) => powers } : {}), values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map(short) },
           ],
           series: [{}, { stroke: colour(track ? "score" : "channel"), width: 1, spanGaps: false, points: { show: false } }],
           hooks: {
@@ -547,6 +547,15 @@
     if (track?.is_logarithmic) return [from / 1.2, to * 1.5];
     const margin = (to - from || Math.abs(to) || 1) * 0.06;
     return [from - margin, to + margin];
+  }
+
+  /** Powers of ten for a logarithmic axis, six at most. @param {number} low @param {number} high */
+  function decades(low, high) {
+    const [first, last] = [Math.ceil(Math.log10(low)), Math.floor(Math.log10(high))];
+    const step = Math.max(1, Math.ceil((last - first) / 5));
+    const powers = [];
+    for (let power = first; power <= last; power += step) powers.push(10 ** power);
+    return powers;
   }
 
   /** Lines over a common axis. @param {HTMLElement} host @param {number[]} x @param {string} axis

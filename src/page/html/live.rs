@@ -42,7 +42,7 @@ fn stage_block(name: &str, stage: &FollowedStage) -> Markup {
             summary {
                 span class=(format!("state {state}")) { (state) } " " strong { bdi { (name) } } " " span.quiet { (stage.kind) }
                 @if stage.ended.is_some() { " " span.quiet { (duration(stage.seconds)) } }
-                @else if let Some((unit, done, total)) = &stage.progress { " " (bar(*done, *total)) " " (unit) " " (done) " of " (total) }
+                @else if let Some(last) = stage.reports.last() { " " (bar(last.done, last.total)) " " (last.unit) " " (last.done) " of " (last.total) }
             }
             (curves(stage))
             @if !stage.lines.is_empty() { pre { (stage.lines.join("\n")) } }
@@ -67,11 +67,12 @@ fn bar(done: u64, total: u64) -> Markup {
 /// The reports of a stage as lines, each in its own scale.
 fn curves(stage: &FollowedStage) -> Markup {
     let mut lines: Vec<(&str, Vec<(f64, f64)>)> = Vec::new();
-    for (done, values) in &stage.reports {
-        for (name, value) in values {
+    for report in &stage.reports {
+        for (name, value) in &report.values {
+            let point = (report.done as f64, *value);
             match lines.iter_mut().find(|(known, _)| known == name) {
-                Some((_, points)) => points.push((*done, *value)),
-                None => lines.push((name, vec![(*done, *value)])),
+                Some((_, points)) => points.push(point),
+                None => lines.push((name, vec![point])),
             }
         }
     }
