@@ -1,7 +1,6 @@
 //! Scores over a series: for each entity the rows that are judged, the score of every detector over them, the threshold,
 //! what it found and missed, and the channels beneath.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -105,17 +104,23 @@ pub struct Channel {
     pub values: ArrayNote,
 }
 
-/// Scores of a run, with the stage that made them.
-struct Scored<'a> {
+/// The score of one entity, as far as a scene needs it.
+struct Part<'a> {
     stage: usize,
     name: String,
-    scores: Arc<Scores>,
-    split: Split,
     threshold: Option<(&'a Metric, String)>,
+    place: Place,
+    /// Where its rows are in the scores, and all segments of these.
+    segments: Vec<Segment>,
+    all: Arc<[Segment]>,
+    values: Vec<f32>,
+    times: Vec<i64>,
+    /// Per channel and event its part of the score, and the names of the channels, if the score says so.
+    shares: Option<(Vec<String>, Vec<Vec<f64>>)>,
 }
 
 /// What two detectors have in common if they scored the same rows.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq)]
 struct Place {
     entity: String,
     split: Split,
@@ -125,50 +130,40 @@ struct Place {
     source: Option<(Digest, String)>,
 }
 
+impl Place {
+    fn events(&self) -> Vec<Range<usize>> {
+        runs(self.labels.iter().map(|label| *label != 0))
+    }
+}
+
 /// Every scene of a run, in the order in which its stages scored them. The tiles go to the sink: scores first.
 ///
 /// # Errors
 /// If a tile cannot be written.
 pub fn scenes(gathering: &Gathering<'_>) -> Result<Vec<Scene>, ReportError> {
-    let sink = gathering.sink;
-    let mut order: Vec<Place> = Vec::new();
-    let mut tracks: BTreeMap<usize, Vec<(usize, Vec<Segment>)>> = BTreeMap::new();
-    let scored = all_scored(gathering);
-    for (index, entry) in scored.iter().enumerate() {
-        let nearest = gathering.above(entry.stage, ArtifactKind::Series);
-        let source = nearest
-            .first()
-            .map(|(stage, output)| (output.record.digest, stage.record.name.clone()));
-        for (entity, segments) in by_entity(&entry.scores, entry.split) {
-            let place = Place {
-                labels: gathered(&entry.scores.labels, &segments),
-                rows: segments.iter().map(|segment| segment.rows.len()).sum(),
-                split: entry.split,
-                source: source.clone(),
-                entity,
-            };
-            let known = order.iter().position(|other| *other == place);
-            let scene = known.unwrap_or_else(|| {
-                order.push(place);
-                order.len() - 1
-            });
-            tracks.entry(scene).or_default().push((index, segments));
+    let mut places: Vec<Place> = Vec::new();
+    let mut parts_of: Vec<Vec<Part<'_>>> = Vec::new();
+    for part in parts(gathering) {
+        match places.iter().position(|place| *place == part.place) {
+            Some(known) => parts_of[known].push(part),
+            None => {
+                places.push(part.place.clone());
+                parts_of.push(vec![part]);
+            }
         }
     }
-    name_apart(&mut order);
-    let mut drafts = Vec::with_capacity(order.len());
-    for (number, place) in order.into_iter().enumerate() {
-        let own = tracks.remove(&number).unwrap_or_default();
-        drafts.push(draft(number, place, &own, &scored, sink)?);
+    name_apart(&mut places);
+    let mut scenes = Vec::with_capacity(places.len());
+    for (number, (place, parts)) in places.iter().zip(&mut parts_of).enumerate() {
+        scenes.push(scene(number, place, parts, gathering.sink)?);
     }
     let mut last: Option<(Digest, Arc<Series>)> = None;
-    let mut scenes = Vec::with_capacity(drafts.len());
-    for (mut scene, first, segments) in drafts {
-        let entry = &scored[first];
-        if let Some(series) = series_of(gathering, entry, &mut last) {
-            add_channels(&mut scene, &series, entry, &segments, sink)?;
+    for (scene, parts) in scenes.iter_mut().zip(&parts_of) {
+        if let Some(part) = parts.first()
+            && let Some(series) = series_of(gathering, part, &mut last)
+        {
+            add_channels(scene, &series, part, gathering.sink)?;
         }
-        scenes.push(scene);
     }
     Ok(scenes)
 }
@@ -186,34 +181,52 @@ fn name_apart(places: &mut [Place]) {
     }
 }
 
-/// Everything that scored, with the threshold under which it was judged.
-fn all_scored<'a>(gathering: &Gathering<'a>) -> Vec<Scored<'a>> {
+/// Everything that scored, entity by entity. Scores are loaded one after the other, since those with the parts of many channels
+/// are large.
+fn parts<'a>(gathering: &Gathering<'a>) -> Vec<Part<'a>> {
     let history = gathering.history;
-    let mut scored = Vec::new();
-    for (index, stage) in history.stages.iter().enumerate() {
-        for output in stage.outputs() {
-            if output.record.kind != Some(ArtifactKind::Scores) {
-                continue;
-            }
-            let Some(Artifact::Scores(scores)) = gathering.load(stage, output) else {
-                continue;
+    let mut parts = Vec::new();
+    for (index, stage, output) in gathering.outputs(ArtifactKind::Scores) {
+        let Some(Artifact::Scores(scores)) = gathering.load(stage, output) else {
+            continue;
+        };
+        let judge = judge_of(history, index, &output.port);
+        let on = judge.and_then(|judge| judge.recorded.parameters.get("on")?.as_str());
+        let split = on.and_then(|name| name.parse().ok());
+        let Some(split) = split.or_else(|| last_split(&scores)) else {
+            continue;
+        };
+        let nearest = gathering.above(index, ArtifactKind::Series);
+        let source = nearest
+            .first()
+            .map(|(stage, output)| (output.record.digest, stage.record.name.clone()));
+        let all: Arc<[Segment]> = scores.segments.clone().into();
+        for (entity, segments) in by_entity(&scores, split) {
+            let place = Place {
+                labels: gathered(&scores.labels, &segments),
+                rows: segments.iter().map(|segment| segment.rows.len()).sum(),
+                split,
+                source: source.clone(),
+                entity,
             };
-            let judge = judge_of(history, index, &output.port);
-            let on = judge.and_then(|judge| judge.recorded.parameters.get("on")?.as_str());
-            let split = on.and_then(|name| name.parse().ok());
-            let Some(split) = split.or_else(|| last_split(&scores)) else {
-                continue;
-            };
-            scored.push(Scored {
+            let has_shares = !scores.channels.is_empty();
+            parts.push(Part {
                 stage: index,
                 name: name_of(stage, output),
-                scores,
-                split,
                 threshold: judge.and_then(|judge| threshold_of(history, judge)),
+                values: gathered(&scores.scores, &segments),
+                times: gathered(&scores.times, &segments),
+                shares: has_shares.then(|| {
+                    let shares = contributed(&scores, &segments, &place.events());
+                    (scores.channels.clone(), shares)
+                }),
+                all: Arc::clone(&all),
+                place,
+                segments,
             });
         }
     }
-    scored
+    parts
 }
 
 /// The test rows if there are any, and otherwise the last of the splits.
@@ -274,47 +287,37 @@ fn gathered<T: Copy>(column: &[T], segments: &[Segment]) -> Vec<T> {
     values
 }
 
-/// A scene without its channels, and the scores and segments from which its series is found.
-fn draft(
+/// A scene without its channels. The scores go to the sink.
+fn scene(
     number: usize,
-    place: Place,
-    own: &[(usize, Vec<Segment>)],
-    scored: &[Scored<'_>],
+    place: &Place,
+    parts: &mut [Part<'_>],
     sink: &dyn TileSink,
-) -> Result<(Scene, usize, Vec<Segment>), ReportError> {
+) -> Result<Scene, ReportError> {
     let id = format!("s{number}");
-    let Some((first, segments)) = own.first().cloned() else {
-        unreachable!("a scene is made for a track");
-    };
-    let mut breaks = Vec::new();
-    let mut rows = 0;
-    for segment in &segments {
-        if rows > 0 {
-            breaks.push(rows);
+    let (mut breaks, mut rows, mut labelled) = (Vec::new(), 0, false);
+    let (mut times, mut tracks) = (Vec::new(), Vec::with_capacity(parts.len()));
+    if let Some(first) = parts.first_mut() {
+        times = std::mem::take(&mut first.times);
+        for segment in &first.segments {
+            if rows > 0 {
+                breaks.push(rows);
+            }
+            rows += segment.rows.len();
+            labelled |= segment.labelled;
         }
-        rows += segment.rows.len();
     }
-    let events = runs(place.labels.iter().map(|label| *label != 0));
-    let mut tracks = Vec::with_capacity(own.len());
-    for (index, (entry, segments)) in own.iter().enumerate() {
-        let entry = &scored[*entry];
-        let values = gathered(&entry.scores.scores, segments);
-        tracks.push(track(
-            &format!("{id}-t{index}"),
-            entry,
-            values,
-            &events,
-            sink,
-        )?);
+    let events = place.events();
+    for (index, part) in parts.iter_mut().enumerate() {
+        tracks.push(track(&format!("{id}-t{index}"), part, &events, sink)?);
     }
-    let times = gathered(&scored[first].scores.times, &segments);
-    let scene = Scene {
-        entity: place.entity,
+    Ok(Scene {
+        entity: place.entity.clone(),
         split: place.split.name(),
         rows: place.rows,
         breaks,
         times: times_of(&times, &format!("{id}-time"), sink)?,
-        labelled: !place.labels.is_empty() && segments.iter().any(|segment| segment.labelled),
+        labelled: labelled && !place.labels.is_empty(),
         events: events
             .iter()
             .map(|event| (event.start, event.end))
@@ -322,8 +325,7 @@ fn draft(
         tracks,
         channels: Vec::new(),
         id,
-    };
-    Ok((scene, first, segments))
+    })
 }
 
 /// Unbroken runs of what holds.
@@ -367,12 +369,12 @@ fn times_of(times: &[i64], name: &str, sink: &dyn TileSink) -> Result<Times, Rep
 
 fn track(
     name: &str,
-    entry: &Scored<'_>,
-    values: Vec<f32>,
+    part: &mut Part<'_>,
     events: &[Range<usize>],
     sink: &dyn TileSink,
 ) -> Result<Track, ReportError> {
-    let threshold = entry.threshold.as_ref().and_then(|(metric, stage)| {
+    let values = std::mem::take(&mut part.values);
+    let threshold = part.threshold.as_ref().and_then(|(metric, stage)| {
         Some(Threshold {
             value: metric.value?,
             oracle: metric.oracle,
@@ -413,7 +415,7 @@ fn track(
     false_alarms.truncate(ALARMS_LISTED);
     false_alarms.sort_by_key(|alarm| alarm.start);
     Ok(Track {
-        stage: entry.name.clone(),
+        stage: part.name.clone(),
         is_logarithmic: is_logarithmic(&values),
         score: Numbers::Single(values).keep(sink, name)?,
         threshold,
@@ -456,10 +458,10 @@ fn touches(events: &[Range<usize>], alarm: &Range<usize>) -> bool {
 /// The series whose rows were scored: of those above the scores, the one nearest to the data that has all of them.
 fn series_of(
     gathering: &Gathering<'_>,
-    entry: &Scored<'_>,
+    part: &Part<'_>,
     last: &mut Option<(Digest, Arc<Series>)>,
 ) -> Option<Arc<Series>> {
-    for (stage, output) in gathering.above(entry.stage, ArtifactKind::Series) {
+    for (stage, output) in gathering.above(part.stage, ArtifactKind::Series) {
         if let Some((digest, series)) = last
             && *digest == output.record.digest
         {
@@ -468,11 +470,11 @@ fn series_of(
         let Some(Artifact::Series(series)) = gathering.load(stage, output) else {
             continue;
         };
-        if series.segments == entry.scores.segments {
+        if *series.segments == *part.all {
             *last = Some((output.record.digest, Arc::clone(&series)));
             return Some(series);
         }
-        if let Some(scored) = series.only(&entry.scores.segments) {
+        if let Some(scored) = series.only(&part.all) {
             return Some(Arc::new(scored));
         }
     }
@@ -483,8 +485,7 @@ fn series_of(
 fn add_channels(
     scene: &mut Scene,
     series: &Series,
-    entry: &Scored<'_>,
-    segments: &[Segment],
+    part: &Part<'_>,
     sink: &dyn TileSink,
 ) -> Result<(), ReportError> {
     let events: Vec<Range<usize>> = scene
@@ -493,11 +494,11 @@ fn add_channels(
         .map(|(start, end)| *start..*end)
         .collect();
     let columns: Vec<Numbers> = (0..series.width())
-        .map(|channel| column(series, channel, segments))
+        .map(|channel| column(series, channel, &part.segments))
         .collect();
-    let shares: Vec<Vec<f64>> = match entry.scores.channels == series.channels {
-        true => contributed(&entry.scores, segments, &events),
-        false => columns
+    let shares: Vec<Vec<f64>> = match &part.shares {
+        Some((names, shares)) if *names == series.channels => shares.clone(),
+        _ => columns
             .iter()
             .map(|values| deviations(values, &events))
             .collect(),

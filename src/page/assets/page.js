@@ -307,7 +307,7 @@
       const rows = known ?? (await new Rows(note).load());
       rows.arrived = () => this.draw();
       const element = document.createElement("div");
-      element.className = "lane";
+      element.className = track ? "lane track" : "lane";
       const label = document.createElement("div");
       label.className = "label";
       const title = document.createElement("bdi");
