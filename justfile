@@ -24,6 +24,10 @@ test *arguments:
 deny:
     cargo deny check licenses bans sources
 
+# The types of the pages' script, and the chart library that it stands on
+pages:
+    scripts/page-assets.sh --check
+
 # Benchmarks; peers are timed by the scripts in benches/peers
 bench *arguments:
     cargo bench --workspace {{ arguments }}

@@ -272,7 +272,8 @@
       /** @type {Rows | null} */
       this.times = null;
       this.asked = false;
-      this.frames = 0;
+      /** Places of the channels that are shown. @type {Set<number>} */
+      this.revealed = new Set();
     }
 
     async build() {
@@ -285,7 +286,7 @@
         await this.add(track.score, track.stage, track);
       }
       const channels = this.scene.channels;
-      for (const channel of channels.slice(0, FIRST)) await this.add(channel.values, channel.name, null);
+      await this.reveal([...channels.keys()].slice(0, FIRST));
       if (channels.length > FIRST) {
         const more = document.createElement("button");
         more.type = "button";
@@ -293,12 +294,22 @@
         more.dataset.all = "";
         more.addEventListener("click", async () => {
           more.remove();
-          for (const channel of channels.slice(FIRST)) await this.add(channel.values, channel.name, null);
-          this.draw();
+          await this.reveal(channels.keys());
         });
         this.host.after(more);
       }
       this.listen();
+      this.draw();
+    }
+
+    /** Shows channels that are not shown yet. @param {Iterable<number>} places */
+    async reveal(places) {
+      for (const place of places) {
+        const channel = this.scene.channels[place];
+        if (!channel || this.revealed.has(place)) continue;
+        this.revealed.add(place);
+        await this.add(channel.values, channel.name, null);
+      }
       this.draw();
     }
 
@@ -370,7 +381,6 @@
       this.asked = true;
       requestAnimationFrame(() => {
         this.asked = false;
-        this.frames++;
         if (this.times) this.times.points(this.from, this.to, this.room());
         for (const lane of this.lanes) {
           lane.plot.setData(lane.rows.points(this.from, this.to, this.room()));
@@ -841,6 +851,7 @@
       const [from, to] = [Number(button.dataset.from), Number(button.dataset.to)];
       const margin = Math.max(20, to - from);
       chart.show(from - margin, to + margin);
+      await chart.reveal((button.dataset.channels ?? "").split(" ").filter(Boolean).map(Number));
       chart.host.scrollIntoView({ block: "nearest" });
     });
     addEventListener("hashchange", reveal);

@@ -75,7 +75,7 @@ fn events(scene: &Scene, track: &Track) -> Markup {
                             } }
                             tbody { @for ((start, end), found) in scene.events.iter().zip(&track.found).take(LISTED) {
                                 tr {
-                                    td.number { (jump(scene, *start, *end)) }
+                                    td.number { (jump(scene, *start, *end, &found.channels)) }
                                     td.number { (end - start) }
                                     @if threshold.is_some() {
                                         td { @if found.delay.is_some() { span.good { "found" } } @else { span.bad { "missed" } } }
@@ -96,7 +96,7 @@ fn events(scene: &Scene, track: &Track) -> Markup {
                             caption { "False alarms" @if track.false_alarms.len() < track.false_alarm_count { ", the " (track.false_alarms.len()) " with the highest peaks of " (track.false_alarm_count) } }
                             thead { tr { th.number scope="col" { "First row" } th.number scope="col" { "Rows" } th.number scope="col" { "Peak score" } } }
                             tbody { @for alarm in &track.false_alarms {
-                                tr { td.number { (jump(scene, alarm.start, alarm.end)) } td.number { (alarm.end - alarm.start) } td.number { (number(f64::from(alarm.peak))) } }
+                                tr { td.number { (jump(scene, alarm.start, alarm.end, &[])) } td.number { (alarm.end - alarm.start) } td.number { (number(f64::from(alarm.peak))) } }
                             } }
                         }
                     }
@@ -106,9 +106,11 @@ fn events(scene: &Scene, track: &Track) -> Markup {
     }
 }
 
-/// A button that shows these rows in the chart.
-fn jump(scene: &Scene, start: usize, end: usize) -> Markup {
-    html! { button type="button" data-jump=(scene.id) data-from=(start) data-to=(end) { (start) } }
+/// A button that shows these rows in the chart, and these channels below the score.
+fn jump(scene: &Scene, start: usize, end: usize, channels: &[usize]) -> Markup {
+    let channels: Vec<String> = channels.iter().map(usize::to_string).collect();
+    let channels = channels.join(" ");
+    html! { button type="button" data-jump=(scene.id) data-from=(start) data-to=(end) data-channels=(channels) { (start) } }
 }
 
 /// Forecast windows.

@@ -151,8 +151,19 @@ fn view(house: &House, record: &RunRecord) -> Result<Arc<Made>, Failure> {
         let kinds = &house.project.catalogue.kinds;
         let history = History::of(&house.store, record, kinds, &sources);
         let view = RunView::gather(&history, &InFolder::new(tiles))?;
-        Ok(run_page(&view, Tiles::Below("tiles/"), links(house)))
+        let mut links = links(house);
+        links.extend(since_before(house, record));
+        Ok(run_page(&view, Tiles::Below("tiles/"), links))
     })
+}
+
+/// Leads to what differs from the run of the same pipeline before this one.
+fn since_before(house: &House, record: &RunRecord) -> Option<(String, String)> {
+    let runs = house.runs();
+    let mut older = runs.iter().skip_while(|run| run.run != record.run).skip(1);
+    let before = older.find(|run| run.file == record.file)?;
+    let address = format!("/diff?a={}&b={}", before.run, record.run);
+    Some((address, "What changed since the run before".to_owned()))
 }
 
 /// A tile of the arrays of a run.
