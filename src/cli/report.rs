@@ -18,7 +18,7 @@ use crate::ui::{Paint, bytes, outln, print_json};
     runner report sweeps/lr.yaml                a sweep: leaderboard, parallel coordinates, influence of each axis\n  \
     runner report 250c1f 9ad02e                 two runs side by side\n  \
     runner report smd.lock                      a lock, and whether the store still has what it says\n\n\
-    The file holds everything it shows and asks no network: it opens from a mail or a supplement of a paper.")]
+    The file is self-contained and needs no network: it opens from a mail or the supplement of a paper.")]
 pub(super) struct Arguments {
     /// A run (`latest`, its name, or the start or end of it), a sweep file, a lock, or a pipeline, which stands for its latest
     /// run; several runs are compared
@@ -30,8 +30,7 @@ pub(super) struct Arguments {
     /// Write a folder instead, with the rows in files of their own
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Carry so much of the rows in the file, compressed; of channels that have no room, the file has the smallest and the
-    /// largest of every 64 rows
+    /// Limit the compressed rows in the file; channels that do not fit keep the smallest and the largest of every 64 rows
     #[arg(long, value_name = "SIZE", value_parser = arguments::size, default_value = "3MiB", conflicts_with = "dir")]
     rows_up_to: u64,
     /// Replace what is there
@@ -53,7 +52,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
             "subject": written.subject,
             "path": written.path,
             "bytes": written.bytes,
-            "channels_without_rows": written.cut,
+            "without_rows": written.cut,
         }));
         return Ok(Exit::Done);
     }
@@ -63,7 +62,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     if written.cut > 0 {
         let cut = written.cut;
         outln!(
-            "  {cut} channels have no room for single rows; `--dir` or `--rows-up-to` keep them"
+            "  {cut} scores and channels do not fit row by row; `--dir` or `--rows-up-to` keep every row"
         );
     }
     if arguments.dir.is_some() {

@@ -12,8 +12,8 @@ use crate::ui::{Paint, json_line, outln};
 #[command(after_help = "Examples:\n  \
     runner ui                  prints an address; open it in a browser on this machine\n  \
     runner ui --port 8080      the same port each time, such as for a tunnel: ssh -L 8080:127.0.0.1:8080 HOST\n\n\
-    The pages can be read and nothing else. They are for this machine, and for those who have the token in the address. \
-    Closing the browser or this program disturbs no run.")]
+    The pages are read-only, and for those alone who have the token in the address. Runs continue when you close the browser or \
+    stop this program.")]
 pub(super) struct Arguments {
     /// The port on 127.0.0.1; 0 for any that is free
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -29,7 +29,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         }
         outln!("the runs of {} are at", shown(&global.project.store));
         outln!("  {}", Paint::Strong.on(address));
-        outln!("Ctrl-C ends this program; it disturbs no run");
+        outln!("Press Ctrl-C to stop the server; runs continue");
     })?;
     Ok(Exit::Done)
 }

@@ -1,7 +1,7 @@
 //! `runner watch`: a run or a sweep that is under way, from any host that sees the store.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -18,16 +18,16 @@ use crate::ui::{Paint, Redrawn, duration, json_line, number};
 #[command(after_help = "Examples:\n  \
     runner watch                        the latest run, until it ends\n  \
     runner watch sweeps/lr.yaml         a sweep, wherever its jobs run\n  \
-    runner watch --once                 how far it is now\n\n\
-    Ctrl-C ends the watching, and not the run.")]
+    runner watch --once                 the progress now\n\n\
+    Ctrl-C stops watching; the run continues.")]
 pub(super) struct Arguments {
     /// A run (`latest`, its name, or the start or end of it), or a sweep file
     #[arg(value_name = "RUN|SWEEP", default_value = "latest")]
     target: String,
-    /// Say how far it is, once
+    /// Print the progress once and exit
     #[arg(long)]
     once: bool,
-    /// Seconds between two looks
+    /// Seconds between updates
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
     every: f64,
 }
@@ -46,13 +46,18 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     let is_file = path
         .extension()
         .is_some_and(|it| it == "yaml" || it == "yml");
-    let mut screen = Redrawn::default();
+    let (mut screen, mut run) = (Redrawn::default(), None);
     loop {
         let (lines, has_ended) = if is_file && is_sweep(path) {
             summary_of(global, path)?
         } else {
             let store = global.project.local_store();
-            let record = store.find_run(&arguments.target)?;
+            // `latest` is the run that was the latest when the watching began.
+            let record = match &run {
+                Some(run) => store.load_run(run)?,
+                None => store.find_run(&arguments.target)?,
+            };
+            run = Some(record.run.clone());
             look(global, &store, &record)
         };
         if !global.json {
@@ -85,7 +90,7 @@ fn look(global: &Global, store: &Store, record: &RunRecord) -> (Vec<String>, boo
             "run": record.run,
             "status": record.status.name(),
             "stages": all,
-            "done": followed.done(),
+            "done": followed.done,
             "at_work": at_work(&followed).map(|(name, stage)| stage_json(name, stage)).collect::<Vec<_>>(),
         }));
         return (Vec::new(), has_ended);
@@ -100,10 +105,10 @@ fn look(global: &Global, store: &Store, record: &RunRecord) -> (Vec<String>, boo
         Paint::Strong.on(&record.pipeline),
         record.run,
         paint.on(record.status.name()),
-        followed.done(),
+        followed.done,
     )];
     for (name, stage) in at_work(&followed) {
-        let since = duration(followed.seconds - stage.started);
+        let since = duration(since_start(record) - stage.started);
         let mut line = format!("  {} {}", Paint::Busy.on(name), Paint::Quiet.on(since));
         if let Some(last) = stage.reports.last() {
             line += &format!("  {} {} of {}", last.unit, last.done, last.total);
@@ -114,6 +119,13 @@ fn look(global: &Global, store: &Store, record: &RunRecord) -> (Vec<String>, boo
         lines.push(line);
     }
     (lines, has_ended)
+}
+
+/// Seconds since a run began, by this machine's clock.
+fn since_start(record: &RunRecord) -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_secs_f64();
+    f64::max(now - record.started as f64 / 1000.0, 0.0)
 }
 
 fn at_work(followed: &Followed) -> impl Iterator<Item = (&String, &FollowedStage)> {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{Event, Reporter};
-use crate::cache::{CacheError, append_plain};
+use crate::cache::{CacheError, StageState, append_plain};
 
 /// Writes `events.jsonl`.
 #[derive(Debug)]
@@ -53,14 +53,18 @@ impl Reporter for Journal {
         // A journal that cannot be written must not fail the run.
         let written = serde_json::to_writer(&mut self.file, &line).map_err(std::io::Error::from);
         let written = written.and_then(|()| self.file.write_all(b"\n"));
-        // What a program says is there at once, for those who watch it, and if this process is killed.
-        let is_awaited = matches!(
-            event,
-            Event::StageStarted { .. }
-                | Event::StageNote { .. }
-                | Event::StageFailed { .. }
-                | Event::RunFinished { .. }
-        );
+        // What a program says is there at once, for those who watch it, and if this process is killed. Hits are many, and nobody
+        // waits for them.
+        let has_run =
+            matches!(event, Event::StageFinished { state, .. } if *state != StageState::Hit);
+        let is_awaited = has_run
+            || matches!(
+                event,
+                Event::StageStarted { .. }
+                    | Event::StageNote { .. }
+                    | Event::StageFailed { .. }
+                    | Event::RunFinished { .. }
+            );
         if written.is_err() || is_awaited {
             let _ = self.file.flush();
         }

@@ -7,6 +7,9 @@ use super::gathering::{Gathering, name_of};
 /// Examples of a cell.
 const EXAMPLES: usize = 3;
 
+/// Examples of a matrix.
+const MOST_EXAMPLES: usize = 300;
+
 /// Points of a sketch of a series.
 const POINTS: usize = 120;
 
@@ -103,16 +106,26 @@ impl Sources {
         match (segments.next(), segments.next()) {
             // Of several segments nothing says which one the sample is.
             (Some(segment), None) => {
-                let step = segment.rows.len().div_ceil(POINTS).max(1);
-                let line = |channel| {
-                    let rows = segment.rows.clone().step_by(step);
-                    rows.map(|row| series.value(row, channel) as f32).collect()
-                };
+                let line = |channel| sketch(series, segment.rows.clone(), channel);
                 Look::Lines((0..series.width().min(3)).map(line).collect())
             }
             _ => Look::Unknown,
         }
     }
+}
+
+/// A channel in few points: of a long one, the smallest and the largest value of every stretch.
+fn sketch(series: &Series, rows: std::ops::Range<usize>, channel: usize) -> Vec<f32> {
+    let values: Vec<f32> = rows.map(|row| series.value(row, channel) as f32).collect();
+    if values.len() <= POINTS {
+        return values;
+    }
+    let mut ends = Vec::with_capacity(POINTS);
+    for stretch in values.chunks(values.len().div_ceil(POINTS / 2)) {
+        ends.push(stretch.iter().copied().fold(f32::NAN, f32::min));
+        ends.push(stretch.iter().copied().fold(f32::NAN, f32::max));
+    }
+    ends
 }
 
 fn confusion(
@@ -128,7 +141,7 @@ fn confusion(
         let truth = predictions.truth[sample] as usize;
         let predicted = predictions.predicted(sample);
         counts[truth][predicted] += 1;
-        if counts[truth][predicted] <= EXAMPLES {
+        if counts[truth][predicted] <= EXAMPLES && examples.len() < MOST_EXAMPLES {
             examples.push(Example {
                 truth,
                 predicted,

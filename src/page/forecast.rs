@@ -10,8 +10,11 @@ use crate::report::ReportError;
 /// Windows that are shown: as many of the best, the middling and the worst.
 const OF_EACH: usize = 4;
 
-/// Channels that are shown.
+/// Channels that are shown at most.
 const CHANNELS: usize = 16;
+
+/// Numbers that are shown at most: with a long horizon, of fewer channels.
+const NUMBERS: usize = 1 << 18;
 
 /// The forecasts of one stage.
 #[derive(Clone, Debug, Serialize)]
@@ -56,29 +59,41 @@ pub fn forecasts(gathering: &Gathering<'_>) -> Result<Vec<ForecastView>, ReportE
         let Some(split) = last_split(&forecasts) else {
             continue;
         };
-        // The window's rows are those of the series that is nearest above.
+        // The window's rows are those of the series that its windows were cut from; a model may stand on another.
+        let inputs = gathering.history.stages[index].inputs.iter();
+        let mut windows = inputs.filter(|input| input.port == "windows");
+        let maker = windows.next().and_then(|input| input.maker.as_ref());
         let mut series = None;
-        if let Some((maker, made)) = gathering.above(index, ArtifactKind::Series).pop()
+        if let Some((maker, _)) = maker
+            && let Some((maker, made)) = gathering.above(*maker, ArtifactKind::Series).pop()
             && let Some(Artifact::Series(found)) = gathering.load(maker, made)
             && found.channels == forecasts.channels
         {
             series = Some(found);
         }
         let name = format!("f{}", views.len());
-        let (notes, values, context) = picked(&forecasts, split, series.as_deref());
+        let channels = shown_channels(&forecasts);
+        let (notes, values, context) = picked(&forecasts, split, series.as_deref(), channels);
         views.push(ForecastView {
             stage: name_of(stage, output),
             split: split.name(),
-            channels: forecasts.channels.iter().take(CHANNELS).cloned().collect(),
+            channels: forecasts.channels.iter().take(channels).cloned().collect(),
             channel_count: forecasts.width(),
             horizon: forecasts.horizon,
             context,
             window_count: forecasts.of_split(split).count(),
             windows: notes,
-            values: Numbers::Single(values).keep(gathering.sink, &name)?,
+            values: Numbers::Single(values).keep_whole(gathering.sink, &name)?,
         });
     }
     Ok(views)
+}
+
+fn shown_channels(forecasts: &Forecasts) -> usize {
+    // The rows before a window are twice its horizon.
+    let of_channel = 3 * OF_EACH * 4 * forecasts.horizon.max(1);
+    let room = (NUMBERS / of_channel).clamp(1, CHANNELS);
+    room.min(forecasts.width())
 }
 
 fn last_split(forecasts: &Forecasts) -> Option<Split> {
@@ -91,11 +106,14 @@ fn picked(
     forecasts: &Forecasts,
     split: Split,
     series: Option<&Series>,
+    channels: usize,
 ) -> (Vec<WindowNote>, Vec<f32>, usize) {
     let mut errors: Vec<(usize, f64)> = forecasts
         .of_split(split)
         .map(|window| (window, squared_error(forecasts, window)))
         .collect();
+    // A window without a value that counts is neither good nor bad.
+    errors.retain(|(_, error)| error.is_finite());
     errors.sort_by(|left, right| left.1.total_cmp(&right.1).then(left.0.cmp(&right.0)));
     let count = errors.len();
     if count > 3 * OF_EACH {
@@ -123,7 +141,7 @@ fn picked(
             mse,
             time: forecasts.times.get(window * forecasts.horizon).copied(),
         });
-        for channel in 0..forecasts.width().min(CHANNELS) {
+        for channel in 0..channels {
             values.extend(before(series, origin.row, channel, context));
             for measured in [true, false] {
                 for step in 0..forecasts.horizon {

@@ -41,7 +41,13 @@ impl<'a> Gathering<'a> {
 
     /// What the store no longer has, as sentences.
     pub fn gaps(&self) -> Vec<String> {
-        self.gaps.borrow().clone()
+        let mut gaps = self.gaps.borrow().clone();
+        for stage in &self.history.stages {
+            if stage.action.is_none() && !stage.record.digests.is_empty() {
+                gaps.push(format!("{}: its results are gone", stage.record.name));
+            }
+        }
+        gaps
     }
 
     /// Every output of a kind, in the order of the stages.

@@ -8,7 +8,7 @@ use super::drawing::{Drawing, drawing};
 use super::forecast::{ForecastView, forecasts};
 use super::gathering::Gathering;
 use super::ranking::{Ranking, rankings};
-use super::scene::{Scene, scenes};
+use super::scene::{SampleScores, Scene, sample_scores, scenes};
 use super::tiles::TileSink;
 use crate::report::{History, ReportError};
 
@@ -19,11 +19,13 @@ const TABLES: usize = 24;
 pub struct RunView<'a> {
     pub history: &'a History<'a>,
     pub scenes: Vec<Scene>,
+    pub samples: Vec<SampleScores>,
     pub forecasts: Vec<ForecastView>,
     pub confusions: Vec<Confusion>,
     pub rankings: Vec<Ranking>,
     pub curves: Vec<Curve>,
     pub tables: Vec<(String, Table)>,
+    pub tables_left_out: usize,
     pub drawing: Drawing,
     /// What the store no longer has.
     pub gaps: Vec<String>,
@@ -46,16 +48,18 @@ impl<'a> RunView<'a> {
     /// If a tile cannot be written.
     pub fn gather(history: &'a History<'a>, sink: &dyn TileSink) -> Result<Self, ReportError> {
         let gathering = Gathering::new(history, sink);
-        let (curves, tables) = curves_and_tables(&gathering);
+        let (curves, tables, tables_left_out) = curves_and_tables(&gathering);
         // Forecasts are small beside the channels of a series, which take what room is left.
         let forecasts = forecasts(&gathering)?;
         Ok(Self {
             forecasts,
             scenes: scenes(&gathering)?,
+            samples: sample_scores(&gathering),
             confusions: confusions(&gathering),
             rankings: rankings(history),
             curves,
             tables,
+            tables_left_out,
             drawing: drawing(history),
             gaps: gathering.gaps(),
             history,
@@ -64,18 +68,28 @@ impl<'a> RunView<'a> {
 }
 
 impl RunView<'_> {
-    /// Channels of which there are no single rows.
+    /// Scores and channels of which there are no single rows.
     pub fn cut(&self) -> usize {
-        let channels = self.scenes.iter().flat_map(|scene| &scene.channels);
-        channels.filter(|channel| !channel.values.whole).count()
+        let mut cut = 0;
+        for scene in &self.scenes {
+            cut += scene
+                .tracks
+                .iter()
+                .filter(|track| !track.score.whole)
+                .count();
+            let channels = scene.channels.iter();
+            cut += channels.filter(|channel| !channel.values.whole).count();
+        }
+        cut
     }
 }
 
-/// Tables that count epochs or steps are logs; all others are shown as they are.
-fn curves_and_tables(gathering: &Gathering<'_>) -> (Vec<Curve>, Vec<(String, Table)>) {
-    let (mut curves, mut tables) = (Vec::new(), Vec::new());
+/// Tables that count epochs or steps are logs; all others are shown as they are, so many of them; and how many are left out.
+fn curves_and_tables(gathering: &Gathering<'_>) -> (Vec<Curve>, Vec<(String, Table)>, usize) {
+    let (mut curves, mut tables, mut left_out) = (Vec::new(), Vec::new(), 0);
     for (_, stage, output) in gathering.outputs(ArtifactKind::Table) {
         if tables.len() == TABLES && output.port != "log" {
+            left_out += 1;
             continue;
         }
         let Some(Artifact::Table(table)) = gathering.load(stage, output) else {
@@ -87,7 +101,7 @@ fn curves_and_tables(gathering: &Gathering<'_>) -> (Vec<Curve>, Vec<(String, Tab
             None => tables.push((format!("{stage}.{}", output.port), Table::clone(&table))),
         }
     }
-    (curves, tables)
+    (curves, tables, left_out)
 }
 
 fn curve(stage: &str, table: &Table) -> Option<Curve> {

@@ -78,11 +78,11 @@ impl Cell {
             Self::Text(text) => text.clone(),
             Self::Numbers(values) => match values[..] {
                 [] => String::new(),
-                [value] => number(value),
+                [value] => whole_or(value),
                 [..] => {
                     let low = values.iter().copied().fold(f64::NAN, f64::min);
                     let high = values.iter().copied().fold(f64::NAN, f64::max);
-                    format!("{} … {} ({})", number(low), number(high), values.len())
+                    format!("{} … {} ({})", whole_or(low), whole_or(high), values.len())
                 }
             },
         }
@@ -96,6 +96,15 @@ impl Cell {
             }
             (left, right) => left.shown().cmp(&right.shown()),
         }
+    }
+}
+
+/// A whole number as it is, such as a seed; any other as the terminal shows it.
+fn whole_or(value: f64) -> String {
+    const EXACT: f64 = 9.0e15;
+    match value.fract() == 0.0 && value.abs() < EXACT {
+        true => value.to_string(),
+        false => number(value),
     }
 }
 
@@ -163,6 +172,8 @@ pub struct Page<'a> {
     pub runs: Vec<&'a Summary>,
     /// Runs that the filter lets through.
     pub found: usize,
+    /// This one, from 0, and how many there are.
+    pub page: usize,
     pub pages: usize,
     pub columns: Vec<String>,
 }
@@ -204,6 +215,7 @@ impl Listing {
         Page {
             runs,
             found,
+            page,
             pages,
             columns,
         }

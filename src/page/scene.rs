@@ -5,13 +5,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use contract::artifact::{Artifact, ArtifactKind, Digest, Metric, Scores, Segment, Series, Split};
+use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::gathering::{Gathering, name_of};
 use super::tiles::{ArrayNote, Numbers, TileSink};
+use crate::cache::Output;
 use crate::report::{History, ReportError, StageHistory};
 
-/// False alarms that are listed for a detector, those with the highest peaks.
+/// Alarms that are listed for a detector, those with the highest peaks.
 const ALARMS_LISTED: usize = 200;
 
 /// Channels that are named for an event, those that have most to do with it.
@@ -60,11 +62,15 @@ pub struct Track {
     pub is_logarithmic: bool,
     pub threshold: Option<Threshold>,
     /// In the order of the scene's events.
+    #[serde(skip)]
     pub found: Vec<Found>,
-    /// Alarms that touch no event: those with the highest peaks, in the order of their rows.
-    pub false_alarms: Vec<Alarm>,
+    /// Alarms that touch no event, or all where nobody labelled the rows: those with the highest peaks, in the order of their
+    /// rows.
+    #[serde(skip)]
+    pub alarms: Vec<Alarm>,
     /// All of them.
-    pub false_alarm_count: usize,
+    #[serde(skip)]
+    pub alarm_count: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -78,7 +84,7 @@ pub struct Threshold {
 }
 
 /// What a detector made of a labelled event.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// Rows from the event's first to its first alarm; none if it was missed, or there is no threshold.
     pub delay: Option<usize>,
@@ -90,7 +96,7 @@ pub struct Found {
 }
 
 /// A stretch of rows above the threshold.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Alarm {
     pub start: usize,
     pub end: usize,
@@ -120,7 +126,7 @@ struct Part<'a> {
 }
 
 /// What two detectors have in common if they scored the same rows.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Place {
     entity: String,
     split: Split,
@@ -141,28 +147,22 @@ impl Place {
 /// # Errors
 /// If a tile cannot be written.
 pub fn scenes(gathering: &Gathering<'_>) -> Result<Vec<Scene>, ReportError> {
-    let mut places: Vec<Place> = Vec::new();
-    let mut parts_of: Vec<Vec<Part<'_>>> = Vec::new();
+    let mut parts_of: IndexMap<Place, Vec<Part<'_>>> = IndexMap::new();
     for part in parts(gathering) {
-        match places.iter().position(|place| *place == part.place) {
-            Some(known) => parts_of[known].push(part),
-            None => {
-                places.push(part.place.clone());
-                parts_of.push(vec![part]);
-            }
-        }
+        parts_of.entry(part.place.clone()).or_default().push(part);
     }
+    let (mut places, mut parts_of): (Vec<Place>, Vec<Vec<Part<'_>>>) = parts_of.into_iter().unzip();
     name_apart(&mut places);
     let mut scenes = Vec::with_capacity(places.len());
     for (number, (place, parts)) in places.iter().zip(&mut parts_of).enumerate() {
         scenes.push(scene(number, place, parts, gathering.sink)?);
     }
-    let mut last: Option<(Digest, Arc<Series>)> = None;
+    let mut cache = SeriesCache::default();
     for (scene, parts) in scenes.iter_mut().zip(&parts_of) {
         if let Some(part) = parts.first()
-            && let Some(series) = series_of(gathering, part, &mut last)
+            && let Some(series) = series_of(gathering, part, &mut cache)
         {
-            add_channels(scene, &series, part, gathering.sink)?;
+            add_channels(scene, &series, parts, gathering.sink)?;
         }
     }
     Ok(scenes)
@@ -170,10 +170,12 @@ pub fn scenes(gathering: &Gathering<'_>) -> Result<Vec<Scene>, ReportError> {
 
 /// Entities of one name in several series are called after the stages that these come from.
 fn name_apart(places: &mut [Place]) {
-    let names: Vec<String> = places.iter().map(|place| place.entity.clone()).collect();
+    let mut counts: IndexMap<String, usize> = IndexMap::new();
+    for place in places.iter() {
+        *counts.entry(place.entity.clone()).or_default() += 1;
+    }
     for place in places {
-        let count = names.iter().filter(|name| **name == place.entity).count();
-        if count > 1
+        if counts[&place.entity] > 1
             && let Some((_, stage)) = &place.source
         {
             place.entity = format!("{} of {stage}", place.entity);
@@ -200,6 +202,9 @@ fn parts<'a>(gathering: &Gathering<'a>) -> Vec<Part<'a>> {
         let source = nearest
             .first()
             .map(|(stage, output)| (output.record.digest, stage.record.name.clone()));
+        if are_samples(&scores, split) {
+            continue;
+        }
         let all: Arc<[Segment]> = scores.segments.clone().into();
         for (entity, segments) in by_entity(&scores, split) {
             let place = Place {
@@ -227,6 +232,59 @@ fn parts<'a>(gathering: &Gathering<'a>) -> Vec<Part<'a>> {
         }
     }
     parts
+}
+
+/// Whether the rows of a split are samples of a single row each, such as images: they make no course.
+fn are_samples(scores: &Scores, split: Split) -> bool {
+    let rows: Vec<usize> = scores
+        .of_split(split)
+        .map(|segment| segment.rows.len())
+        .collect();
+    rows.len() > 1 && rows.iter().all(|rows| *rows <= 1)
+}
+
+/// Scores of samples, such as images: the highest, and how many there are.
+pub struct SampleScores {
+    pub stage: String,
+    pub split: &'static str,
+    pub count: usize,
+    pub threshold: Option<f64>,
+    /// The sample, its score, and whether it is labelled as anomalous; the highest first.
+    pub highest: Vec<(String, f32, Option<bool>)>,
+}
+
+/// The scores of samples that a run has.
+pub fn sample_scores(gathering: &Gathering<'_>) -> Vec<SampleScores> {
+    let mut found = Vec::new();
+    for (index, stage, output) in gathering.outputs(ArtifactKind::Scores) {
+        let Some(Artifact::Scores(scores)) = gathering.load(stage, output) else {
+            continue;
+        };
+        let judge = judge_of(gathering.history, index, &output.port);
+        let Some(split) = last_split(&scores).filter(|split| are_samples(&scores, *split)) else {
+            continue;
+        };
+        let mut highest = Vec::new();
+        for segment in scores.of_split(split) {
+            for row in segment.rows.clone() {
+                let label = scores.labels.get(row).filter(|_| segment.labelled);
+                let is_anomalous = label.map(|label| *label != 0);
+                highest.push((segment.entity.clone(), scores.scores[row], is_anomalous));
+            }
+        }
+        let count = highest.len();
+        highest.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
+        highest.truncate(ALARMS_LISTED);
+        let threshold = judge.and_then(|judge| threshold_of(gathering.history, judge));
+        found.push(SampleScores {
+            stage: name_of(stage, output),
+            split: split.name(),
+            count,
+            threshold: threshold.and_then(|(metric, _)| metric.value),
+            highest,
+        });
+    }
+    found
 }
 
 /// The test rows if there are any, and otherwise the last of the splits.
@@ -374,6 +432,8 @@ fn track(
     sink: &dyn TileSink,
 ) -> Result<Track, ReportError> {
     let values = std::mem::take(&mut part.values);
+    // Where some rows are labelled, an alarm in others is neither right nor wrong.
+    let unlabelled = unlabelled(&part.segments);
     let threshold = part.threshold.as_ref().and_then(|(metric, stage)| {
         Some(Threshold {
             value: metric.value?,
@@ -398,11 +458,11 @@ fn track(
             channels: Vec::new(),
         });
     }
-    let mut false_alarms = Vec::new();
+    let mut alarms = Vec::new();
     for alarm in runs(values.iter().map(|score| above(*score))) {
-        if !touches(events, &alarm) {
+        if !touches(events, &alarm) && !touches(&unlabelled, &alarm) {
             let (peak_row, peak) = peak(&values, &alarm);
-            false_alarms.push(Alarm {
+            alarms.push(Alarm {
                 start: alarm.start,
                 end: alarm.end,
                 peak,
@@ -410,19 +470,35 @@ fn track(
             });
         }
     }
-    let false_alarm_count = false_alarms.len();
-    false_alarms.sort_by(|left, right| right.peak.total_cmp(&left.peak));
-    false_alarms.truncate(ALARMS_LISTED);
-    false_alarms.sort_by_key(|alarm| alarm.start);
+    let alarm_count = alarms.len();
+    alarms.sort_by(|left, right| right.peak.total_cmp(&left.peak));
+    alarms.truncate(ALARMS_LISTED);
+    alarms.sort_by_key(|alarm| alarm.start);
     Ok(Track {
         stage: part.name.clone(),
         is_logarithmic: is_logarithmic(&values),
         score: Numbers::Single(values).keep(sink, name)?,
         threshold,
         found,
-        false_alarms,
-        false_alarm_count,
+        alarms,
+        alarm_count,
     })
+}
+
+/// The rows of segments without labels, side by side with the others; none if no segment has labels.
+fn unlabelled(segments: &[Segment]) -> Vec<Range<usize>> {
+    let (mut found, mut start) = (Vec::new(), 0);
+    for segment in segments {
+        let end = start + segment.rows.len();
+        if !segment.labelled {
+            found.push(start..end);
+        }
+        start = end;
+    }
+    match segments.iter().any(|segment| segment.labelled) {
+        true => found,
+        false => Vec::new(),
+    }
 }
 
 /// Whether a few scores lie far above the rest; a logarithmic axis takes positive ones only.
@@ -455,64 +531,116 @@ fn touches(events: &[Range<usize>], alarm: &Range<usize>) -> bool {
         .is_some_and(|event| event.start < alarm.end)
 }
 
-/// The series whose rows were scored: of those above the scores, the one nearest to the data that has all of them.
-fn series_of(
-    gathering: &Gathering<'_>,
-    part: &Part<'_>,
-    last: &mut Option<(Digest, Arc<Series>)>,
-) -> Option<Arc<Series>> {
-    for (stage, output) in gathering.above(part.stage, ArtifactKind::Series) {
-        if let Some((digest, series)) = last
-            && *digest == output.record.digest
+/// The series that was loaded last, and which rows of it were asked for.
+#[derive(Default)]
+struct SeriesCache {
+    loaded: Option<(Digest, Arc<Series>)>,
+    scored: Option<ScoredRows>,
+}
+
+/// A series, segments, and their rows of it if it has them all.
+type ScoredRows = (Digest, Arc<[Segment]>, Option<Arc<Series>>);
+
+impl SeriesCache {
+    fn load(
+        &mut self,
+        gathering: &Gathering<'_>,
+        stage: &StageHistory,
+        output: &Output,
+    ) -> Option<Arc<Series>> {
+        let digest = output.record.digest;
+        if let Some((known, series)) = &self.loaded
+            && *known == digest
         {
             return Some(Arc::clone(series));
         }
         let Some(Artifact::Series(series)) = gathering.load(stage, output) else {
-            continue;
+            return None;
         };
-        if *series.segments == *part.all {
-            *last = Some((output.record.digest, Arc::clone(&series)));
-            return Some(series);
-        }
-        if let Some(scored) = series.only(&part.all) {
-            return Some(Arc::new(scored));
-        }
+        self.loaded = Some((digest, Arc::clone(&series)));
+        Some(series)
     }
-    None
+
+    /// The rows of these segments, if the series has them all.
+    fn scored(
+        &mut self,
+        gathering: &Gathering<'_>,
+        stage: &StageHistory,
+        output: &Output,
+        segments: &Arc<[Segment]>,
+    ) -> Option<Arc<Series>> {
+        let digest = output.record.digest;
+        if let Some((known, of, series)) = &self.scored
+            && *known == digest
+            && Arc::ptr_eq(of, segments)
+        {
+            return series.clone();
+        }
+        let series = self.load(gathering, stage, output)?;
+        let found = match *series.segments == **segments {
+            true => Some(series),
+            false => series.only(segments).map(Arc::new),
+        };
+        self.scored = Some((digest, Arc::clone(segments), found.clone()));
+        found
+    }
 }
 
-/// Adds the channels of the series, those first that have most to do with the events, and names them at the events.
+/// The series whose rows were scored: of those above the scores, the one nearest to the data that has all of them.
+fn series_of(
+    gathering: &Gathering<'_>,
+    part: &Part<'_>,
+    cache: &mut SeriesCache,
+) -> Option<Arc<Series>> {
+    let above = gathering.above(part.stage, ArtifactKind::Series);
+    let mut found = above
+        .into_iter()
+        .map(|(stage, output)| cache.scored(gathering, stage, output, &part.all));
+    found.find_map(|series| series)
+}
+
+/// Adds the channels of the series, those first that have most to do with the events, and names them at the events: for each
+/// detector by its own parts of the score, if it has some.
 fn add_channels(
     scene: &mut Scene,
     series: &Series,
-    part: &Part<'_>,
+    parts: &[Part<'_>],
     sink: &dyn TileSink,
 ) -> Result<(), ReportError> {
+    let Some(first) = parts.first() else {
+        return Ok(());
+    };
     let events: Vec<Range<usize>> = scene
         .events
         .iter()
         .map(|(start, end)| *start..*end)
         .collect();
     let columns: Vec<Numbers> = (0..series.width())
-        .map(|channel| column(series, channel, &part.segments))
+        .map(|channel| column(series, channel, &first.segments))
         .collect();
-    let shares: Vec<Vec<f64>> = match &part.shares {
+    let of_values: Vec<Vec<f64>> = columns
+        .iter()
+        .map(|values| deviations(values, &events))
+        .collect();
+    let shares_of = |part: &Part<'_>| match &part.shares {
         Some((names, shares)) if *names == series.channels => shares.clone(),
-        _ => columns
-            .iter()
-            .map(|values| deviations(values, &events))
-            .collect(),
+        _ => of_values.clone(),
     };
+    let shares = shares_of(first);
     let most = |channel: &usize| shares[*channel].iter().copied().fold(0.0, f64::max);
     let mut order: Vec<usize> = (0..series.width()).collect();
     order.sort_by(|left, right| most(right).total_cmp(&most(left)).then(left.cmp(right)));
-    for (event, _) in events.iter().enumerate() {
-        let mut places: Vec<usize> = (0..order.len()).collect();
-        let share = |place: &usize| shares[order[*place]][event];
-        places.sort_by(|left, right| share(right).total_cmp(&share(left)).then(left.cmp(right)));
-        places.truncate(CHANNELS_NAMED);
-        for track in &mut scene.tracks {
-            track.found[event].channels.clone_from(&places);
+    for (track, part) in scene.tracks.iter_mut().zip(parts) {
+        let shares = shares_of(part);
+        for (event, found) in track.found.iter_mut().enumerate() {
+            let mut places: Vec<usize> = (0..order.len()).collect();
+            let share = |place: &usize| shares[order[*place]][event];
+            places.sort_by(|left, right| {
+                let order = share(right).total_cmp(&share(left));
+                order.then(left.cmp(right))
+            });
+            places.truncate(CHANNELS_NAMED);
+            found.channels = places;
         }
     }
     for (place, channel) in order.into_iter().enumerate() {

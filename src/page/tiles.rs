@@ -24,11 +24,12 @@ pub const OVERVIEW: usize = 64;
 /// Where tiles go.
 pub trait TileSink: Sync {
     /// Keeps the tiles of an array under their names, which are made of letters, digits, hyphens and dots: all of them, or
-    /// none where there is no room. Returns whether they were kept.
+    /// none where there is no room. What a page cannot do without is `needed`, and kept in any case. Returns whether they
+    /// were kept.
     ///
     /// # Errors
     /// If one cannot be written.
-    fn keep(&self, tiles: Vec<(String, Vec<u8>)>) -> Result<bool, ReportError>;
+    fn keep(&self, tiles: Vec<(String, Vec<u8>)>, needed: bool) -> Result<bool, ReportError>;
 }
 
 /// Keeps tiles in memory up to a number of bytes, for a page that carries them in itself.
@@ -54,13 +55,13 @@ impl Carried {
 }
 
 impl TileSink for Carried {
-    fn keep(&self, tiles: Vec<(String, Vec<u8>)>) -> Result<bool, ReportError> {
+    fn keep(&self, tiles: Vec<(String, Vec<u8>)>, needed: bool) -> Result<bool, ReportError> {
         let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = tiles.iter().map(|(_, bytes)| bytes.len()).sum();
-        let Some(rest) = room.checked_sub(bytes) else {
+        if bytes > *room && !needed {
             return Ok(false);
-        };
-        *room = rest;
+        }
+        *room = room.saturating_sub(bytes);
         let mut kept = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(tiles);
         Ok(true)
@@ -77,7 +78,7 @@ impl InFolder {
 }
 
 impl TileSink for InFolder {
-    fn keep(&self, tiles: Vec<(String, Vec<u8>)>) -> Result<bool, ReportError> {
+    fn keep(&self, tiles: Vec<(String, Vec<u8>)>, _: bool) -> Result<bool, ReportError> {
         for (name, bytes) in tiles {
             let path = self.0.join(name);
             fs::write(&path, bytes).map_err(ReportError::io("write", &path))?;
@@ -143,9 +144,22 @@ impl Numbers {
     /// # Errors
     /// If a tile cannot be written.
     pub fn keep(&self, sink: &dyn TileSink, name: &str) -> Result<ArrayNote, ReportError> {
-        sink.keep(self.overview().tiles(&format!("{name}.o")))?;
-        let whole = sink.keep(self.tiles(name))?;
-        Ok(ArrayNote {
+        sink.keep(self.overview().tiles(&format!("{name}.o")), true)?;
+        let whole = sink.keep(self.tiles(name), false)?;
+        Ok(self.note(name, whole))
+    }
+
+    /// Writes every number of an array that is shown whole, and no overview.
+    ///
+    /// # Errors
+    /// If a tile cannot be written.
+    pub fn keep_whole(&self, sink: &dyn TileSink, name: &str) -> Result<ArrayNote, ReportError> {
+        sink.keep(self.tiles(name), true)?;
+        Ok(self.note(name, true))
+    }
+
+    fn note(&self, name: &str, whole: bool) -> ArrayNote {
+        ArrayNote {
             name: name.to_owned(),
             length: self.len(),
             width: match self {
@@ -154,7 +168,7 @@ impl Numbers {
             },
             whole,
             range: self.range(),
-        })
+        }
     }
 
     fn tiles(&self, name: &str) -> Vec<(String, Vec<u8>)> {

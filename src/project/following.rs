@@ -12,9 +12,12 @@ const LINES: usize = 40;
 /// How far a run is.
 #[derive(Clone, Debug, Default)]
 pub struct Followed {
-    /// Stages that had to run, and that were there already.
+    /// Stages of the run.
     pub stages: usize,
+    /// Stages whose results were there already.
     pub hits: usize,
+    /// Stages that have ended, hits included.
+    pub done: usize,
     /// Those that have begun, in that order.
     pub begun: IndexMap<String, FollowedStage>,
     /// Seconds of the last line of the journal.
@@ -84,7 +87,9 @@ impl Followed {
             };
             followed.note(&event, line);
         }
-        for (name, stage) in &mut followed.begun {
+        // A log may be long: those of stages that are at work suffice.
+        let at_work = followed.begun.iter_mut();
+        for (name, stage) in at_work.filter(|(_, stage)| stage.ended.is_none()) {
             let log = store.layout().read(&log_path(&folder, name));
             stage.read_log(&String::from_utf8_lossy(&log.unwrap_or_default()));
         }
@@ -106,12 +111,14 @@ impl Followed {
                 stage.ended = None;
             }
             "stage-finished" => {
+                self.done += 1;
                 if let Some(stage) = self.begun.get_mut(&event.stage) {
                     stage.ended = event.state;
                     stage.seconds = event.seconds;
                 }
             }
             "stage-failed" => {
+                self.done += 1;
                 let stage = self.begun.entry(event.stage.clone()).or_default();
                 stage.ended = Some(StageState::Failed);
                 stage.seconds = event.at - stage.started;
@@ -119,12 +126,6 @@ impl Followed {
             "run-finished" => self.has_ended = true,
             _ => {}
         }
-    }
-
-    /// Stages of the run that have ended.
-    pub fn done(&self) -> usize {
-        let ended = |stage: &&FollowedStage| stage.ended.is_some();
-        self.begun.values().filter(ended).count()
     }
 }
 
@@ -206,7 +207,7 @@ mod tests {
         )
         .unwrap();
         let followed = Followed::read(&store, &run);
-        assert_eq!((followed.stages, followed.hits, followed.done()), (3, 1, 1));
+        assert_eq!((followed.stages, followed.hits, followed.done), (3, 1, 1));
         assert!(!followed.has_ended);
         let stage = &followed.begun["b"];
         assert_eq!(stage.reports.len(), 2);

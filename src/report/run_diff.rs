@@ -137,15 +137,26 @@ fn differing(mut a: BTreeMap<String, Value>, mut b: BTreeMap<String, Value>) -> 
     pairs
 }
 
-fn stage_differences(store: &Store, a: &RunRecord, b: &RunRecord) -> Vec<StageDifference> {
+fn stage_differences<'a>(
+    store: &Store,
+    a: &'a RunRecord,
+    b: &'a RunRecord,
+) -> Vec<StageDifference> {
     let mut differences = Vec::new();
+    let by_name = |record: &'a RunRecord| {
+        let stages = record.stages.iter();
+        stages
+            .map(|stage| (stage.name.as_str(), stage))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let (of_a, of_b) = (by_name(a), by_name(b));
     let mut seen = BTreeSet::new();
     for stage in a.stages.iter().chain(&b.stages) {
         let name = stage.name.as_str();
         if !seen.insert(name) {
             continue;
         }
-        let both = [a, b].map(|record| record.stages.iter().find(|other| other.name == name));
+        let both = [of_a.get(name).copied(), of_b.get(name).copied()];
         let keys = both.map(|stage| stage.and_then(|stage| stage.key));
         if keys[0] != keys[1] {
             let manifests = keys.map(|key| manifest(store, key));

@@ -82,7 +82,7 @@ fn nobody_else_gets_in_and_nothing_else_gets_out() {
     let entered = served.get(&format!("/?token={}", served.token()), "");
     assert_eq!(status(&entered), "303");
     assert!(
-        entered.contains("HttpOnly") && entered.contains("SameSite=Strict"),
+        entered.contains("HttpOnly") && entered.contains("SameSite=Lax"),
         "{entered}"
     );
     // A name that was made to lead here is not ours, and a page from elsewhere is refused whatever it sends along.

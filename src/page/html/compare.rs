@@ -10,8 +10,8 @@ use crate::cache::RunRecord;
 use crate::diagnostic::number;
 use crate::report::{Pair, RunDiff};
 
-/// A row of a comparison: a name, and what each run has.
-type Line = (String, Vec<Option<String>>);
+/// A row of a comparison: a name, and what each run has. Values are compared as they are, and not as they are shown.
+type Line = (String, Vec<Option<Value>>);
 
 /// Runs side by side; `all` shows what is the same in them too. Only a page that is served leads to others.
 pub fn compare_page(
@@ -50,21 +50,21 @@ pub fn compare_page(
 }
 
 fn block(title: &str, records: &[RunRecord], lines: &[Line], all: bool, is_served: bool) -> Markup {
-    let mut shown = Vec::new();
+    let (mut shown, mut same) = (Vec::new(), 0);
     for (name, values) in lines {
         let is_same = values.iter().all(|value| *value == values[0]);
+        same += usize::from(is_same);
         if all || !is_same {
             shown.push((name, values, is_same));
         }
     }
-    let hidden = lines.len() - shown.len();
     html! {
-        h2 { (title) span.quiet { " · " (hidden) " the same" } }
+        h2 { (title) span.quiet { " · " (same) " of " (lines.len()) " the same" } }
         @if !shown.is_empty() {
             div.scroll tabindex="0" role="region" aria-label=(title) { table {
                 thead { tr { th scope="col" { "Name" } @for record in records { th.number scope="col" { @if is_served { a href=(format!("/run/{}/", record.run)) { (record.run) } } @else { (record.run) } } } } }
                 tbody { @for (name, values, is_same) in shown {
-                    tr { th scope="row" { bdi { (name) } } @for value in values { td.number { @match value { Some(text) => bdi class=[is_same.then_some("quiet")] { (text) }, None => span.quiet { "—" } } } } }
+                    tr { th scope="row" { bdi { (name) } } @for value in values { td.number { @match value { Some(value) => bdi class=[is_same.then_some("quiet")] { (text(value)) }, None => span.quiet { "—" } } } } }
                 } }
             } }
         }
@@ -74,7 +74,7 @@ fn block(title: &str, records: &[RunRecord], lines: &[Line], all: bool, is_serve
 fn lines_of(
     names: BTreeSet<String>,
     records: &[RunRecord],
-    value: impl Fn(&RunRecord, &str) -> Option<String>,
+    value: impl Fn(&RunRecord, &str) -> Option<Value>,
 ) -> Vec<Line> {
     let mut lines = Vec::with_capacity(names.len());
     for name in names {
@@ -93,9 +93,11 @@ fn parameters(records: &[RunRecord]) -> Vec<Line> {
         names.chain(own).collect(),
         records,
         |record, name| match name {
-            "seed" if !record.params.contains_key(name) => Some(record.seed.to_string()),
-            "profile" if !record.params.contains_key(name) => record.profile.clone(),
-            _ => record.params.get(name).map(text),
+            "seed" if !record.params.contains_key(name) => Some(json!(record.seed)),
+            "profile" if !record.params.contains_key(name) => {
+                record.profile.as_ref().map(|profile| json!(profile))
+            }
+            _ => record.params.get(name).cloned(),
         },
     )
 }
@@ -103,18 +105,23 @@ fn parameters(records: &[RunRecord]) -> Vec<Line> {
 fn metrics(records: &[RunRecord]) -> Vec<Line> {
     let mut names = BTreeSet::new();
     for (stage, metrics) in records.iter().flat_map(|record| &record.metrics) {
-        names.extend(
-            metrics
-                .iter()
-                .map(|metric| format!("{stage}.{}", metric.name)),
-        );
+        names.extend(metrics.iter().map(|metric| (stage, &metric.name)));
     }
-    lines_of(names, records, |record, name| {
-        let (stage, metric) = name.rsplit_once('.')?;
-        let metrics = record.metrics.get(stage)?;
-        let metric = metrics.iter().find(|known| known.name == metric)?;
-        Some(super::results::value(metric.value))
-    })
+    let mut lines = Vec::with_capacity(names.len());
+    for (stage, name) in names {
+        let value = |record: &RunRecord| {
+            let metrics = record.metrics.get(stage)?;
+            let metric = metrics.iter().find(|known| known.name == *name)?;
+            Some(
+                metric
+                    .value
+                    .map_or_else(|| json!("undefined"), |value| json!(value)),
+            )
+        };
+        let values = records.iter().map(value).collect();
+        lines.push((format!("{stage}.{name}"), values));
+    }
+    lines
 }
 
 fn environment(records: &[RunRecord]) -> Vec<Line> {
@@ -122,7 +129,7 @@ fn environment(records: &[RunRecord]) -> Vec<Line> {
         .iter()
         .flat_map(|record| record.environment.keys().cloned());
     lines_of(names.collect(), records, |record, name| {
-        record.environment.get(name).map(text)
+        record.environment.get(name).cloned()
     })
 }
 
@@ -132,6 +139,13 @@ fn text(value: &Value) -> String {
         Value::Number(own) if own.is_f64() => own.as_f64().map_or_else(|| own.to_string(), number),
         other => other.to_string(),
     }
+}
+
+/// By how much a value has changed.
+fn change(before: f64, after: f64) -> String {
+    let change = number((after - before).abs());
+    let sign = if after < before { "−" } else { "+" };
+    format!("{sign}{change}")
 }
 
 /// Two runs line by line.
@@ -176,7 +190,7 @@ fn pairs(title: &str, pairs: &[Pair]) -> Markup {
                     tr {
                         th scope="row" { bdi { (name) } }
                         @for value in values { td.number { @match value { Some(value) => bdi { (text(value)) }, None => span.quiet { "absent" } } } }
-                        td.number { @if let [Some(before), Some(after)] = values && let (Some(before), Some(after)) = (before.as_f64(), after.as_f64()) { (format!("{:+.4}", after - before)) } }
+                        td.number { @if let [Some(before), Some(after)] = values && let (Some(before), Some(after)) = (before.as_f64(), after.as_f64()) { (change(before, after)) } }
                     }
                 } }
             } }

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::stages::DESCRIBED;
 use crate::diagnostic::duration;
 use crate::page::drawing::{Drawing, Node};
 
@@ -48,8 +49,12 @@ fn node_box(node: &Node) -> Markup {
     }
     let count = node.stages.len();
     let first = node.stages.first().copied().unwrap_or_default();
+    let address = match first < DESCRIBED {
+        true => format!("#stage-{first}"),
+        false => "#stages".to_owned(),
+    };
     html! {
-        a href=(format!("#stage-{first}")) {
+        a href=(address) {
             g class=(format!("node {}", node.state.name())) {
                 title { (node.name) " (" (node.kind) "): " (node.state.name()) }
                 rect x=(x) y=(y) width=(BOX.0) height=(BOX.1) rx="4" {}

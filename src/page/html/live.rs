@@ -28,7 +28,7 @@ pub fn live_page(record: &RunRecord, followed: &Followed, links: Vec<(String, St
                 span { "run " code { (record.run) } }
                 span { "since " (utc(record.started)) }
             }
-            p { (bar(followed.done() as u64, all as u64)) " " (followed.done()) " of " (all) " stages" @if followed.hits > 0 { ", " (followed.hits) " were there already" } }
+            p { (bar(followed.done as u64, all as u64)) " " (followed.done) " of " (all) " stages" @if followed.hits > 0 { ", " (followed.hits) " were cached" } }
             @for (name, stage) in &followed.begun { (stage_block(name, stage)) }
         }
     };

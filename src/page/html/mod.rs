@@ -30,7 +30,7 @@ pub use sweep::{SweepView, sweep_page, sweeps_page};
 
 use super::run::RunView;
 use super::tiles::{OVERVIEW, TILE};
-use crate::diagnostic::duration;
+use crate::diagnostic::{counted, duration};
 
 /// The page's own script, and the library that draws its charts.
 const SCRIPTS: [&str; 2] = [
@@ -42,6 +42,9 @@ const STYLES: [&str; 2] = [
     include_str!("../assets/uplot.css"),
     include_str!("../assets/page.css"),
 ];
+
+/// Gaps that are listed.
+const GAPS: usize = 10;
 
 /// Bytes as text, for addresses of the scheme `data:` and for tiles.
 fn base64(bytes: &[u8]) -> String {
@@ -125,7 +128,12 @@ fn run_body(view: &RunView<'_>) -> Markup {
                 @for (id, title, _) in &sections { a href=(format!("#{id}")) { (title) } }
             }
         }
-        @for gap in &view.gaps { p.notice { "No longer in the store, and so not shown: " bdi { (gap) } } }
+        @if !view.gaps.is_empty() {
+            div.notice {
+                p { (counted(view.gaps.len(), "result")) " no longer in the store, and so not shown:" }
+                ul { @for gap in view.gaps.iter().take(GAPS) { li { bdi { (gap) } } } @if view.gaps.len() > GAPS { li { "and " (view.gaps.len() - GAPS) " more" } } }
+            }
+        }
         @for (id, title, markup) in &sections {
             section id=(id) aria-labelledby=(format!("{id}-title")) {
                 h2 id=(format!("{id}-title")) { (title) }

@@ -1,5 +1,7 @@
 //! Where it all comes from: the machine, the data with licences and sums, and what to cite.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -20,14 +22,9 @@ pub fn section(view: &RunView<'_>) -> Markup {
         .iter()
         .flat_map(|stage| &stage.files)
         .collect();
-    let mut seen = Vec::new();
-    let mut unique = Vec::new();
-    for file in files {
-        if !seen.contains(&file.blake3) {
-            seen.push(file.blake3);
-            unique.push(file);
-        }
-    }
+    let mut seen = BTreeSet::new();
+    let mut unique = files;
+    unique.retain(|file| seen.insert(file.blake3));
     html! {
         details { summary { "Machine" }
             dl.facts { @for (name, value) in &record.environment { dt { (name) } dd { bdi { (said(name, value)) } } } }
@@ -50,7 +47,7 @@ pub fn section(view: &RunView<'_>) -> Markup {
                     thead { tr { th scope="col" { "File" } th.number scope="col" { "Size" } th scope="col" { "blake3" } th scope="col" { "SHA-256 as listed" } } }
                     tbody { @for file in unique.iter().take(FILES) { tr {
                         td { bdi { (file.shown_name()) } }
-                        td.number { @if let Some(count) = file.bytes { (bytes(count)) } }
+                        td.number data-value=[file.bytes] { @if let Some(count) = file.bytes { (bytes(count)) } }
                         td { code { (file.blake3) } }
                         td { @if let Some(sum) = &file.sha256 { code { (sum) } } }
                     } } }

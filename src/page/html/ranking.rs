@@ -85,7 +85,7 @@ fn diagram(found: &CriticalDifference, metric: &str) -> Markup {
     html! {
         figure {
             figcaption { "Critical-difference diagram: mean ranks by " bdi { (metric) } " over " (found.series) " series. Those that a bar joins do not differ at the level of 5 % (Nemenyi; difference " (number(found.difference)) ")." }
-            svg.diagram viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(format!("Mean ranks of {count}; the table below says the same")) {
+            svg.diagram viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(found.ranks.iter().map(|(rank, name)| format!("{name} {}", number(*rank))).collect::<Vec<_>>().join(", ")) {
                 line x1=(x(1.0)) x2=(x(1.0 + found.difference.min(count as f64 - 1.0))) y1="18" y2="18" class="thick" {}
                 text x=(x(1.0)) y="12" { "critical difference " (number(found.difference)) }
                 line x1=(x(1.0)) x2=(x(count as f64)) y1=(AXIS) y2=(AXIS) class="line" {}

@@ -1,6 +1,7 @@
 //! The verdict: metrics with their caveats, what determined them, and how to repeat them.
 
 use contract::artifact::{Direction, Metric};
+use indexmap::IndexSet;
 use maud::{Markup, html};
 
 use crate::diagnostic::number;
@@ -8,6 +9,9 @@ use crate::page::run::RunView;
 
 /// Above this many stages with metrics, a line each.
 const WIDE_ABOVE: usize = 4;
+
+/// Stages with metrics that have a line.
+const LINES: usize = 1000;
 
 /// The metrics, what was doubtful, and the command.
 pub fn section(view: &RunView<'_>) -> Markup {
@@ -80,11 +84,10 @@ fn wide(view: &RunView<'_>) -> Markup {
             names.push(&metric.name);
         }
     }
-    let mut caveats: Vec<(&str, &str)> = Vec::new();
+    let mut caveats: IndexSet<(&str, &str)> = IndexSet::new();
     for metric in metrics.values().flatten() {
-        let pair = (metric.name.as_str(), metric.caveat.as_str());
-        if !metric.caveat.is_empty() && !caveats.contains(&pair) {
-            caveats.push(pair);
+        if !metric.caveat.is_empty() {
+            caveats.insert((&metric.name, &metric.caveat));
         }
     }
     let is_marked = |name: &str, mark: fn(&Metric) -> bool| {
@@ -106,7 +109,7 @@ fn wide(view: &RunView<'_>) -> Markup {
                     }
                 } }
                 tbody {
-                    @for (stage, own) in metrics {
+                    @for (stage, own) in metrics.iter().take(LINES) {
                         tr {
                             th scope="row" { bdi { (stage) } }
                             @for name in &names {
@@ -119,6 +122,7 @@ fn wide(view: &RunView<'_>) -> Markup {
                 }
             }
         }
+        @if metrics.len() > LINES { p.notice { "The first " (LINES) " of " (metrics.len()) " stages; `runner export --format csv` has all." } }
         @if !caveats.is_empty() {
             details {
                 summary { "How to read these metrics (" (caveats.len()) " remarks)" }

@@ -107,9 +107,9 @@ fn pager(listing: &Listing, found: &Page<'_>) -> Markup {
     html! {
         @if found.pages > 1 {
             nav aria-label="Pages" {
-                @if listing.page > 0 { a href=(to(listing.page - 1)) rel="prev" { "Newer" } }
-                span.quiet { "page " (listing.page + 1) " of " (found.pages) }
-                @if listing.page + 1 < found.pages { a href=(to(listing.page + 1)) rel="next" { "Older" } }
+                @if found.page > 0 { a href=(to(found.page - 1)) rel="prev" { "Newer" } }
+                span.quiet { "page " (found.page + 1) " of " (found.pages) }
+                @if found.page + 1 < found.pages { a href=(to(found.page + 1)) rel="next" { "Older" } }
             }
         }
     }

@@ -4,28 +4,30 @@ use maud::{Markup, html};
 
 use crate::diagnostic::{counted, number};
 use crate::page::run::RunView;
-use crate::page::scene::{Scene, Track};
+use crate::page::scene::{SampleScores, Scene, Track};
 
 /// Events that are listed for a detector.
 const LISTED: usize = 500;
 
 /// A chart and its lists for each entity.
 pub fn section(view: &RunView<'_>) -> Markup {
-    if view.scenes.is_empty() {
+    if view.scenes.is_empty() && view.samples.is_empty() {
         return Markup::default();
     }
     html! {
+        @for samples in &view.samples { (sample_block(samples)) }
         @if view.scenes.len() > 1 {
             p { label { "Entity " select data-choose="scene" {
                 @for scene in &view.scenes { option value=(scene.id) { (scene.entity) } }
             } } }
         }
-        p.quiet { "Drag to zoom, Shift-drag or the wheel sideways to pan, the wheel to zoom, double-click for all rows. With the chart in focus: arrow keys pan, + and − zoom, 0 shows all." }
-        @for (index, scene) in view.scenes.iter().enumerate() { (scene_block(scene, index)) }
+        @if !view.scenes.is_empty() { p.quiet { "Drag to zoom, drag with Shift to pan, double-click for all rows. After a click on the chart: the wheel zooms, arrow keys pan, + and − zoom, 0 shows all rows." } }
+        @let listed = LISTED / view.scenes.len().clamp(1, 10);
+        @for (index, scene) in view.scenes.iter().enumerate() { (scene_block(scene, index, listed)) }
     }
 }
 
-fn scene_block(scene: &Scene, index: usize) -> Markup {
+fn scene_block(scene: &Scene, index: usize, listed: usize) -> Markup {
     let cut = scene
         .channels
         .iter()
@@ -34,18 +36,34 @@ fn scene_block(scene: &Scene, index: usize) -> Markup {
     html! {
         div.scene id=(scene.id) hidden[index > 0] {
             h3 { bdi { (scene.entity) } span.quiet { " · " (scene.rows) " rows of split " (scene.split) ", " (scene.channels.len()) " channels" } }
-            @if !scene.labelled { p.notice { "Nobody labelled these rows: what is found and missed cannot be told." } }
+            @if !scene.labelled { p.notice { "These rows have no labels, so hits and misses are unknown." } }
             @if cut > 0 {
-                p.notice { (cut) " of " (scene.channels.len()) " channels are too large to be carried in this file row by row. Each of their points stands for up to 64 rows and shows the smallest and the largest value. `runner report --dir` and `runner ui` have every row." }
+                p.notice { (cut) " of " (scene.channels.len() + scene.tracks.len()) " scores and channels do not fit in this file row by row. Each of their points stands for up to 64 rows and shows the smallest and the largest value. `runner report --dir` and `runner ui` have every row." }
             }
             div.chart data-scene=(scene.id) tabindex="0" role="img" aria-label=(format!("Scores over {} rows of {}; the events are listed below", scene.rows, scene.entity)) {}
-            @for track in &scene.tracks { (events(scene, track)) }
+            @for track in &scene.tracks { (events(scene, track, listed)) }
         }
     }
 }
 
+/// Scores of samples, such as images.
+fn sample_block(samples: &SampleScores) -> Markup {
+    html! {
+        h3 { bdi { (samples.stage) } span.quiet { " · " (counted(samples.count, "sample")) " of split " (samples.split) @if let Some(threshold) = samples.threshold { ", threshold " (number(threshold)) } } }
+        div.scroll tabindex="0" role="region" aria-label=(format!("Scores of {}", samples.stage)) { table.sortable {
+            caption { "Highest scores" @if samples.highest.len() < samples.count { ", the first " (samples.highest.len()) " of " (samples.count) } }
+            thead { tr { th scope="col" { "Sample" } th.number scope="col" { "Score" } th scope="col" { "Label" } } }
+            tbody { @for (name, score, label) in &samples.highest { tr {
+                th scope="row" { bdi { (name) } }
+                td.number { (number(f64::from(*score))) }
+                td { @match label { Some(true) => "anomalous", Some(false) => "normal", None => "" } }
+            } } }
+        } }
+    }
+}
+
 /// What a detector found and missed, and where it raised a false alarm.
-fn events(scene: &Scene, track: &Track) -> Markup {
+fn events(scene: &Scene, track: &Track, listed: usize) -> Markup {
     let found = track
         .found
         .iter()
@@ -57,8 +75,9 @@ fn events(scene: &Scene, track: &Track) -> Markup {
             summary {
                 strong { bdi { (track.stage) } }
                 @match threshold {
-                    Some(line) => { ": " (found) " of " (counted(scene.events.len(), "event")) " found, " (counted(track.false_alarm_count, "false alarm")) " at threshold " (number(line.value)) @if line.oracle { " " span.mark { "oracle" } } }
-                    None => ": no threshold that holds for all rows, so nothing is said of alarms",
+                    Some(line) if !scene.labelled => { ": " (counted(track.alarm_count, "alarm")) " at threshold " (number(line.value)) }
+                    Some(line) => { ": " (found) " of " (counted(scene.events.len(), "event")) " found, " (counted(track.alarm_count, "false alarm")) " at threshold " (number(line.value)) @if line.oracle { " " span.mark { "oracle" } } }
+                    None => ": the threshold moves from row to row, or there is none, so alarms are not shown",
                 }
             }
             @if let Some(line) = threshold { p.quiet { "Threshold " bdi { (line.how) } " (stage " bdi { (line.stage) } ")." } }
@@ -66,14 +85,14 @@ fn events(scene: &Scene, track: &Track) -> Markup {
                 @if !scene.events.is_empty() {
                     div.scroll.broad tabindex="0" role="region" aria-label="Labelled events" {
                         table.sortable {
-                            caption { "Labelled events" @if scene.events.len() > LISTED { ", the first " (LISTED) " of " (scene.events.len()) } }
+                            caption { "Labelled events" @if scene.events.len() > listed { ", the first " (listed) " of " (scene.events.len()) } }
                             thead { tr {
                                 th.number scope="col" { "First row" } th.number scope="col" { "Rows" }
                                 @if threshold.is_some() { th scope="col" { "Found" } th.number scope="col" { "Delay in rows" } }
                                 th.number scope="col" { "Peak score" }
                                 @if !scene.channels.is_empty() { th scope="col" { "Channels that differ most" } }
                             } }
-                            tbody { @for ((start, end), found) in scene.events.iter().zip(&track.found).take(LISTED) {
+                            tbody { @for ((start, end), found) in scene.events.iter().zip(&track.found).take(listed) {
                                 tr {
                                     td.number { (jump(scene, *start, *end, &found.channels)) }
                                     td.number { (end - start) }
@@ -90,12 +109,12 @@ fn events(scene: &Scene, track: &Track) -> Markup {
                         }
                     }
                 }
-                @if !track.false_alarms.is_empty() {
-                    div.scroll tabindex="0" role="region" aria-label="False alarms" {
+                @if !track.alarms.is_empty() {
+                    div.scroll tabindex="0" role="region" aria-label="Alarms" {
                         table.sortable {
-                            caption { "False alarms" @if track.false_alarms.len() < track.false_alarm_count { ", the " (track.false_alarms.len()) " with the highest peaks of " (track.false_alarm_count) } }
+                            caption { @if scene.labelled { "False alarms" } @else { "Alarms" } @if track.alarms.len() < track.alarm_count { ", the " (track.alarms.len()) " with the highest peaks of " (track.alarm_count) } }
                             thead { tr { th.number scope="col" { "First row" } th.number scope="col" { "Rows" } th.number scope="col" { "Peak score" } } }
-                            tbody { @for alarm in &track.false_alarms {
+                            tbody { @for alarm in &track.alarms {
                                 tr { td.number { (jump(scene, alarm.start, alarm.end, &[])) } td.number { (alarm.end - alarm.start) } td.number { (number(f64::from(alarm.peak))) } }
                             } }
                         }
@@ -121,7 +140,7 @@ pub fn forecasts(view: &RunView<'_>) -> Markup {
     html! {
         @for (index, forecast) in view.forecasts.iter().enumerate() {
             div.forecast {
-                h3 { bdi { (forecast.stage) } span.quiet { " · " (forecast.windows.len()) " of " (forecast.window_count) " windows of split " (forecast.split) ": the best, the middling and the worst by squared error" } }
+                h3 { bdi { (forecast.stage) } span.quiet { " · " (forecast.windows.len()) " of " (forecast.window_count) " windows of split " (forecast.split) ": the best, the median and the worst by squared error" } }
                 p {
                     label { "Window " select data-forecast=(index) data-part="window" {
                         @for (number, window) in forecast.windows.iter().enumerate() {

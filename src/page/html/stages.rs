@@ -9,7 +9,10 @@ use crate::page::run::RunView;
 use crate::report::StageHistory;
 
 /// Stages that are described one by one.
-const DESCRIBED: usize = 400;
+pub const DESCRIBED: usize = 400;
+
+/// Raw files of a stage that are listed.
+const FILES: usize = 20;
 
 /// Lines of a log that are shown, the last.
 const LOG_LINES: usize = 200;
@@ -19,7 +22,7 @@ pub fn section(view: &RunView<'_>) -> Markup {
     let stages = &view.history.stages;
     html! {
         (picture(&view.drawing))
-        @if stages.len() > DESCRIBED { p.notice { "Described are the first " (DESCRIBED) " of " (stages.len()) " stages." } }
+        @if stages.len() > DESCRIBED { p.notice { "Only the first " (DESCRIBED) " of " (stages.len()) " stages are described." } }
         @for (index, stage) in stages.iter().take(DESCRIBED).enumerate() { (described(view, index, stage)) }
     }
 }
@@ -51,7 +54,10 @@ fn described(view: &RunView<'_>, index: usize, stage: &StageHistory) -> Markup {
                 }
                 @if !stage.files.is_empty() {
                     dt { "Reads" }
-                    dd { ul { @for file in &stage.files { li { bdi { (file.shown_name()) } " " code { (file.blake3.short()) } } } } }
+                    dd { ul {
+                        @for file in stage.files.iter().take(FILES) { li { bdi { (file.shown_name()) } " " code { (file.blake3.short()) } } }
+                        @if stage.files.len() > FILES { li { "and " (stage.files.len() - FILES) " more" } }
+                    } }
                 }
                 @if !stage.outputs().is_empty() {
                     dt { "Makes" }

@@ -143,7 +143,7 @@ fn coordinates(board: &Leaderboard) -> Value {
             .collect();
         lines.push(json!({"trial": row.trial + 1, "values": values, "objective": mean, "seconds": duration(row.seconds)}));
     }
-    json!({"axes": board.axes, "metric": board.metric, "lower": board.direction == Some(Direction::Lower), "lines": lines})
+    json!({"axes": board.axes, "metric": board.metric, "lower": board.direction == Some(Direction::Lower), "ranked": matches!(board.direction, Some(Direction::Lower | Direction::Higher)), "lines": lines})
 }
 
 /// The list of sweeps: their files, and how many runs are of each.

@@ -4,12 +4,15 @@ use contract::artifact::{ArtifactKind, Content, Table};
 use maud::{Markup, html};
 
 use super::base64;
-use crate::diagnostic::number;
+use crate::diagnostic::{counted, number};
 use crate::page::confusion::{Confusion, Example, Look};
 use crate::page::run::RunView;
 
 /// Rows that are shown of a table.
 const ROWS: usize = 500;
+
+/// Classes up to which there is a matrix.
+const CLASSES: usize = 80;
 
 /// Bytes of plots that a page carries.
 const PLOT_BYTES: usize = 1_500_000;
@@ -17,6 +20,7 @@ const PLOT_BYTES: usize = 1_500_000;
 /// Every table of the run but the logs of trainings.
 pub fn section(view: &RunView<'_>) -> Markup {
     html! {
+        @if view.tables_left_out > 0 { p.notice { (counted(view.tables_left_out, "more table")) " not shown" } }
         @for (name, table) in &view.tables {
             details { summary { bdi { (name) } span.quiet { " · " (table.rows()) " rows" } } (shown(name, table)) }
         }
@@ -46,7 +50,7 @@ pub fn shown(name: &str, table: &Table) -> Markup {
 fn cells(table: &Table, name: &str) -> Vec<(String, bool)> {
     if let Some(values) = table.reals(name) {
         let text = |value: Option<f64>| (value.map_or_else(String::new, number), true);
-        return values.into_iter().map(text).collect();
+        return values.into_iter().take(ROWS).map(text).collect();
     }
     if let Some(values) = table.integers(name) {
         let text = |value: Option<i64>| {
@@ -55,7 +59,7 @@ fn cells(table: &Table, name: &str) -> Vec<(String, bool)> {
                 true,
             )
         };
-        return values.into_iter().map(text).collect();
+        return values.into_iter().take(ROWS).map(text).collect();
     }
     if let Some(values) = table.texts(name) {
         return values
@@ -63,7 +67,7 @@ fn cells(table: &Table, name: &str) -> Vec<(String, bool)> {
             .map(|text| (text.unwrap_or_default(), false))
             .collect();
     }
-    vec![(String::new(), false); table.rows()]
+    vec![(String::new(), false); table.rows().min(ROWS)]
 }
 
 /// Confusion matrices.
@@ -78,7 +82,8 @@ fn matrix(confusion: &Confusion) -> Markup {
         .sum();
     html! {
         h3 { bdi { (confusion.stage) } span.quiet { " · " (right) " of " (total) " samples of split " (confusion.split) " right" } }
-        div.scroll tabindex="0" role="region" aria-label="Confusion matrix" {
+        @if confusion.classes.len() > CLASSES { p.notice { "A matrix of " (confusion.classes.len()) " classes is not shown." } }
+        @else { div.scroll tabindex="0" role="region" aria-label="Confusion matrix" {
             table.matrix {
                 caption { "Rows: the true class. Columns: the predicted one." }
                 thead { tr { th scope="col" { "" } @for class in &confusion.classes { th scope="col" { bdi { (class) } } } } }
@@ -92,7 +97,7 @@ fn matrix(confusion: &Confusion) -> Markup {
                     }
                 } }
             }
-        }
+        } }
         details {
             summary { "Examples of each cell" }
             div.examples { @for example in &confusion.examples { (example_block(confusion, example)) } }

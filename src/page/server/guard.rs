@@ -83,7 +83,7 @@ fn refused(house: &House, request: &Request) -> Option<Response> {
             );
         }
         let cookie = format!(
-            "{}={given}; HttpOnly; SameSite=Strict; Path=/",
+            "{}={given}; HttpOnly; SameSite=Lax; Path=/",
             cookie_name(&house.token)
         );
         // The token stands in no address that a browser remembers or passes on.

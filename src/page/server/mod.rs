@@ -5,13 +5,13 @@ mod pages;
 mod views;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::runs::{Index, Summary};
 use crate::cache::Store;
@@ -21,8 +21,14 @@ use views::Views;
 /// Threads that answer; pages are made on threads of their own.
 const WORKERS: usize = 2;
 
-/// Pages that are made at a time.
-const MAKERS: usize = 4;
+/// Answers that may wait for the disk at a time.
+const BLOCKING: usize = 16;
+
+/// Pages of runs that are made at a time; others wait without a thread.
+const MAKERS: usize = 2;
+
+/// For so long a list of runs is not read again.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How often a wish to stop is looked for.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -32,15 +38,30 @@ pub(super) struct House {
     pub project: Project,
     pub store: Store,
     pub token: String,
-    index: Mutex<Index>,
+    index: Mutex<Listed>,
     pub views: Views,
+    pub makers: Semaphore,
+}
+
+/// The list of runs, and when it was read.
+#[derive(Default)]
+struct Listed {
+    index: Index,
+    read: Option<(Instant, Vec<Arc<Summary>>)>,
 }
 
 impl House {
     /// All runs, the newest first.
     pub fn runs(&self) -> Vec<Arc<Summary>> {
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        index.refresh(&self.store)
+        let mut listed = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, runs)) = &listed.read
+            && at.elapsed() < FRESH
+        {
+            return runs.clone();
+        }
+        let runs = listed.index.refresh(&self.store);
+        listed.read = Some((Instant::now(), runs.clone()));
+        runs
     }
 }
 
@@ -57,14 +78,15 @@ pub fn serve(project: &Project, port: u16, ready: &dyn Fn(&str)) -> Result<(), E
         index: Mutex::default(),
         views: Views::new().map_err(|error| failed("there is no folder for pages", &error))?,
         project: project.clone(),
+        makers: Semaphore::new(MAKERS),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
-        .max_blocking_threads(MAKERS)
+        .max_blocking_threads(BLOCKING)
         .enable_all()
         .build()
         .map_err(|error| failed("the server cannot be started", &error))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listener = TcpListener::bind(address).await.map_err(|error| {
             failed(&format!("cannot listen on {address}"), &error)
@@ -86,7 +108,11 @@ pub fn serve(project: &Project, port: u16, ready: &dyn Fn(&str)) -> Result<(), E
             // A page that is still open in a browser must not keep the program.
             () = stopped => Ok(()),
         }
-    })
+    });
+    // A page that is being made must not keep the program either.
+    runtime.shutdown_background();
+    house.views.remove();
+    served
 }
 
 fn routes(house: Arc<House>) -> Router {
@@ -112,11 +138,4 @@ fn token() -> Result<String, Error> {
     let filled = getrandom::fill(&mut bytes);
     filled.map_err(|error| Error::failed(format!("the system gives no random bytes: {error}")))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// A folder that is gone with the program.
-fn scratch() -> std::io::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("runner-ui-{}", std::process::id()));
-    std::fs::create_dir(&folder)?;
-    Ok(folder)
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::extract::{Path as Segments, RawQuery, State};
 use axum::http::StatusCode;
@@ -50,6 +51,7 @@ impl From<std::io::Error> for Failure {
 /// Pages that every page leads to.
 fn links(house: &House) -> Vec<(String, String)> {
     let mut links = vec![("/".to_owned(), "Runs".to_owned())];
+    // Asked again within a second, the list of runs costs nothing.
     if house.runs().iter().any(|run| run.sweep.is_some()) {
         links.push(("/sweeps".to_owned(), "Sweeps".to_owned()));
     }
@@ -61,11 +63,25 @@ async fn answer<T>(make: impl FnOnce() -> Result<T, Failure> + Send + 'static) -
 where
     T: IntoResponse + Send + 'static,
 {
-    match tokio::task::spawn_blocking(make).await {
-        Ok(Ok(answer)) => answer.into_response(),
-        Ok(Err(Failure::Absent(text))) => message(StatusCode::NOT_FOUND, &text),
-        Ok(Err(Failure::Failed(text))) => message(StatusCode::INTERNAL_SERVER_ERROR, &text),
-        Err(error) => message(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    match answer_or(make).await {
+        Ok(answer) => answer.into_response(),
+        Err(failure) => failure.into_response(),
+    }
+}
+
+async fn answer_or<T: Send + 'static>(
+    make: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let made = tokio::task::spawn_blocking(make).await;
+    made.unwrap_or_else(|error| Err(Failure::Failed(error.to_string())))
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Absent(text) => message(StatusCode::NOT_FOUND, &text),
+            Self::Failed(text) => message(StatusCode::INTERNAL_SERVER_ERROR, &text),
+        }
     }
 }
 
@@ -131,21 +147,38 @@ fn record(house: &House, name: &str) -> Result<RunRecord, Failure> {
 
 /// A run: as it grows, or all that there is of it.
 pub async fn run(State(house): State<Arc<House>>, Segments(name): Segments<String>) -> Response {
-    answer(move || {
-        let record = record(&house, &name)?;
-        if record.status == RunStatus::Running {
-            let followed = Followed::read(&house.store, &record.run);
-            return Ok(Html(html::live_page(&record, &followed, links(&house))));
+    let quick = {
+        let (house, name) = (Arc::clone(&house), name.clone());
+        answer_or(move || {
+            let record = record(&house, &name)?;
+            if record.status == RunStatus::Running {
+                let followed = Followed::read(&house.store, &record.run);
+                return Ok(Some(html::live_page(&record, &followed, links(&house))));
+            }
+            let known = house.views.known(&record.run, written(&house, &record.run));
+            Ok(known.map(|made| made.page.clone()))
+        })
+        .await
+    };
+    match quick {
+        Ok(Some(page)) => Html(page).into_response(),
+        Err(failure) => failure.into_response(),
+        // To make a page takes time: so many at once, and the others wait without holding a thread.
+        Ok(None) => {
+            let _maker = house.makers.acquire().await;
+            let house = Arc::clone(&house);
+            answer(move || Ok(Html(view(&house, &record(&house, &name)?)?.page.clone()))).await
         }
-        Ok(Html(view(&house, &record)?.page.clone()))
-    })
-    .await
+    }
+}
+
+fn written(house: &House, run: &RunId) -> Option<SystemTime> {
+    let found = house.store.layout().look_at(&house.store.run_path(run))?;
+    found.modified().ok()
 }
 
 fn view(house: &House, record: &RunRecord) -> Result<Arc<Made>, Failure> {
-    let path = house.store.run_path(&record.run);
-    let found = house.store.layout().look_at(&path);
-    let written = found.and_then(|found| found.modified().ok());
+    let written = written(house, &record.run);
     house.views.get(&record.run, written, |tiles: &Path| {
         let sources = Sources::load(&Options::from_environment().data_dir).map_err(Error::from)?;
         let kinds = &house.project.catalogue.kinds;
@@ -172,7 +205,11 @@ pub async fn tile(
     Segments((run, name)): Segments<(String, String)>,
 ) -> Response {
     answer(move || {
-        let made = view(&house, &record(&house, &run)?)?;
+        // Its page was made before: its record need not be read again for each tile.
+        let made = match house.views.latest(&RunId(run.clone())) {
+            Some(made) => made,
+            None => view(&house, &record(&house, &run)?)?,
+        };
         let absent = || Failure::Absent(format!("The run has no array `{name}`."));
         let path = made.tile(&name).ok_or_else(absent)?;
         let bytes = std::fs::read(path).map_err(|_| absent())?;
@@ -189,7 +226,12 @@ pub async fn tile(
 pub async fn compare(State(house): State<Arc<House>>, RawQuery(query): RawQuery) -> Response {
     answer(move || {
         let mut records = Vec::new();
-        for name in values(query.as_deref(), "run").iter().take(COMPARED) {
+        let names = values(query.as_deref(), "run");
+        if names.len() > COMPARED {
+            let text = format!("Tick at most {COMPARED} runs; {} are ticked.", names.len());
+            return Err(Failure::Absent(text));
+        }
+        for name in &names {
             records.push(record(&house, name)?);
         }
         if records.is_empty() {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use tempfile::TempDir;
+
 use crate::cache::RunId;
 
 /// Pages that are kept.
@@ -38,19 +40,30 @@ impl Drop for Made {
 
 /// The pages that are kept, the last one used first.
 pub struct Views {
-    folder: PathBuf,
+    /// Nobody else can read it: it holds what the store holds.
+    folder: TempDir,
     made: Mutex<(u64, VecDeque<Arc<Made>>)>,
-    /// Held while a page is made, so that two readers of one page do not make it twice.
-    turn: Mutex<()>,
 }
 
 impl Views {
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
-            folder: super::scratch()?,
+            folder: tempfile::Builder::new().prefix("runner-ui-").tempdir()?,
             made: Mutex::default(),
-            turn: Mutex::default(),
         })
+    }
+
+    /// Removes all pages and their folder.
+    pub fn remove(&self) {
+        let mut kept = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.1.clear();
+        let _ = fs::remove_dir_all(self.folder.path());
+    }
+
+    /// The page of a run that was made last, whatever has become of the run since.
+    pub fn latest(&self, run: &RunId) -> Option<Arc<Made>> {
+        let kept = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.1.iter().find(|made| made.run == *run).cloned()
     }
 
     /// The page of a run as it was when its record was written, if it was made.
@@ -63,7 +76,7 @@ impl Views {
         Some(made)
     }
 
-    /// The page of a run, made now if it is not known.
+    /// The page of a run, made now if it is not known. Two who ask at once for one page may make it twice.
     ///
     /// # Errors
     /// What `make` says.
@@ -76,16 +89,12 @@ impl Views {
         if let Some(made) = self.known(run, written) {
             return Ok(made);
         }
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = self.known(run, written) {
-            return Ok(made);
-        }
         let number = {
             let mut kept = self.made.lock().unwrap_or_else(PoisonError::into_inner);
             kept.0 += 1;
             kept.0
         };
-        let tiles = self.folder.join(number.to_string());
+        let tiles = self.folder.path().join(number.to_string());
         fs::create_dir(&tiles)?;
         let mut made = Made {
             run: run.clone(),
@@ -99,11 +108,5 @@ impl Views {
         kept.1.push_front(Arc::clone(&made));
         kept.1.truncate(KEPT);
         Ok(made)
-    }
-}
-
-impl Drop for Views {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }

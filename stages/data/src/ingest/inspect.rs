@@ -447,18 +447,27 @@ fn labels_among_channels(series: &Series, glance: &Glance) -> Option<Doubt> {
     for segment in series.segments.iter().filter(|segment| segment.labelled) {
         rows.extend(segment.rows.clone());
     }
-    let step = rows.len().div_ceil(COMPARED).max(1);
-    let mut names = Vec::new();
-    for (channel, name) in series.channels.iter().enumerate() {
-        // A few rows tell of most channels that they do not follow.
-        let few = rows.iter().step_by(step);
-        if still.value(channel).is_some() || values_by_label(series, channel, few).is_none() {
-            continue;
+    let mut candidates = Vec::new();
+    for channel in 0..series.width() {
+        if still.value(channel).is_none() {
+            candidates.push(Follower::new(channel));
         }
-        if let Some([Some(normal), Some(anomalous)]) = values_by_label(series, channel, rows.iter())
+    }
+    // A few rows tell of most channels that they do not follow.
+    let step = rows.len().div_ceil(COMPARED).max(1);
+    let few = rows.iter().step_by(step);
+    for row in few.chain(&rows) {
+        candidates.retain_mut(|candidate| candidate.follows(series, *row));
+        if candidates.is_empty() {
+            return None;
+        }
+    }
+    let mut names = Vec::new();
+    for candidate in candidates {
+        if let [Some(normal), Some(anomalous)] = candidate.values
             && normal != anomalous
         {
-            names.push(name.as_str());
+            names.push(series.channels[candidate.channel].as_str());
         }
     }
     let tells = if names.len() == 1 { "tells" } else { "tell" };
@@ -471,21 +480,26 @@ fn labels_among_channels(series: &Series, glance: &Glance) -> Option<Doubt> {
     })
 }
 
-/// The value of a channel where the label is 0 and where it is 1, if it has no more than one in either of these rows.
-fn values_by_label<'a>(
-    series: &Series,
+/// A channel that has had one value so far where the label is 0, and one where it is 1.
+struct Follower {
     channel: usize,
-    rows: impl Iterator<Item = &'a usize>,
-) -> Option<[Option<f64>; 2]> {
-    let mut known: [Option<f64>; 2] = [None, None];
-    for &row in rows {
-        let value = series.value(row, channel);
-        let known = &mut known[usize::from(series.labels[row] != 0)];
-        if *known.get_or_insert(value) != value {
-            return None;
+    values: [Option<f64>; 2],
+}
+
+impl Follower {
+    fn new(channel: usize) -> Self {
+        Self {
+            channel,
+            values: [None, None],
         }
     }
-    Some(known)
+
+    /// Whether the channel has no other value in this row.
+    fn follows(&mut self, series: &Series, row: usize) -> bool {
+        let value = series.value(row, self.channel);
+        let known = &mut self.values[usize::from(series.labels[row] != 0)];
+        *known.get_or_insert(value) == value
+    }
 }
 
 /// Rows of the test part that stand among those before it: then a model is judged on what it was fitted to.
