@@ -12,7 +12,7 @@ use contract::{Doubt, StageContext};
 /// Consecutive rows that are compared as one: a single row of a counter or a switch may well come twice.
 const BLOCK: usize = 8;
 /// Of the test part, so many blocks at most are looked for among the other rows.
-const PROBES: usize = 512;
+const PROBES: usize = 256;
 /// More channels than this can be a transposed table; with fewer, a short series is likelier.
 const FEW_CHANNELS: usize = 8;
 /// Milliseconds since 1970 of 1900 and of 2200.
@@ -23,30 +23,32 @@ const LISTED: usize = 5;
 /// Reports what was read: notes for the log, doubts as warnings.
 pub(super) fn report(series: &Series, context: &StageContext<'_>) {
     context.host.finding(&extent(series));
-    let glance = Glance::of(series);
-    let (notes, doubts) = rayon::join(
+    // The two that look at most rows, side by side.
+    let ((glance, labels), tested) = rayon::join(
         || {
-            [
-                constant(series, &glance),
-                kept_wide(series),
-                steps(series),
-                anomalies_to_learn(series),
-                unseen_in_training(series, &glance),
-            ]
+            let glance = Glance::of(series);
+            let labels = labels_among_channels(series, &glance);
+            (glance, labels)
         },
-        || {
-            [
-                row_numbers(series),
-                transposed(series),
-                implausible_times(series),
-                labels_among_channels(series, &glance),
-                tested_on_training_rows(series),
-            ]
-        },
+        || tested_on_training_rows(series),
     );
+    let notes = [
+        constant(series, &glance),
+        kept_wide(series),
+        steps(series),
+        anomalies_to_learn(series),
+        unseen_in_training(series, &glance),
+    ];
     for note in notes.into_iter().flatten() {
         context.host.finding(&note);
     }
+    let doubts = [
+        row_numbers(series),
+        transposed(series),
+        implausible_times(series),
+        labels,
+        tested,
+    ];
     for doubt in doubts.into_iter().flatten() {
         context.host.doubt(doubt);
     }
@@ -443,10 +445,7 @@ fn anomalies_to_learn(series: &Series) -> Option<String> {
 /// A channel with one value where the label is 0 and another where it is 1: the label itself, or its inverse.
 fn labels_among_channels(series: &Series, glance: &Glance) -> Option<Doubt> {
     let still = glance.still_where(series, |segment| segment.labelled)?;
-    let mut rows = Vec::new();
-    for segment in series.segments.iter().filter(|segment| segment.labelled) {
-        rows.extend(segment.rows.clone());
-    }
+    let labelled = || series.segments.iter().filter(|segment| segment.labelled);
     let mut candidates = Vec::new();
     for channel in 0..series.width() {
         if still.value(channel).is_none() {
@@ -454,10 +453,12 @@ fn labels_among_channels(series: &Series, glance: &Glance) -> Option<Doubt> {
         }
     }
     // A few rows tell of most channels that they do not follow.
-    let step = rows.len().div_ceil(COMPARED).max(1);
-    let few = rows.iter().step_by(step);
-    for row in few.chain(&rows) {
-        candidates.retain_mut(|candidate| candidate.follows(series, *row));
+    let count: usize = labelled().map(|segment| segment.rows.len()).sum();
+    let step = count.div_ceil(COMPARED).max(1);
+    let few = labelled().flat_map(|segment| segment.rows.clone().step_by(step));
+    let all = labelled().flat_map(|segment| segment.rows.clone());
+    for row in few.chain(all) {
+        candidates.retain_mut(|candidate| candidate.follows(series, row));
         if candidates.is_empty() {
             return None;
         }
