@@ -15,7 +15,7 @@
    *            windows: {entity: string, row: number, mse: number, time: number | null}[], values: ArrayNote}} Forecast
    * @typedef {{stage: string, axis: string, steps: (number | null)[], lines: [string, (number | null)[]][]}} Curve
    * @typedef {{trial: number, values: (number | string | null)[], objective: number}} SweepLine
-   * @typedef {{axes: string[], metric: string, lower: boolean, lines: SweepLine[]}} Sweep
+   * @typedef {{axes: string[], metric: string, lower: boolean, ranked: boolean, lines: SweepLine[]}} Sweep
    * @typedef {{tile: number, overview: number, base?: string, scenes?: Scene[], forecasts?: Forecast[], curves?: Curve[], sweep?: Sweep}} Data
    */
 
@@ -55,6 +55,26 @@
       for (let index = 0; index < count; index++) bytes[index * width + place] = sorted[start + index];
     }
     return width === 4 ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
+  }
+
+  /** All numbers of an array. @param {ArrayNote} note @returns {Promise<Float64Array>} */
+  async function whole(note) {
+    const all = new Float64Array(note.length);
+    for (let start = 0; start < note.length; start += data.tile) {
+      all.set(await tile(`${note.name}.${start / data.tile}`, note.width), start);
+    }
+    return all;
+  }
+
+  /** Says in a chart why it cannot be drawn. @param {HTMLElement} host @param {unknown} error */
+  function failed(host, error) {
+    const note = document.createElement("p");
+    note.className = "notice";
+    const isFile = location.protocol === "file:" && data.base !== undefined;
+    note.textContent = isFile
+      ? "A browser reads the rows of this folder from a web server alone: python3 -m http.server"
+      : `This chart cannot be drawn: ${error instanceof Error ? error.message : error}`;
+    host.replaceChildren(note);
   }
 
   /** Stretches that a level joins from the level below. */
@@ -127,7 +147,7 @@
         level++;
         size *= JOINED;
       }
-      return stretches(this.levels[level], size, from, to, width);
+      return stretches(this.levels[level], size, from, to, width, this.note.length - 1);
     }
 
     /** Whether the rows are here; asks for those that are not.
@@ -146,6 +166,8 @@
             this.tiles.set(number, values);
             this.arrived();
           })
+          // Without its rows, a chart shows the stretches that they are in.
+          .catch(() => {})
           .finally(() => this.awaited.delete(number));
       }
       return here;
@@ -207,9 +229,9 @@
   }
 
   /** @param {Float32Array | Float64Array} level @param {number} size @param {number} from @param {number} to
-   * @param {number} width
+   * @param {number} width @param {number} end The last row.
    * @returns {[number[], (number | null)[]]} */
-  function stretches(level, size, from, to, width) {
+  function stretches(level, size, from, to, width, end) {
     /** @type {number[]} */ const x = [];
     /** @type {(number | null)[]} */ const y = [];
     const first = Math.floor(from / size);
@@ -222,7 +244,9 @@
         if (level[2 * place] < low) low = level[2 * place];
         if (level[2 * place + 1] > high) high = level[2 * place + 1];
       }
-      x.push(start * size, (start + step / 2) * size);
+      // Both ends stand where the chart has room for them: what lies beside it would not be drawn.
+      const left = Math.min(Math.max(start * size, from), end);
+      x.push(left, Math.max(left, Math.min((start + step / 2) * size, to - 1, end)));
       y.push(low === Infinity ? null : low, high === -Infinity ? null : high);
     }
     return [x, y];
@@ -235,6 +259,17 @@
     return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   }
 
+  /** A value exactly: the shortest text that stands for it alone in its width. @param {number} value @param {number} width */
+  function exact(value, width) {
+    if (Number.isNaN(value)) return "—";
+    if (width === 8) return String(value);
+    for (let digits = 6; digits < 9; digits++) {
+      const text = Number(value.toPrecision(digits));
+      if (Math.fround(text) === value) return String(text);
+    }
+    return String(Number(value.toPrecision(9)));
+  }
+
   /** A number as a reader wants it. @param {number | null | undefined} value */
   function shown(value) {
     if (value === null || value === undefined || Number.isNaN(value)) return "—";
@@ -243,12 +278,22 @@
     return String(Number(value.toPrecision(7)));
   }
 
-  /** A number beside an axis. @param {number | null} value */
-  function short(value) {
-    if (value === null) return "";
-    const size = Math.abs(value);
-    if (size !== 0 && (size >= 1e5 || size < 1e-3)) return value.toExponential(0);
-    return String(Number(value.toPrecision(4)));
+  /** Numbers beside an axis, with as many digits as tell one from the next. @param {(number | null)[]} values */
+  function ticks(values) {
+    const known = values.filter((value) => value !== null);
+    const step = known.length > 1 ? Math.min(...known.slice(1).map((value, place) => Math.abs(value - known[place]))) : Math.abs(known[0] ?? 1) / 10;
+    const largest = Math.max(...known.map(Math.abs), 0);
+    return values.map((value) => {
+      if (value === null) return "";
+      if (value === 0) return "0";
+      if (largest >= 1e6 || largest < 1e-3) return value.toExponential(Math.max(0, Math.min(4, Math.floor(Math.log10(largest) + 1e-9) - Math.floor(Math.log10(step) + 1e-9))));
+      return value.toFixed(Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9))));
+    });
+  }
+
+  /** Powers of ten beside an axis. @param {(number | null)[]} values */
+  function powers(values) {
+    return values.map((value) => (value === null ? "" : Math.abs(Math.log10(value)) > 3 ? value.toExponential(0) : String(Number(value.toPrecision(3)))));
   }
 
   const AXIS = 64;
@@ -337,7 +382,7 @@
           scales: { x: { time: false, range: () => [this.from, this.to] }, y: { distr: track?.is_logarithmic ? 3 : 1, range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => bounds(low, high, track) } },
           axes: [
             { show: track !== null, stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, values: (/** @type {any} */ _, /** @type {number[]} */ rows) => rows.map((row) => this.when(row)), space: 110 },
-            { stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, size: AXIS, space: track ? 30 : 22, ...(track?.is_logarithmic ? { splits: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ low, /** @type {number} */ high) => decades(low, high), filter: (/** @type {any} */ _, /** @type {number[]} */ powers) => powers } : {}), values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map(short) },
+            { stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, size: AXIS, space: track ? 30 : 22, ...(track?.is_logarithmic ? { splits: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ low, /** @type {number} */ high) => decades(low, high), filter: (/** @type {any} */ _, /** @type {number[]} */ powers) => powers } : {}), values: (/** @type {any} */ _, /** @type {number[]} */ values) => (track?.is_logarithmic ? powers(values) : ticks(values)) },
           ],
           series: [{}, { stroke: colour(track ? "score" : "channel"), width: 1, spanGaps: false, points: { show: false } }],
           hooks: {
@@ -371,7 +416,8 @@
         const found = this.times.at(Math.round(row));
         time = "value" in found ? found.value : found.low;
       }
-      if (Number.isNaN(time)) return String(Math.round(row * 10) / 10);
+      const isTime = Math.abs(time) <= 8.64e15;
+      if (!isTime) return String(Math.round(row * 10) / 10);
       const text = new Date(time).toISOString();
       return this.to - this.from < 2000 ? text.slice(5, 19).replace("T", " ") : text.slice(0, 16).replace("T", " ");
     }
@@ -474,7 +520,8 @@
           continue;
         }
         const found = lane.rows.at(row);
-        const text = "value" in found ? shown(found.value) : `${shown(found.low)} … ${shown(found.high)}`;
+        const width = lane.rows.note.width;
+        const text = "value" in found ? exact(found.value, width) : `${exact(found.low, width)} … ${exact(found.high, width)}`;
         const name = typeof this.scene.times === "object" ? `row ${row}, ${this.when(row)}` : `row ${row}`;
         lane.readout.textContent = `${name}: ${text}`;
       }
@@ -486,6 +533,8 @@
       let grip = null;
       const scale = () => (this.to - this.from) / this.room();
       host.addEventListener("wheel", (event) => {
+        // Elsewhere the wheel scrolls the page: charts are as high as a screen.
+        if (!event.ctrlKey && document.activeElement !== host) return;
         event.preventDefault();
         const span = this.to - this.from;
         if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
@@ -499,6 +548,7 @@
         this.show(pinned - place * next, pinned + (1 - place) * next);
       }, { passive: false });
       host.addEventListener("mousedown", (event) => {
+        host.focus({ preventScroll: true });
         if (!event.shiftKey) return;
         event.preventDefault();
         event.stopPropagation();
@@ -512,6 +562,8 @@
       addEventListener("mouseup", () => (grip = null));
       host.addEventListener("dblclick", () => this.show(0, this.scene.rows - 1));
       host.addEventListener("keydown", (event) => {
+        // With these, keys belong to the browser.
+        if (event.ctrlKey || event.altKey || event.metaKey) return;
         const span = this.to - this.from;
         const middle = (this.from + this.to) / 2;
         /** @type {Record<string, [number, number]>} */
@@ -565,8 +617,12 @@
     const step = Math.max(1, Math.ceil((last - first) / 5));
     const powers = [];
     for (let power = first; power <= last; power += step) powers.push(10 ** power);
-    return powers;
+    // Within one decade, its ends say more than nothing.
+    return powers.length > 1 ? powers : [low, Math.sqrt(low * high), high];
   }
+
+  /** What follows the width of a chart. @type {WeakMap<HTMLElement, ResizeObserver>} */
+  const observers = new WeakMap();
 
   /** Lines over a common axis. @param {HTMLElement} host @param {number[]} x @param {string} axis
    * @param {{name: string, values: (number | null)[], colour: string, dash?: number[]}[]} lines */
@@ -580,17 +636,28 @@
         scales: { x: { time: false } },
         axes: [
           { label: axis, labelSize: 20, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000, 1000000], stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") } },
-          { stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, size: AXIS, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map(short) },
+          { stroke: colour("quiet"), grid: { stroke: colour("grid") }, ticks: { stroke: colour("grid") }, size: AXIS, values: (/** @type {any} */ _, /** @type {number[]} */ values) => ticks(values) },
         ],
         series: [
           { label: axis },
-          ...lines.map((line) => ({ label: line.name, stroke: line.colour, width: 1.5, dash: line.dash, value: (/** @type {any} */ _, /** @type {number} */ value) => shown(value), points: { show: x.length < 40 } })),
+          ...lines.map((line) => ({ label: line.name, stroke: line.colour, width: 1.5, dash: line.dash, value: (/** @type {any} */ _, /** @type {number} */ value) => shown(value), points: { show: true, size: 4, filter: (/** @type {any} */ plot, /** @type {number} */ series) => alone(plot.data[series]) } })),
         ],
       },
       [x, ...lines.map((line) => line.values)],
       host,
     );
-    new ResizeObserver(() => plot.setSize({ width: Math.max(260, host.clientWidth), height: 220 })).observe(host);
+    observers.get(host)?.disconnect();
+    const observer = new ResizeObserver(() => plot.setSize({ width: Math.max(260, host.clientWidth), height: 220 }));
+    observer.observe(host);
+    observers.set(host, observer);
+  }
+
+  /** Values that no line leads to: all of few, and otherwise those between gaps. @param {(number | null)[]} values */
+  function alone(values) {
+    const isGap = (/** @type {number} */ place) => values[place] === null || values[place] === undefined;
+    const places = [...values.keys()].filter((place) => !isGap(place));
+    const found = values.length < 40 ? places : places.filter((place) => isGap(place - 1) && isGap(place + 1));
+    return found.length > 0 ? found : null;
   }
 
   const PALETTE = ["score", "alarm", "channel", "fourth", "fifth"];
@@ -607,7 +674,7 @@
   async function drawForecast(forecast, host) {
     const chosen = (/** @type {string} */ part) => Number(/** @type {HTMLSelectElement | null} */ (host.parentElement?.querySelector(`[data-part="${part}"]`))?.value ?? 0);
     const width = forecast.context + 2 * forecast.horizon;
-    const values = await tile(`${forecast.values.name}.0`, forecast.values.width);
+    const values = await whole(forecast.values);
     const draw = () => {
       const start = (chosen("window") * forecast.channels.length + chosen("channel")) * width;
       const part = Array.from(values.subarray(start, start + width), known);
@@ -621,7 +688,7 @@
         { name: "predicted", values: [...none, ...predicted], colour: colour("score") },
       ]);
     };
-    host.parentElement?.querySelectorAll("select").forEach((select) => select.addEventListener("change", draw));
+    host.parentElement?.querySelectorAll("select").forEach((select) => (select.onchange = draw));
     draw();
   }
 
@@ -661,7 +728,7 @@
       for (const mark of marks) svg.append(make("text", { x: x + 5, y: y(mark) + (mark === high && isNumber ? -4 : 12), class: "quiet" }, typeof mark === "number" ? shown(mark) : mark));
       return { ...axis, x, y, kept: /** @type {[number, number] | null} */ (null), brush: make("rect", { class: "brush", x: x - 9, width: 18, y: 0, height: 0, visibility: "hidden" }) };
     });
-    const best = [...sweep.lines].sort((left, right) => (sweep.lower ? left.objective - right.objective : right.objective - left.objective))[0];
+    const best = sweep.ranked && [...sweep.lines].sort((left, right) => (sweep.lower ? left.objective - right.objective : right.objective - left.objective))[0];
     const lines = sweep.lines.map((line) => {
       const points = drawn.filter((axis) => axis.of(line) !== null).map((axis) => `${axis.x},${axis.y(axis.of(line))}`);
       const element = make("polyline", { points: points.join(" "), class: line === best ? "best" : "" });
@@ -705,6 +772,7 @@
         axis.kept = null;
         grip.addEventListener("pointermove", move);
         grip.addEventListener("pointerup", end, { once: true });
+        grip.addEventListener("pointercancel", end, { once: true });
       });
       svg.append(grip);
     }
@@ -724,7 +792,13 @@
     if (!host) return undefined;
     const chart = new SceneChart(host, scene);
     charts.set(scene.id, chart);
-    await chart.build();
+    try {
+      await chart.build();
+    } catch (error) {
+      charts.delete(scene.id);
+      failed(host, error);
+      return undefined;
+    }
     host.dataset.ready = "";
     return chart;
   }
@@ -742,9 +816,10 @@
     const rows = [...table.tBodies[0].rows];
     rows.sort((left, right) => {
       const [a, b] = [key(left), key(right)];
-      if (a === "" || b === "") return (a === "" ? 1 : 0) - (b === "" ? 1 : 0);
+      const isEmpty = (/** @type {string} */ text) => text === "" || (isNumber && Number.isNaN(Number.parseFloat(text)));
+      if (isEmpty(a) || isEmpty(b)) return (isEmpty(a) ? 1 : 0) - (isEmpty(b) ? 1 : 0);
       const [x, y] = [Number.parseFloat(a.replace(/,/g, "")), Number.parseFloat(b.replace(/,/g, ""))];
-      const order = isNumber && !Number.isNaN(x) && !Number.isNaN(y) ? x - y : a.localeCompare(b);
+      const order = isNumber ? x - y : a.localeCompare(b);
       return isFalling ? -order : order;
     });
     table.tBodies[0].append(...rows);
@@ -796,7 +871,7 @@
     });
     (data.forecasts ?? []).forEach((forecast, index) => {
       const host = /** @type {HTMLElement | null} */ (document.querySelector(`[data-forecast-chart="${index}"]`));
-      if (host) drawForecast(forecast, host);
+      if (host) drawForecast(forecast, host).catch((error) => failed(host, error));
     });
   }
 
@@ -805,26 +880,43 @@
     if (host && data.sweep) coordinates(host, data.sweep);
   }
 
-  /** Fetches parts of the page anew while something is under way. */
+  /** Fetches parts of the page again while something is under way. What the reader opened, ticked or scrolled stays. */
   function follow() {
     for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-live]"))) {
       const again = async () => {
         try {
           const answer = await fetch(location.href, { headers: { accept: "text/html" } });
           const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-          const fresh = /** @type {HTMLElement | null} */ (page.getElementById(element.id));
-          if (!fresh) return location.reload();
-          {
-            element.replaceChildren(...fresh.childNodes);
-            if (fresh.dataset.live === undefined) return location.reload();
-          }
+          const fresh = page.getElementById(element.id);
+          // An error, such as that of a server which was started anew, is not news of the run.
+          if (answer.ok && (!fresh || fresh.dataset.live === undefined)) return location.reload();
+          if (answer.ok && fresh) renew(element, fresh);
         } catch {
           // The program has ended, or the tunnel: what is shown stays.
         }
-        setTimeout(again, 1500);
+        setTimeout(again, LOOK);
       };
-      setTimeout(again, 1500);
+      setTimeout(again, LOOK);
     }
+  }
+
+  /** Milliseconds between two looks at what is under way. */
+  const LOOK = 1500;
+
+  /** Puts new content in the place of old. @param {HTMLElement} old @param {HTMLElement} fresh */
+  function renew(old, fresh) {
+    const ticked = new Set([...old.querySelectorAll("input:checked")].map((box) => /** @type {HTMLInputElement} */ (box).value));
+    const open = new Map([...old.querySelectorAll("details")].map((part) => [part.dataset.name, part.open]));
+    const scrolled = new Map([...old.querySelectorAll("details")].map((part) => [part.dataset.name, part.querySelector("pre")?.scrollTop ?? 0]));
+    const focused = document.activeElement instanceof HTMLInputElement && old.contains(document.activeElement) ? document.activeElement.value : null;
+    for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (fresh.querySelectorAll("input"))) box.checked = ticked.has(box.value);
+    for (const part of fresh.querySelectorAll("details")) part.open = open.get(part.dataset.name) ?? part.open;
+    old.replaceChildren(...fresh.childNodes);
+    for (const part of old.querySelectorAll("details")) {
+      const text = part.querySelector("pre");
+      if (text) text.scrollTop = scrolled.get(part.dataset.name) ?? 0;
+    }
+    for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (old.querySelectorAll("input"))) if (box.value === focused) box.focus();
   }
 
   async function start() {

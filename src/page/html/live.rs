@@ -38,7 +38,7 @@ pub fn live_page(record: &RunRecord, followed: &Followed, links: Vec<(String, St
 fn stage_block(name: &str, stage: &FollowedStage) -> Markup {
     let state = stage.ended.map_or("running", |state| state.name());
     html! {
-        details open[stage.ended.is_none()] {
+        details data-name=(name) open[stage.ended.is_none()] {
             summary {
                 span class=(format!("state {state}")) { (state) } " " strong { bdi { (name) } } " " span.quiet { (stage.kind) }
                 @if stage.ended.is_some() { " " span.quiet { (duration(stage.seconds)) } }
