@@ -615,12 +615,9 @@ fn add_channels(
         .iter()
         .map(|(start, end)| *start..*end)
         .collect();
-    let columns: Vec<Numbers> = (0..series.width())
-        .map(|channel| column(series, channel, &first.segments))
-        .collect();
-    let of_values: Vec<Vec<f64>> = columns
-        .iter()
-        .map(|values| deviations(values, &events))
+    // One column at a time: all of them would be the series once more.
+    let of_values: Vec<Vec<f64>> = (0..series.width())
+        .map(|channel| deviations(&column(series, channel, &first.segments), &events))
         .collect();
     let shares_of = |part: &Part<'_>| match &part.shares {
         Some((names, shares)) if *names == series.channels => shares.clone(),
@@ -647,7 +644,7 @@ fn add_channels(
         let name = format!("{}-c{place}", scene.id);
         scene.channels.push(Channel {
             name: series.channels[channel].clone(),
-            values: columns[channel].keep(sink, &name)?,
+            values: column(series, channel, &first.segments).keep(sink, &name)?,
         });
     }
     Ok(())

@@ -178,27 +178,31 @@
     single(from, to, width) {
       /** @type {number[]} */ const x = [];
       /** @type {(number | null)[]} */ const y = [];
-      const step = (to - from) / width;
-      if (step <= 2) {
-        for (let row = from; row < to; row++) {
-          const values = this.tiles.get(Math.floor(row / data.tile));
-          x.push(row);
-          y.push(known(values ? values[row % data.tile] : NaN));
-        }
-        return [x, y];
-      }
-      for (let start = from; start < to; ) {
-        const end = Math.min(to, Math.max(start + 1, Math.floor(from + step * (Math.floor((start - from) / step) + 1))));
+      const step = Math.max(1, (to - from) / width);
+      for (let place = 0, start = from; start < to; place++) {
+        const end = Math.min(to, Math.max(start + 1, Math.floor(from + step * (place + 1))));
         let low = Infinity;
         let high = -Infinity;
-        for (let row = start; row < end; row++) {
-          const values = this.tiles.get(Math.floor(row / data.tile));
-          const value = values ? values[row % data.tile] : NaN;
-          if (value < low) low = value;
-          if (value > high) high = value;
+        // A stretch may lie in two tiles.
+        for (let row = start; row < end; ) {
+          const number = Math.floor(row / data.tile);
+          const values = this.tiles.get(number);
+          const last = Math.min(end, (number + 1) * data.tile);
+          const offset = number * data.tile;
+          for (; values && row < last; row++) {
+            const value = values[row - offset];
+            if (value < low) low = value;
+            if (value > high) high = value;
+          }
+          row = last;
         }
-        x.push(start, (start + end) / 2);
-        y.push(low === Infinity ? null : low, high === -Infinity ? null : high);
+        if (end === start + 1) {
+          x.push(start);
+          y.push(low === Infinity ? null : low);
+        } else {
+          x.push(start, (start + end) / 2);
+          y.push(low === Infinity ? null : low, high === -Infinity ? null : high);
+        }
         start = end;
       }
       return [x, y];
@@ -254,9 +258,17 @@
 
   // Charts -----------------------------------------------------------------------------------------------------------
 
+  /** Colours that were looked up; a change of the theme forgets them. @type {Map<string, string>} */
+  const colours = new Map();
+
   /** A colour of the theme. @param {string} name */
   function colour(name) {
-    return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+    let found = colours.get(name);
+    if (found === undefined) {
+      found = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+      colours.set(name, found);
+    }
+    return found;
   }
 
   /** A value exactly: the shortest text that stands for it alone in its width. @param {number} value @param {number} width */
@@ -387,7 +399,7 @@
           series: [{}, { stroke: colour(track ? "score" : "channel"), width: 1, spanGaps: false, points: { show: false } }],
           hooks: {
             drawClear: [(/** @type {any} */ plot) => this.under(plot)],
-            draw: [(/** @type {any} */ plot) => this.over(plot, track, rows)],
+            draw: [(/** @type {any} */ plot) => this.over(plot, track)],
             setSelect: [(/** @type {any} */ plot) => this.select(plot)],
             setCursor: [(/** @type {any} */ plot) => this.point(plot)],
           },
@@ -470,8 +482,8 @@
       ctx.restore();
     }
 
-    /** The threshold and the alarms, above the line. @param {any} plot @param {Track | null} track @param {Rows} rows */
-    over(plot, track, rows) {
+    /** The threshold and the alarms, above the line. @param {any} plot @param {Track | null} track */
+    over(plot, track) {
       if (!track?.threshold) return;
       const { ctx, bbox } = plot;
       const y = plot.valToPos(track.threshold.value, "y", true);
@@ -487,7 +499,7 @@
         ctx.stroke();
       }
       // A strip at the top: a stretch has an alarm if its largest score lies above.
-      const [x, values] = rows.points(this.from, this.to, this.room());
+      const [x, values] = plot.data;
       for (let place = 0; place < x.length; place++) {
         const value = values[place];
         if (value === null || value <= track.threshold.value) continue;
@@ -854,6 +866,7 @@
     const root = document.documentElement;
     const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
     const again = () => {
+      colours.clear();
       for (const chart of charts.values()) chart.restyle();
       drawSmall();
     };
