@@ -898,7 +898,7 @@
     for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-live]"))) {
       const again = async () => {
         try {
-          const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+          const answer = await fetch(location.href, { headers: { "runner-part": "1" } });
           const page = new DOMParser().parseFromString(await answer.text(), "text/html");
           const fresh = page.getElementById(element.id);
           // An error, such as that of a server which was started anew, is not news of the run.

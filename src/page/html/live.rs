@@ -11,7 +11,7 @@ use crate::project::{Followed, FollowedStage};
 /// Names of what is drawn of the reports of a stage.
 const CURVES: usize = 4;
 
-/// The page of a run that has not ended. Its script fetches it anew until it has.
+/// The page of a run that has not ended. Its script fetches [`live_part`] again until it has.
 pub fn live_page(record: &RunRecord, followed: &Followed, links: Vec<(String, String)>) -> String {
     let frame = Frame {
         title: &format!("{} · running", record.pipeline),
@@ -19,9 +19,21 @@ pub fn live_page(record: &RunRecord, followed: &Followed, links: Vec<(String, St
         data: json!({}),
         links,
     };
-    let all = followed.stages.max(followed.begun.len());
     let body = html! {
         h1 { bdi { (record.pipeline) } }
+        (live(record, followed))
+    };
+    page(&frame, &body)
+}
+
+/// What of the page changes while the run is under way.
+pub fn live_part(record: &RunRecord, followed: &Followed) -> String {
+    live(record, followed).into_string()
+}
+
+fn live(record: &RunRecord, followed: &Followed) -> Markup {
+    let all = followed.stages.max(followed.begun.len());
+    html! {
         div #live data-live="" aria-live="off" {
             p.meta {
                 span.state.running { "running" }
@@ -31,8 +43,7 @@ pub fn live_page(record: &RunRecord, followed: &Followed, links: Vec<(String, St
             p { (bar(followed.done as u64, all as u64)) " " (followed.done) " of " (all) " stages" @if followed.hits > 0 { ", " (followed.hits) " were cached" } }
             @for (name, stage) in &followed.begun { (stage_block(name, stage)) }
         }
-    };
-    page(&frame, &body)
+    }
 }
 
 fn stage_block(name: &str, stage: &FollowedStage) -> Markup {

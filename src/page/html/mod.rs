@@ -24,8 +24,8 @@ use sha2::{Digest as _, Sha256};
 
 pub use audit::{audit_page, lock_page};
 pub use compare::{compare_page, diff_page};
-pub use live::live_page;
-pub use runs::runs_page;
+pub use live::{live_page, live_part};
+pub use runs::{runs_page, runs_part};
 pub use sweep::{SweepView, sweep_page, sweeps_page};
 
 use super::run::RunView;

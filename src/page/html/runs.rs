@@ -23,11 +23,12 @@ pub fn runs_page(
     page(&frame, &body(store, listing, found))
 }
 
+/// What of the page changes while runs are under way.
+pub fn runs_part(listing: &Listing, found: &Page<'_>) -> String {
+    table(listing, found).into_string()
+}
+
 fn body(store: &str, listing: &Listing, found: &Page<'_>) -> Markup {
-    let is_live = found
-        .runs
-        .iter()
-        .any(|run| run.status == RunStatus::Running);
     html! {
         h1 { "Runs" }
         p.meta { span { (found.found) " runs in " code { bdi { (store) } } } }
@@ -43,24 +44,34 @@ fn body(store: &str, listing: &Listing, found: &Page<'_>) -> Markup {
         }
         form method="get" action="/compare" {
             div.scroll tabindex="0" role="region" aria-label="Runs" {
-                table #runs data-live[is_live] {
-                    thead { tr {
-                        th scope="col" { "Compare" }
-                        (head(listing, "run", "Run", false))
-                        (head(listing, "pipeline", "Pipeline", false))
-                        (head(listing, "status", "Status", false))
-                        (head(listing, "date", "Started (UTC)", false))
-                        (head(listing, "seconds", "Time", true))
-                        th.number scope="col" { "Ran" }
-                        th.number scope="col" { "Hits" }
-                        @for name in &found.columns { (head(listing, name, name, true)) }
-                    } }
-                    tbody { @for run in &found.runs { (row(run, &found.columns)) } }
-                }
+                (table(listing, found))
             }
             p { button type="submit" { "Compare those that are ticked" } }
         }
         (pager(listing, found))
+    }
+}
+
+fn table(listing: &Listing, found: &Page<'_>) -> Markup {
+    let is_live = found
+        .runs
+        .iter()
+        .any(|run| run.status == RunStatus::Running);
+    html! {
+        table #runs data-live[is_live] {
+            thead { tr {
+                th scope="col" { "Compare" }
+                (head(listing, "run", "Run", false))
+                (head(listing, "pipeline", "Pipeline", false))
+                (head(listing, "status", "Status", false))
+                (head(listing, "date", "Started (UTC)", false))
+                (head(listing, "seconds", "Time", true))
+                th.number scope="col" { "Ran" }
+                th.number scope="col" { "Hits" }
+                @for name in &found.columns { (head(listing, name, name, true)) }
+            } }
+            tbody { @for run in &found.runs { (row(run, &found.columns)) } }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod guard;
 mod pages;
 mod views;
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::runs::{Index, Summary};
-use crate::cache::Store;
+use crate::cache::{RunId, Store};
 use crate::project::{Error, Project};
 use views::Views;
 
@@ -41,6 +42,8 @@ pub(super) struct House {
     index: Mutex<Listed>,
     pub views: Views,
     pub makers: Semaphore,
+    /// How far runs are that are under way, and when it was read: many readers cost no more than one.
+    parts: Mutex<HashMap<RunId, (Instant, Arc<str>)>>,
 }
 
 /// The list of runs, and when it was read.
@@ -65,6 +68,28 @@ impl House {
     }
 }
 
+impl House {
+    /// How far a run is, as it was read a moment ago or as `read` says now; what ended is not kept.
+    ///
+    /// # Errors
+    /// What `read` says.
+    pub fn part<E>(
+        &self,
+        run: &RunId,
+        read: impl FnOnce() -> Result<Option<String>, E>,
+    ) -> Result<Option<Arc<str>>, E> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.retain(|_, (at, _)| at.elapsed() < FRESH);
+        if let Some((_, part)) = parts.get(run) {
+            return Ok(Some(Arc::clone(part)));
+        }
+        let Some(part) = read()? else { return Ok(None) };
+        let part: Arc<str> = part.into();
+        parts.insert(run.clone(), (Instant::now(), Arc::clone(&part)));
+        Ok(Some(part))
+    }
+}
+
 /// Serves the store until the project is cancelled. `ready` gets the address, with the token in it.
 ///
 /// # Errors
@@ -79,6 +104,7 @@ pub fn serve(project: &Project, port: u16, ready: &dyn Fn(&str)) -> Result<(), E
         views: Views::new().map_err(|error| failed("there is no folder for pages", &error))?,
         project: project.clone(),
         makers: Semaphore::new(MAKERS),
+        parts: Mutex::default(),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::extract::{Path as Segments, RawQuery, State};
-use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::House;
@@ -94,12 +94,22 @@ pub async fn nothing() -> Response {
     message(StatusCode::NOT_FOUND, "There is no such page.")
 }
 
+/// Says that a script asks for what changes alone, and not for the whole page.
+const PART: &str = "runner-part";
+
 /// The list of runs.
-pub async fn runs(State(house): State<Arc<House>>, RawQuery(query): RawQuery) -> Response {
+pub async fn runs(
+    State(house): State<Arc<House>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     answer(move || {
         let listing = listing(query.as_deref().unwrap_or_default());
         let all = house.runs();
         let found = listing.apply(&all);
+        if headers.contains_key(PART) {
+            return Ok(Html(html::runs_part(&listing, &found)));
+        }
         let store = house.project.store.display().to_string();
         Ok(Html(html::runs_page(
             &store,
@@ -146,7 +156,14 @@ fn record(house: &House, name: &str) -> Result<RunRecord, Failure> {
 }
 
 /// A run: as it grows, or all that there is of it.
-pub async fn run(State(house): State<Arc<House>>, Segments(name): Segments<String>) -> Response {
+pub async fn run(
+    State(house): State<Arc<House>>,
+    Segments(name): Segments<String>,
+    headers: HeaderMap,
+) -> Response {
+    if headers.contains_key(PART) {
+        return answer(move || part(&house, &name)).await;
+    }
     let quick = {
         let (house, name) = (Arc::clone(&house), name.clone());
         answer_or(move || {
@@ -170,6 +187,20 @@ pub async fn run(State(house): State<Arc<House>>, Segments(name): Segments<Strin
             answer(move || Ok(Html(view(&house, &record(&house, &name)?)?.page.clone()))).await
         }
     }
+}
+
+/// How far a run is; nothing if it has ended, and the whole page tells.
+fn part(house: &House, name: &str) -> Result<Html<String>, Failure> {
+    let run = RunId(name.to_owned());
+    let part = house.part(&run, || {
+        let record = record(house, name)?;
+        let is_running = record.status == RunStatus::Running;
+        Ok::<_, Failure>(is_running.then(|| {
+            let followed = Followed::read(&house.store, &record.run);
+            html::live_part(&record, &followed)
+        }))
+    })?;
+    Ok(Html(part.as_deref().unwrap_or_default().to_owned()))
 }
 
 fn written(house: &House, run: &RunId) -> Option<SystemTime> {
