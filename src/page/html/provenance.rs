@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::diagnostic::bytes;
+use crate::diagnostic::{bytes, counted};
 use crate::page::citation::bibtex;
 use crate::page::run::RunView;
 
@@ -42,7 +42,7 @@ pub fn section(view: &RunView<'_>) -> Markup {
         }
         @if !unique.is_empty() {
             details {
-                summary { (unique.len()) " raw files" @if unique.len() > FILES { ", the first " (FILES) } }
+                summary { (counted(unique.len(), "raw file")) @if unique.len() > FILES { ", the first " (FILES) } }
                 div.scroll tabindex="0" role="region" aria-label="Raw files" { table.sortable {
                     thead { tr { th scope="col" { "File" } th.number scope="col" { "Size" } th scope="col" { "blake3" } th scope="col" { "SHA-256 as listed" } } }
                     tbody { @for file in unique.iter().take(FILES) { tr {

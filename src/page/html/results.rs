@@ -4,7 +4,7 @@ use contract::artifact::{Direction, Metric};
 use indexmap::IndexSet;
 use maud::{Markup, html};
 
-use crate::diagnostic::number;
+use crate::diagnostic::{counted, number};
 use crate::page::run::RunView;
 
 /// Above this many stages with metrics, a line each.
@@ -125,7 +125,7 @@ fn wide(view: &RunView<'_>) -> Markup {
         @if metrics.len() > LINES { p.notice { "The first " (LINES) " of " (metrics.len()) " stages; `runner export --format csv` has all." } }
         @if !caveats.is_empty() {
             details {
-                summary { "How to read these metrics (" (caveats.len()) " remarks)" }
+                summary { "How to read these metrics (" (counted(caveats.len(), "remark")) ")" }
                 ul { @for (name, caveat) in &caveats { li { strong { bdi { (name) } } ": " bdi { (caveat) } } } }
             }
         }

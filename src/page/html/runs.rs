@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{Frame, Tiles, page};
 use crate::cache::{RunStatus, StageState, utc};
-use crate::diagnostic::duration;
+use crate::diagnostic::{counted, duration};
 use crate::page::runs::{Listing, Page, Summary};
 
 /// The page that lists runs. `sweeps` says whether there are any.
@@ -31,7 +31,7 @@ pub fn runs_part(listing: &Listing, found: &Page<'_>) -> String {
 fn body(store: &str, listing: &Listing, found: &Page<'_>) -> Markup {
     html! {
         h1 { "Runs" }
-        p.meta { span { (found.found) " runs in " code { bdi { (store) } } } }
+        p.meta { span { (counted(found.found, "run")) " in " code { bdi { (store) } } } }
         form.filter method="get" action="/" role="search" {
             label { "Filter " input type="search" name="filter" size="44" value=(listing.filter) placeholder="smd status=done lr<0.01 vus_pr>0.4 date>=2026-01"; }
             label { "Columns " input type="text" name="columns" size="30" value=(listing.columns.join(" ")) placeholder=(found.columns.join(" ")); }

@@ -35,7 +35,7 @@ fn scene_block(scene: &Scene, index: usize, listed: usize) -> Markup {
         .count();
     html! {
         div.scene id=(scene.id) hidden[index > 0] {
-            h3 { bdi { (scene.entity) } span.quiet { " · " (scene.rows) " rows of split " (scene.split) ", " (scene.channels.len()) " channels" } }
+            h3 { bdi { (scene.entity) } span.quiet { " · " (counted(scene.rows, "row")) " of split " (scene.split) ", " (counted(scene.channels.len(), "channel")) } }
             @if !scene.labelled { p.notice { "These rows have no labels, so hits and misses are unknown." } }
             @if cut > 0 {
                 p.notice { (cut) " of " (scene.channels.len() + scene.tracks.len()) " scores and channels do not fit in this file row by row. Each of their points stands for up to 64 rows and shows the smallest and the largest value. `runner report --dir` and `runner ui` have every row." }

@@ -22,7 +22,7 @@ pub fn section(view: &RunView<'_>) -> Markup {
     html! {
         @if view.tables_left_out > 0 { p.notice { (counted(view.tables_left_out, "more table")) " not shown" } }
         @for (name, table) in &view.tables {
-            details { summary { bdi { (name) } span.quiet { " · " (table.rows()) " rows" } } (shown(name, table)) }
+            details { summary { bdi { (name) } span.quiet { " · " (counted(table.rows(), "row")) } } (shown(name, table)) }
         }
     }
 }
@@ -186,7 +186,7 @@ pub fn plots(view: &RunView<'_>) -> Markup {
     }
     html! {
         details {
-            summary { (shown.len()) " plots" @if left_out > 0 { ", and " (left_out) " that have no room here" } }
+            summary { (counted(shown.len(), "plot")) @if left_out > 0 { ", and " (left_out) " that have no room here" } }
             div.plots { @for (name, source) in &shown { figure { img alt=(name) loading="lazy" src=(source); figcaption { bdi { (name) } } } } }
         }
     }
