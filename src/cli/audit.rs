@@ -111,10 +111,6 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         audited => audited?,
     };
     let report = &audited.report;
-    if let Some(path) = &arguments.report {
-        // Somebody who repeats an audit wants the page of this one.
-        write_audit(&audited, path, true)?;
-    }
     if global.json {
         let mut object = json!(report);
         object["target"] = json!(audited.name);
@@ -130,7 +126,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         if let Some(shadow) = &arguments.shadow {
             outln!("what was computed is in {}", shown(shadow));
         }
-        if let Some(path) = &arguments.report {
+    }
+    // What was found is said before anything can go wrong with the page.
+    if let Some(path) = &arguments.report {
+        // Repeating an audit replaces its page.
+        write_audit(&audited, path, true)?;
+        if !global.json {
             outln!("the verdict is in {}", shown(path));
         }
     }

@@ -196,7 +196,7 @@ fn ranking(
             values,
         });
     }
-    // Whoever has fewer values cannot be compared with the others by the mean, and comes after them.
+    // A mean over fewer series cannot be compared with the others, so it comes after them.
     rows.sort_by(|left, right| {
         let (left, right) = (left.means.get(metric), right.means.get(metric));
         let key = |mean: Option<&Mean>| mean.map_or(0, |mean| mean.count);
@@ -334,7 +334,7 @@ mod tests {
 
     use super::*;
 
-    /// A detector's own learning rate is no series that the others lack.
+    /// A detector's own learning rate does not make a series of its own.
     #[test]
     fn settings_that_follow_from_the_detector_are_no_series() {
         let axes = |detector: &str, lr: f64, machine: &str| {

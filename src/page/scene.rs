@@ -64,7 +64,7 @@ pub struct Track {
     /// In the order of the scene's events.
     #[serde(skip)]
     pub found: Vec<Found>,
-    /// Alarms that touch no event, or all where nobody labelled the rows: those with the highest peaks, in the order of their
+    /// Alarms that touch no event, or all of them where the rows have no labels: those with the highest peaks, in the order of their
     /// rows.
     #[serde(skip)]
     pub alarms: Vec<Alarm>,

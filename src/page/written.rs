@@ -59,6 +59,10 @@ pub fn write_page(project: &Project, order: &PageOrder) -> Result<Written, Error
     let path = Path::new(target);
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     match path.extension().and_then(|it| it.to_str()) {
+        Some("yaml" | "yml") if !path.exists() => {
+            let message = format!("there is no file {}", path.display());
+            Err(Error::wrong(message).hint("`runner runs` lists the runs, which have pages too"))
+        }
         Some("lock") => {
             let text = lock_text(project, path)?;
             file(order, &format!("report-{stem}-lock.html"), target, &text)

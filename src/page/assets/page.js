@@ -901,7 +901,7 @@
           const answer = await fetch(location.href, { headers: { "runner-part": "1" } });
           const page = new DOMParser().parseFromString(await answer.text(), "text/html");
           const fresh = page.getElementById(element.id);
-          // An error, such as that of a server which was started anew, is not news of the run.
+          // An error, such as that of a server that was restarted, says nothing about the run.
           if (answer.ok && (!fresh || fresh.dataset.live === undefined)) return location.reload();
           if (answer.ok && fresh) renew(element, fresh);
         } catch {

@@ -61,7 +61,7 @@ fn body(view: &SweepView, is_served: bool) -> Markup {
             p #chosen.quiet aria-live="polite" {}
         }
         section aria-labelledby="over-time" { h2 #over-time { "Over time and by axis" }
-            div.plots { @for (name, bytes) in pictures(board, &influences) { figure { img alt=(name) src=(format!("data:image/svg+xml;base64,{}", STANDARD.encode(bytes))); } } }
+            (pictures(board, &influences))
             (influence_table(&influences))
         }
         @if !view.queue.is_empty() {
@@ -104,13 +104,19 @@ fn objective(row: &Row) -> String {
     }
 }
 
-fn pictures(board: &Leaderboard, influences: &[Influence]) -> Vec<(String, Vec<u8>)> {
-    let drawn = plots(board, influences, PlotFormat::Svg).unwrap_or_default();
-    // Its lines stand above, where they can be brushed.
-    drawn
-        .into_iter()
-        .filter(|(name, _)| !name.starts_with("parallel"))
-        .collect()
+fn pictures(board: &Leaderboard, influences: &[Influence]) -> Markup {
+    let drawn = match plots(board, influences, PlotFormat::Svg) {
+        Ok(drawn) => drawn,
+        Err(reason) => return html! { p.notice { "The plots cannot be drawn: " (reason) } },
+    };
+    html! {
+        div.plots {
+            // Its lines stand above, where they can be brushed.
+            @for (name, bytes) in drawn.iter().filter(|(name, _)| !name.starts_with("parallel")) {
+                figure { img alt=(name) src=(format!("data:image/svg+xml;base64,{}", STANDARD.encode(bytes))); }
+            }
+        }
+    }
 }
 
 fn influence_table(influences: &[Influence]) -> Markup {

@@ -162,9 +162,12 @@ fn sketch(lines: &[Vec<f32>]) -> Markup {
 /// Plots that stages drew, as far as a page carries them.
 pub fn plots(view: &RunView<'_>) -> Markup {
     let mut shown = Vec::new();
-    let (mut room, mut left_out) = (PLOT_BYTES, 0);
+    let (mut room, mut left_out, mut lost) = (PLOT_BYTES, 0, 0);
     for (stage, path, content) in plot_files(view) {
-        let Ok(bytes) = content.read() else { continue };
+        let Ok(bytes) = content.read() else {
+            lost += 1;
+            continue;
+        };
         match room.checked_sub(bytes.len()) {
             Some(rest) => {
                 room = rest;
@@ -181,12 +184,12 @@ pub fn plots(view: &RunView<'_>) -> Markup {
             None => left_out += 1,
         }
     }
-    if shown.is_empty() && left_out == 0 {
+    if shown.is_empty() && left_out + lost == 0 {
         return Markup::default();
     }
     html! {
         details {
-            summary { (counted(shown.len(), "plot")) @if left_out > 0 { ", and " (left_out) " that have no room here" } }
+            summary { (counted(shown.len(), "plot")) @if left_out > 0 { ", and " (left_out) " that have no room here" } @if lost > 0 { ", and " (lost) " that are gone from the store" } }
             div.plots { @for (name, source) in &shown { figure { img alt=(name) loading="lazy" src=(source); figcaption { bdi { (name) } } } } }
         }
     }
