@@ -12,8 +12,14 @@ def report(**about):
     os.write(_stream, line.encode())
 
 
-# Kept apart, so that a detector may close or replace its standard output.
-_stream = os.dup(1)
+def enter(folder):
+    """Begins a program in a folder. Its standard output is kept apart, so that a detector may close or replace it."""
+    global _folder, _stream
+    _folder = folder
+    _stream = os.dup(1)
+
+
+enter(os.getcwd())
 
 
 def progress(**figures):
@@ -83,9 +89,6 @@ def load(path):
         return numpy.load(path)
     array = numpy.load(path, mmap_mode="c")
     return array.view(numpy.ndarray)
-
-
-_folder = os.getcwd()
 
 
 def job():

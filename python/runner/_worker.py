@@ -2,6 +2,7 @@
 and writes a score for each. Labels, and rows that nothing may be learned from, are not there while it fits.
 """
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -11,13 +12,29 @@ import random
 import site
 import sys
 import sysconfig
+import tempfile
+import time
 import traceback
+import weakref
 
 from . import _job
 
-# The folder of the stage. A detector may change to another.
-FOLDER = os.getcwd()
-STATE = os.path.join(FOLDER, ".runner")
+
+# When this interpreter was started.
+STARTED = time.time()
+
+
+def enter(folder, own=None):
+    """Begins a stage in its folder, which the detector may leave. `own` is where this package lies, if that is elsewhere."""
+    global FOLDER, STATE, OWN, inherited
+    # What is to be tidied up at the end of the interpreter that this one is a copy of.
+    inherited = set(getattr(weakref.finalize, "_registry", ()))
+    FOLDER = folder
+    STATE = os.path.join(folder, ".runner")
+    OWN = own or STATE
+
+
+enter(os.getcwd())
 
 
 class Refused(Exception):
@@ -43,12 +60,22 @@ def main():
         work(job, answers, step)
     except BaseException as error:
         tell(error, step)
-        sys.exit(3)
+        end(3)
     write_state("imported.json", foreign_modules())
-    # Threads and processes that a detector left behind do not keep this one.
+    end(0)
+
+
+def end(status):
+    """Ends this process. Threads and processes that a detector left behind do not keep it; temporary folders go."""
+    for finalizer in set(getattr(weakref.finalize, "_registry", ())) - inherited:
+        try:
+            if finalizer.atexit:
+                finalizer()
+        except Exception:
+            traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 class Step:
@@ -407,20 +434,39 @@ def told_by_its_own_code(error):
     return text.replace(os.path.join(FOLDER, "files") + os.sep, "")
 
 
+@functools.cache
+def environment():
+    """The folders of the environment."""
+    known = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    known += site.getsitepackages() + [site.getusersitepackages()]
+    known += [os.path.dirname(os.__file__), os.path.join(sys.base_prefix, "lib"), os.path.join(sys.prefix, "lib")]
+    return [path for path in known if path]
+
+
+# Modules of the environment that were there before the stage.
+before = set()
+
+
 def foreign_modules():
     """Modules that come neither from the environment nor from the folder of the stage, with their files."""
-    known = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    known += site.getsitepackages() + [site.getusersitepackages(), FOLDER]
-    known += [os.path.dirname(os.__file__), os.path.join(sys.base_prefix, "lib"), os.path.join(sys.prefix, "lib")]
-    roots = tuple({os.path.realpath(path) + os.sep for path in known if path})
+    roots = tuple({os.path.realpath(path) + os.sep for path in (*environment(), FOLDER, OWN)})
     found = {}
     for name, module in list(sys.modules.items()):
+        if name in before:
+            continue
         path = getattr(module, "__file__", None)
         if not isinstance(path, str) or not os.path.isabs(path):
             continue
-        if not os.path.realpath(path).startswith(roots) and os.path.exists(path):
-            found[name] = path
+        path = os.path.realpath(path)
+        if not path.startswith(roots) and os.path.exists(path) and not was_generated(path):
+            found[name] = module.__file__
     return found
+
+
+def was_generated(path):
+    """Whether a module was written by code that ran in this interpreter: PyTorch does so when it is imported."""
+    temporary = os.path.realpath(tempfile.gettempdir()) + os.sep
+    return path.startswith(temporary) and os.path.getctime(path) >= STARTED
 
 
 def write_state(name, about):

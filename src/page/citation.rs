@@ -27,7 +27,9 @@ pub fn bibtex(key: &str, title: &str, citation: &str, homepage: &str) -> String 
             fields.push((field, value.trim_end_matches(['.', ',', ';']).to_owned()));
         }
     }
-    fields.push(("url", homepage.to_owned()));
+    if !homepage.is_empty() {
+        fields.push(("url", homepage.to_owned()));
+    }
     fields.push(("note", citation.to_owned()));
     let mut entry = format!("@misc{{{},\n", plain(key));
     for (name, value) in fields {

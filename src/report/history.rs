@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::artifact::Digest;
-use contract::{FileRequest, StageKind};
+use contract::{Configured, FileRequest, StageKind};
 use serde_json::Value;
 
 use crate::cache::{
@@ -174,6 +174,20 @@ impl<'a> History<'a> {
             }
         }
         sets
+    }
+
+    /// What was published of the models, by their names.
+    pub fn citations(&self) -> BTreeMap<String, &'static str> {
+        let mut found = BTreeMap::new();
+        for stage in &self.stages {
+            let parameters = stage.recorded.parameters.clone();
+            let kind = self.kind(&stage.recorded.kind);
+            // Parameters of another version of the program may be unknown to this one.
+            let configured = kind.and_then(|kind| kind.parse(parameters).ok());
+            found.extend(configured.iter().flat_map(Configured::cites));
+        }
+        found.retain(|_, citation| !citation.is_empty());
+        found
     }
 
     /// What was made, by its logical digest, with the object that holds it.

@@ -40,6 +40,12 @@ pub fn section(view: &RunView<'_>) -> Markup {
             }
             details { summary { "BibTeX" } pre { (bibtex(name, &set.title, &set.citation, &set.homepage)) } }
         }
+        @let models = history.citations();
+        @if !models.is_empty() {
+            h3 { "Models" }
+            dl.facts { @for (name, citation) in &models { dt { code { (name) } } dd { (citation) } } }
+            details { summary { "BibTeX" } @for (name, citation) in &models { pre { (bibtex(name, name, citation, "")) } } }
+        }
         @if !unique.is_empty() {
             details {
                 summary { (counted(unique.len(), "raw file")) @if unique.len() > FILES { ", the first " (FILES) } }

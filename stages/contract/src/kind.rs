@@ -337,6 +337,11 @@ pub trait Stage: 'static {
         None
     }
 
+    /// What was published of what it does: a name and a sentence `Authors: Title. Where Year.`
+    fn cites(_params: &Self::Params) -> Vec<(String, &'static str)> {
+        Vec::new()
+    }
+
     /// Does the work.
     ///
     /// # Errors
@@ -454,6 +459,11 @@ impl Configured {
         self.stage.judges()
     }
 
+    /// See [`Stage::cites`].
+    pub fn cites(&self) -> Vec<(String, &'static str)> {
+        self.stage.cites()
+    }
+
     /// Does the work; see [`Stage::run`].
     ///
     /// # Errors
@@ -486,6 +496,7 @@ trait AnyStage: Send + Sync {
     fn threads(&self) -> Threads;
     fn learns(&self) -> Vec<Learning>;
     fn judges(&self) -> Option<Split>;
+    fn cites(&self) -> Vec<(String, &'static str)>;
     fn run(&self, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble>;
 }
 
@@ -551,6 +562,10 @@ impl<S: Stage> AnyStage for Parsed<S> {
 
     fn judges(&self) -> Option<Split> {
         S::judges(&self.0)
+    }
+
+    fn cites(&self) -> Vec<(String, &'static str)> {
+        S::cites(&self.0)
     }
 
     fn run(&self, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble> {

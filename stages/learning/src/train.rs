@@ -73,6 +73,11 @@ impl Stage for Train {
         learned
     }
 
+    fn cites(params: &Self::Params) -> Vec<(String, &'static str)> {
+        let model = &params.model;
+        vec![(model.name().to_owned(), model.citation())]
+    }
+
     fn run(
         params: &Recipe,
         inputs: &Inputs,

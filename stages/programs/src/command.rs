@@ -296,6 +296,7 @@ impl Stage for Command {
             folder: layout.folder(),
             is_answered: false,
             saves: params.checkpoints,
+            imports: None,
         };
         let work = |kept: &mut Checkpoints| {
             running::run_to_end(call, context, &mut |report| {

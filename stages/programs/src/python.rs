@@ -122,12 +122,14 @@ impl Stage for Python {
             "-m".to_owned(),
             "runner._worker".to_owned(),
         ];
+        let imports = source::imports(params);
         let call = Call {
             arguments: &arguments,
             variables: &variables,
             folder,
             is_answered: true,
             saves: params.checkpoints,
+            imports: Some(&imports),
         };
         let work = |kept: &mut Checkpoints| {
             let ended = running::run_to_end(call, context, &mut |report| {

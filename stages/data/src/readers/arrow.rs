@@ -57,7 +57,7 @@ impl Dataset for Arrow {
                     check_blocks(&file).map_err(|reason| batches::damaged(path, reason))?;
                     Box::new(FileReader::try_new(BufReader::new(file), None).map_err(damaged)?)
                 } else {
-                    check_byte_order(&file).map_err(|reason| batches::damaged(path, reason))?;
+                    check_stream(&file).map_err(|reason| batches::damaged(path, reason))?;
                     Box::new(StreamReader::try_new(BufReader::new(file), None).map_err(damaged)?)
                 };
                 let schema = reader.schema();
@@ -101,37 +101,79 @@ fn check_blocks(file: &File) -> Result<(), String> {
         if end > bytes {
             return Err(format!("a block lies outside of its {bytes} bytes"));
         }
+        let start = u64::try_from(block.offset()).unwrap_or(u64::MAX);
+        if let Some((message, _)) = message_at(file, start, bytes)? {
+            check_counts(&message)?;
+        }
     }
     Ok(())
 }
 
-/// Refuses a stream whose numbers are big-endian. The library looks at the order of bytes in files alone.
-fn check_byte_order(file: &File) -> Result<(), String> {
+/// Refuses a stream whose numbers are big-endian, which the library looks at in files alone, and one with impossible counts.
+fn check_stream(file: &File) -> Result<(), String> {
+    let bytes = file.metadata().map_err(|error| error.to_string())?.len();
+    let Some((first, mut next)) = message_at(file, 0, bytes)? else {
+        return Err("it does not begin with a schema".to_owned());
+    };
+    let first = root_as_message(&first).map_err(|error| error.to_string())?;
+    let schema = first
+        .header_as_schema()
+        .ok_or("it does not begin with a schema")?;
+    if !schema.endianness().equals_to_target_endianness() {
+        return Err("its numbers are in the byte order of another kind of machine".to_owned());
+    }
+    while next < bytes {
+        let Some((message, after)) = message_at(file, next, bytes)? else {
+            break;
+        };
+        check_counts(&message)?;
+        next = after;
+    }
+    Ok(())
+}
+
+/// The message that starts at a place, and where the one after it starts; `None` at the end of a stream.
+fn message_at(file: &File, at: u64, bytes: u64) -> Result<Option<(Vec<u8>, u64)>, String> {
     /// What stands before the length of a message; files of old versions begin with the length.
     const CONTINUATION: [u8; 4] = [0xff; 4];
     let mut word = [0; 4];
-    read_at(file, &mut word, 0)?;
-    let mut start = 4;
+    read_at(file, &mut word, at)?;
+    let mut start = at + 4;
     if word == CONTINUATION {
         read_at(file, &mut word, start)?;
         start += 4;
     }
-    let bytes = file.metadata().map_err(|error| error.to_string())?.len();
     let length = u32::from_le_bytes(word);
+    if length == 0 {
+        return Ok(None);
+    }
     if u64::from(length) > bytes.saturating_sub(start) {
-        return Err(format!("its schema is said to have {length} bytes"));
+        return Err(format!("a message is said to have {length} bytes"));
     }
-    let mut message = vec![0; length as usize];
-    read_at(file, &mut message, start)?;
-    let message = root_as_message(&message).map_err(|error| error.to_string())?;
-    let schema = message
-        .header_as_schema()
-        .ok_or("it does not begin with a schema")?;
-    if schema.endianness().equals_to_target_endianness() {
-        Ok(())
-    } else {
-        Err("its numbers are in the byte order of another kind of machine".to_owned())
+    let mut text = vec![0; length as usize];
+    read_at(file, &mut text, start)?;
+    let message = root_as_message(&text).map_err(|error| error.to_string())?;
+    let body = u64::try_from(message.bodyLength()).unwrap_or(u64::MAX);
+    let after = (start + u64::from(length)).saturating_add(body);
+    Ok(Some((text, after)))
+}
+
+/// Refuses columns with fewer than no missing values, which the library takes for none, or with more than they have rows.
+fn check_counts(message: &[u8]) -> Result<(), String> {
+    let message = root_as_message(message).map_err(|error| error.to_string())?;
+    let batch = match message.header_as_dictionary_batch() {
+        Some(dictionary) => dictionary.data(),
+        None => message.header_as_record_batch(),
+    };
+    for column in batch.and_then(|batch| batch.nodes()).into_iter().flatten() {
+        let (missing, rows) = (column.null_count(), column.length());
+        if !(0..=rows).contains(&missing) {
+            return Err(format!(
+                "a column of {rows} rows has {missing} missing values"
+            ));
+        }
     }
+    Ok(())
 }
 
 fn read_at(file: &File, into: &mut [u8], start: u64) -> Result<(), String> {

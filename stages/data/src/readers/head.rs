@@ -118,6 +118,12 @@ impl Head {
         let delimiter = lines.delimiter;
         let separators = first.text.iter().filter(|byte| **byte == delimiter);
         check_count(1 + separators.count(), path)?;
+        if line::stray_return(&first.text, delimiter) {
+            let (message, hint) = line::STRAY_RETURN;
+            return Err(Trouble::new(message)
+                .at(path, Some(first.number))
+                .hint(hint));
+        }
         let fields = line::fields(&first.text, delimiter);
         let (mut names, mut row) = if !dialect.header {
             ((0..fields.len()).map(dialect.name).collect(), Some(first))

@@ -141,20 +141,22 @@ fn scan_field(text: &[u8], at: usize, end: usize, delimiter: u8) -> (usize, bool
     while index < end && text[index] == b' ' {
         index += 1;
     }
-    let mut quoted = index < end && text[index] == b'"';
-    let is_quoted = quoted;
-    if quoted {
+    let mut is_open = index < end && text[index] == b'"';
+    if is_open {
         index += 1;
     }
     while index < end {
-        if is_quoted && text[index] == b'"' {
-            quoted = !quoted;
-        } else if text[index] == delimiter && !quoted {
+        if is_open && text[index] == b'"' {
+            // A quote that is doubled stands for itself, any other closes for good.
+            let is_doubled = index + 1 < end && text[index + 1] == b'"';
+            is_open = is_doubled;
+            index += usize::from(is_doubled);
+        } else if text[index] == delimiter && !is_open {
             return (index, false);
         }
         index += 1;
     }
-    (end, quoted)
+    (end, is_open)
 }
 
 /// Whether a line ends within quotes.
@@ -172,21 +174,61 @@ pub(super) fn open_quote(line: &[u8], delimiter: u8) -> bool {
     }
 }
 
-/// A field without the blanks and quotes around it.
+/// Whether a carriage return stands in the middle of a line, outside of quotes. Others take it for the end of a line.
+pub(super) fn stray_return(line: &[u8], delimiter: u8) -> bool {
+    if !line.contains(&b'\r') {
+        return false;
+    }
+    let mut at = 0;
+    loop {
+        let end = field_end(line, at, line.len(), delimiter);
+        let field = line[at..end].trim_ascii();
+        if !field.starts_with(b"\"") && field.contains(&b'\r') {
+            return true;
+        }
+        if end == line.len() {
+            return false;
+        }
+        at = end + 1;
+    }
+}
+
+/// What is said of it.
+pub(super) const STRAY_RETURN: (&str, &str) = (
+    "a carriage return stands in the middle of the line",
+    "some programs take it for the end of a line: remove it, or write `\\n` for it where it is one",
+);
+
+/// A field without the blanks and quotes around it. What stands between a closing quote and the delimiter belongs to it.
 fn plain(field: &[u8]) -> Cow<'_, str> {
     let Ok(text) = std::str::from_utf8(field) else {
         let text = String::from_utf8_lossy(field);
         return Cow::Owned(plain(text.as_bytes()).into_owned());
     };
     let text = text.trim();
-    match text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-    {
-        Some(inner) if inner.contains("\"\"") => Cow::Owned(inner.replace("\"\"", "\"")),
-        Some(inner) => Cow::Borrowed(inner),
+    let Some(inner) = text.strip_prefix('"') else {
+        return Cow::Borrowed(text);
+    };
+    match inner.split_once('"') {
+        Some((inner, "")) => Cow::Borrowed(inner),
+        Some(_) => Cow::Owned(unquoted(inner)),
         None => Cow::Borrowed(text),
     }
+}
+
+/// What a field says that began with a quote.
+fn unquoted(mut rest: &str) -> String {
+    let mut text = String::new();
+    while let Some((before, after)) = rest.split_once('"') {
+        text += before;
+        rest = after;
+        let Some(after) = rest.strip_prefix('"') else {
+            break;
+        };
+        text.push('"');
+        rest = after;
+    }
+    text + rest
 }
 
 type FieldResult<T> = Result<T, (String, String)>;
@@ -421,6 +463,10 @@ impl LineParser<'_> {
         let count = 1 + line.iter().filter(|byte| **byte == self.delimiter).count();
         if count > MOST {
             return Err(self.wrong_count(count, ""));
+        }
+        if stray_return(line, self.delimiter) {
+            let (message, hint) = STRAY_RETURN;
+            return Err((message.to_owned(), hint.to_owned()));
         }
         let mut fields = fields(line, self.delimiter);
         // A delimiter at the end of each line makes an empty field of nothing.

@@ -491,6 +491,11 @@ mod tests {
             ),
             (json!({"id": "t"}), json!({"time": "t"}), "long"),
             (
+                json!({"variable": "b", "value": "c"}),
+                json!({"time": "t", "columns": ["flow", "heat", "flow"]}),
+                "columns",
+            ),
+            (
                 json!({"id": "a"}),
                 json!({"test": "x", "test_labels": "y"}),
                 "test_labels",

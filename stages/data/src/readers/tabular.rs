@@ -85,11 +85,15 @@ impl<'a> Sources<'a> {
             let reason = "goes with `test`, and with a table that has no label column (`label`)";
             return Err(Fault::new("test_labels", reason));
         }
-        if let Some(Long {
-            form, time, label, ..
-        }) = self.long
-        {
-            form.check(time, label, self.test_labels.is_some())?;
+        if let Some(long) = self.long {
+            long.form
+                .check(long.time, long.label, self.test_labels.is_some())?;
+            let chosen = long.columns.unwrap_or_default();
+            for (index, name) in chosen.iter().enumerate() {
+                if chosen[..index].contains(name) {
+                    return Err(Fault::new("columns", format!("`{name}` is listed twice")));
+                }
+            }
         }
         self.plan().check(self.test.is_some(), self.clock)
     }

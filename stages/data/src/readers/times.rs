@@ -323,6 +323,7 @@ fn iso(text: &str, zone: Option<&TimeZone>) -> Option<i64> {
     civil.month = rest.number(2)?;
     rest.any_of(&[separator])?;
     civil.day = rest.number(2)?;
+    let mut shift = Offset::None;
     if rest.any_of(b" T").is_some() {
         civil.hour = rest.number(2)?;
         rest.any_of(b":")?;
@@ -333,11 +334,11 @@ fn iso(text: &str, zone: Option<&TimeZone>) -> Option<i64> {
                 civil.millisecond = thousandths(&mut rest)?;
             }
         }
+        shift = offset(&mut rest)?;
     }
-    let offset = offset(&mut rest)?;
     rest.0.is_empty().then_some(())?;
     let local = civil.to_milliseconds()?;
-    match (offset, zone) {
+    match (shift, zone) {
         (Offset::East(minutes), _) => Some(local - minutes * 60_000),
         (Offset::None, Some(zone)) => in_zone(civil.to_jiff()?, zone),
         (Offset::None, None) => Some(local),
@@ -370,7 +371,7 @@ enum Offset {
     East(i64),
 }
 
-/// `Z`, `+02:00`, `+0200`, `+02` or nothing.
+/// `Z`, `+02:00`, `+0200`, `+02` or nothing, behind a time of day.
 fn offset(rest: &mut Rest<'_>) -> Option<Offset> {
     match rest.any_of(b"Zz+-") {
         None => Some(Offset::None),
@@ -382,6 +383,7 @@ fn offset(rest: &mut Rest<'_>) -> Option<Offset> {
             } else {
                 rest.number(2)?
             };
+            (hours < 24 && minutes < 60).then_some(())?;
             let east = hours * 60 + minutes;
             Some(Offset::East(if sign == b'-' { -east } else { east }))
         }
@@ -462,6 +464,10 @@ mod tests {
             "2015-02-29",
             "2016-07-01 25:00",
             "2016-07-01x",
+            "2016-07-01-03",
+            "2016-07-01Z",
+            "2016-07-01 01:00+24:00",
+            "2016-07-01 01:00+01:60",
             "2016-07-01 01:00:00 ",
             "01/02/14",
             "16-07-01",

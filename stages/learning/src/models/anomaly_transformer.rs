@@ -75,6 +75,10 @@ impl Architecture for AnomalyTransformer {
         Ok(())
     }
 
+    fn citation(&self) -> &'static str {
+        "Xu, Wu, Wang, Long: Anomaly Transformer: Time Series Anomaly Detection with Association Discrepancy. ICLR 2022. arXiv:2110.02642"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         Ok(Box::new(self.network(shape, builder)?))
     }

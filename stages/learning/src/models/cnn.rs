@@ -46,6 +46,10 @@ impl Architecture for Cnn {
         checks::odd("kernel", self.kernel)
     }
 
+    fn citation(&self) -> &'static str {
+        "Munir, Siddiqui, Dengel, Ahmed: DeepAnT: A Deep Learning Approach for Unsupervised Anomaly Detection in Time Series. IEEE Access 2019. doi:10.1109/ACCESS.2018.2886457"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let span = Span::of(shape, Self::NAME, 1)?;
         let mut input = span.channels;

@@ -37,6 +37,10 @@ impl Architecture for Dlinear {
         checks::odd("kernel", self.kernel)
     }
 
+    fn citation(&self) -> &'static str {
+        "Zeng, Chen, Zhang, Xu: Are Transformers Effective for Time Series Forecasting?. AAAI 2023. arXiv:2205.13504"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let span = Span::of(shape, Self::NAME, 1)?;
         let channels = if self.individual { span.channels } else { 0 };

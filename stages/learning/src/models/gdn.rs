@@ -67,6 +67,10 @@ impl Architecture for Gdn {
         &[Task::Detect, Task::Forecast]
     }
 
+    fn citation(&self) -> &'static str {
+        "Deng, Hooi: Graph Neural Network-Based Anomaly Detection in Multivariate Time Series. AAAI 2021. arXiv:2106.06947"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let span = Span::of(shape, Self::NAME, 1)?;
         if span.channels < 2 {

@@ -41,6 +41,10 @@ impl Architecture for IsolationForest {
         true
     }
 
+    fn citation(&self) -> &'static str {
+        "Liu, Ting, Zhou: Isolation Forest. ICDM 2008. doi:10.1109/ICDM.2008.17"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let width = shape.length * shape.channels;
         let features = ((self.features * width as f64).round() as usize).clamp(1, width);

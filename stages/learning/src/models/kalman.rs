@@ -80,6 +80,10 @@ impl Architecture for Kalman {
         Ok(())
     }
 
+    fn citation(&self) -> &'static str {
+        "Kalman: A New Approach to Linear Filtering and Prediction Problems. Journal of Basic Engineering 1960. doi:10.1115/1.3662552"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let span = Span::of(shape, Self::NAME, 1)?;
         let channels = span.channels;

@@ -42,6 +42,10 @@ impl Architecture for KmeansAd {
         true
     }
 
+    fn citation(&self) -> &'static str {
+        "Yairi, Kato, Hori: Fault Detection by Mining Association Rules from House-keeping Data. i-SAIRAS 2001."
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let width = shape.length * shape.channels;
         Ok(Box::new(Centroids {

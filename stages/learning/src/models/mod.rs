@@ -510,6 +510,11 @@ pub trait Architecture: Send + Sync {
         false
     }
 
+    /// Where it was published: `Authors: Title. Where Year.`; empty for what needs no source.
+    fn citation(&self) -> &'static str {
+        ""
+    }
+
     /// Files that [`Network::start`] reads.
     fn files(&self) -> Vec<FileRequest> {
         Vec::new()

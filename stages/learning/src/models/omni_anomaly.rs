@@ -107,6 +107,10 @@ impl Architecture for OmniAnomaly {
         &[Task::Detect]
     }
 
+    fn citation(&self) -> &'static str {
+        "Su, Zhao, Niu, Liu, Sun, Pei: Robust Anomaly Detection for Multivariate Time Series through Stochastic Recurrent Neural Network. KDD 2019. doi:10.1145/3292500.3330672"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         Ok(Box::new(self.network(shape, builder, Draws::Fresh)?))
     }

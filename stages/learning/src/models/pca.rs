@@ -74,6 +74,10 @@ impl Architecture for Pca {
         }
     }
 
+    fn citation(&self) -> &'static str {
+        "Shyu, Chen, Sarinnapakorn, Chang: A Novel Anomaly Detection Scheme Based on Principal Component Classifier. ICDM workshop 2003."
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let width = shape.length * shape.channels;
         if width > MOST_VALUES {

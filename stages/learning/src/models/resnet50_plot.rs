@@ -99,6 +99,10 @@ impl Architecture for Resnet50Plot {
         }
     }
 
+    fn citation(&self) -> &'static str {
+        "He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016. arXiv:1512.03385"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         if shape.width == 0 {
             let error = Trouble::new("resnet50-plot classifies images, not windows of a series");

@@ -64,6 +64,10 @@ impl Architecture for TransformerRecon {
         checks::heads(self.heads, self.d_model)
     }
 
+    fn citation(&self) -> &'static str {
+        "Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin: Attention Is All You Need. NeurIPS 2017. arXiv:1706.03762"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         Ok(Box::new(self.network(shape, builder)?))
     }

@@ -157,6 +157,10 @@ impl Architecture for Tvnet {
         }
     }
 
+    fn citation(&self) -> &'static str {
+        "Li, Li, Diao: TVNet: A Novel Time Series Analysis Method Based on Dynamic Convolution and 3D-Variation. ICLR 2025. arXiv:2503.07674"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         match (self.variant, self.form) {
             (Variant::Official, Form::Reference) => self.check_reference(shape)?,

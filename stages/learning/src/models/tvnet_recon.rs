@@ -43,6 +43,10 @@ impl Architecture for TvnetRecon {
         &[Task::Detect]
     }
 
+    fn citation(&self) -> &'static str {
+        "Li, Li, Diao: TVNet: A Novel Time Series Analysis Method Based on Dynamic Convolution and 3D-Variation. ICLR 2025. arXiv:2503.07674"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         Ok(Box::new(self.network(shape, builder)?))
     }

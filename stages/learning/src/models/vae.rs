@@ -78,6 +78,10 @@ impl Architecture for Vae {
         self.of == Of::Images
     }
 
+    fn citation(&self) -> &'static str {
+        "Kingma, Welling: Auto-Encoding Variational Bayes. ICLR 2014. arXiv:1312.6114"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let (own, given) = match (self.of, shape.width) {
             (Of::Windows, 0) | (Of::Images, 1..) => {

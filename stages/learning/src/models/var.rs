@@ -73,6 +73,10 @@ impl Architecture for VectorAutoregression {
         true
     }
 
+    fn citation(&self) -> &'static str {
+        "Sims: Macroeconomics and Reality. Econometrica 1980. doi:10.2307/1912017"
+    }
+
     fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         let least = match self.order {
             Order::Fixed(order) => order,

@@ -136,6 +136,7 @@ fn make(
             folder: context.host.scratch()?,
             is_answered: false,
             saves: false,
+            imports: None,
         };
         running::run_to_end(call, context, &mut |_| Ok(None)).map_err(|trouble| {
             let hint =

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::parameters::{Params, Place};
+use crate::running::Imports;
 use contract::{FileRequest, LookUp, StageContext, Trouble};
 
 /// The folder of the copies.
@@ -57,6 +58,30 @@ pub(super) fn copied_detector(params: &Params) -> String {
         }
         _ => params.detector.clone(),
     }
+}
+
+/// What an interpreter imports before it begins the stage: the detector's module, or what its file imports.
+pub(super) fn imports(params: &Params) -> Imports {
+    let mut imports = Imports {
+        modules: Vec::new(),
+        files: Vec::new(),
+        own: Vec::new(),
+    };
+    let stem = |path: &Path| Some(path.file_stem()?.to_str()?.to_owned());
+    imports
+        .own
+        .extend(params.code.iter().filter_map(|path| stem(path)));
+    match params.place() {
+        Some((Place::File(path), _)) => {
+            let path = Path::new(path);
+            let copy = Path::new(FILES).join(place(path));
+            imports.own.extend(stem(path));
+            imports.files.push(copy.to_string_lossy().into_owned());
+        }
+        Some((Place::Module(module), _)) => imports.modules.push(module.to_owned()),
+        None => {}
+    }
+    imports
 }
 
 /// The path that the user wrote of a file whose copy lies at this place.

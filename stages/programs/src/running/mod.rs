@@ -10,6 +10,7 @@ mod package;
 mod process;
 mod program;
 mod report;
+mod warm;
 mod watchdog;
 
 pub(crate) use checkpoints::{CHECKPOINTS, Checkpoints};
@@ -17,3 +18,4 @@ pub(crate) use interpreter::run_line;
 pub(crate) use job::{JOB, Job, hardware_variables};
 pub(crate) use package::{PACKAGE, lay_out_package};
 pub(crate) use process::{Call, run_to_end};
+pub(crate) use warm::Imports;

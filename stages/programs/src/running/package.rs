@@ -14,11 +14,12 @@ macro_rules! package {
 }
 
 /// The files of the package.
-const FILES: [(&str, &str); 6] = package![
+const FILES: [(&str, &str); 7] = package![
     "__init__.py",
     "_job.py",
     "_program.py",
     "_store.py",
+    "_warm.py",
     "_worker.py",
     "py.typed",
 ];

@@ -17,6 +17,7 @@ use super::group::{Group, Traces, pipe_name, send_to_all};
 use super::log::{Log, Stream};
 use super::program;
 use super::report::{Report, progress};
+use super::warm::{self, Copied, Imports};
 use super::watchdog::Watched;
 use contract::{StageContext, Trouble};
 
@@ -54,6 +55,8 @@ pub(crate) struct Call<'a> {
     pub is_answered: bool,
     /// Whether it may take its time when it is asked to end, for what it wants to save.
     pub saves: bool,
+    /// Where the first argument is an interpreter that may be started before it is needed: what it imports then.
+    pub imports: Option<&'a Imports>,
 }
 
 /// Takes a report that is not about progress, and may answer it with a line.
@@ -71,7 +74,7 @@ pub(crate) fn run_to_end(
     context.check_cancelled()?;
     let arguments = call.arguments;
     let mut log = Log::new(context.host);
-    let mut running = Running::start(call)?;
+    let mut running = Running::start(call, context)?;
     let status = running.wait_for_end(&mut log, context, answer);
     log.finish();
     match status {
@@ -122,15 +125,64 @@ fn shortened(line: &str) -> String {
     shown
 }
 
+/// Our ends of a program's streams.
+pub(super) struct Streams {
+    pub input: Option<ChildStdin>,
+    pub output: Option<ChildStdout>,
+    pub messages: Option<ChildStderr>,
+}
+
+/// The first process of a program.
+enum First {
+    Started {
+        child: Child,
+        /// Becomes readable when it ends, where the kernel has such a thing.
+        end: Option<OwnedFd>,
+    },
+    Copied(Copied),
+}
+
+impl First {
+    fn number(&self) -> Pid {
+        match self {
+            Self::Started { child, .. } => Pid::from_child(child),
+            Self::Copied(copied) => copied.process,
+        }
+    }
+
+    fn end(&self) -> Option<&OwnedFd> {
+        match self {
+            Self::Started { end, .. } => end.as_ref(),
+            Self::Copied(copied) => Some(&copied.end),
+        }
+    }
+
+    /// Whether it has ended. It is not reaped.
+    fn has_ended(&self) -> bool {
+        // Not reaped, its number stays its own, which is that of the group: a signal to the group reaches nobody else.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match self {
+            Self::Started { .. } => {
+                !matches!(waitid(WaitId::Pid(self.number()), options), Ok(None))
+            }
+            Self::Copied(copied) => copied.has_ended(),
+        }
+    }
+
+    /// Reaps it.
+    fn status(&mut self) -> std::io::Result<ExitStatus> {
+        match self {
+            Self::Started { child, .. } => child.wait(),
+            Self::Copied(copied) => copied.status(),
+        }
+    }
+}
+
 /// A program at work.
 struct Running {
-    child: Child,
+    first: First,
     group: Group,
-    /// Becomes readable when the program ends, where the kernel has such a thing.
-    end: Option<OwnedFd>,
-    input: Option<ChildStdin>,
-    output: Option<ChildStdout>,
-    messages: Option<ChildStderr>,
+    streams: Streams,
     traces: Traces,
     buffer: Vec<u8>,
     /// How long it has when it is asked to end.
@@ -139,60 +191,46 @@ struct Running {
 }
 
 impl Running {
-    fn start(call: Call<'_>) -> Result<Self, Trouble> {
+    fn start(call: Call<'_>, context: &StageContext<'_>) -> Result<Self, Trouble> {
         let Call {
             arguments,
             variables,
             folder,
-            is_answered,
             saves,
+            ..
         } = call;
         let Some((name, rest)) = arguments.split_first() else {
             return Err(Trouble::new("there is nothing to run"));
         };
         let program = program::find(name, variables, folder)?;
-        let mut command = Command::new(&program);
-        // Its own group, so that a stop reaches what the program started, and Ctrl-C at the terminal reaches only us: we
-        // give the program time to save what it wants to save.
-        command
-            .arg0(name)
-            .args(rest)
-            .current_dir(folder)
-            .env_clear()
-            .envs(variables)
-            .process_group(0);
-        // Nothing to read: a program that asks gets an end of file at once instead of waiting for an answer.
-        command
-            .stdin(if is_answered {
-                Stdio::piped()
-            } else {
-                Stdio::null()
-            })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
         // Links in the path are resolved, since `/proc/PID/cwd` has none.
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
         // Before the program starts: were we killed in between, its folder would be all that is known of it.
         let mut watched = Watched::new(&folder);
-        let mut child = spawn(&mut command)
-            .map_err(|error| program::cannot_start(name, &program, &folder, error))?;
-        let first = Pid::from_child(&child);
-        watched.begin(first);
+        let copied = match call.imports {
+            Some(imports) => warm::start(&program, imports, variables, &folder, context)?,
+            None => None,
+        };
+        let (first, mut streams) = match copied {
+            Some((copied, streams)) => (First::Copied(copied), streams),
+            None => start_alone(&program, name, rest, call, &folder)?,
+        };
+        let number = first.number();
+        watched.begin(number);
+        streams.output = streams.output.and_then(without_waiting);
+        streams.messages = streams.messages.and_then(without_waiting);
         let traces = Traces {
-            first,
+            first: number,
             folder,
             pipes: Vec::new(),
         };
         Ok(Self {
-            group: Group(first),
-            end: pidfd_open(first, PidfdFlags::empty()).ok(),
-            input: child.stdin.take(),
-            output: child.stdout.take().and_then(without_waiting),
-            messages: child.stderr.take().and_then(without_waiting),
+            first,
+            group: Group(number),
+            streams,
             buffer: vec![0; PIECE],
             grace: if saves { GRACE_TO_SAVE } else { GRACE },
             _watched: watched,
-            child,
             traces,
         })
     }
@@ -204,19 +242,20 @@ impl Running {
         context: &StageContext<'_>,
         answer: Answer<'_>,
     ) -> Result<ExitStatus, Trouble> {
-        while !self.has_ended() {
+        while !self.first.has_ended() {
             if context.host.is_cancelled() {
                 self.stop(log);
                 return Err(Trouble::cancelled());
             }
-            self.wait(if self.end.is_some() { POLL } else { BLIND_POLL });
+            let is_told = self.first.end().is_some();
+            self.wait(if is_told { POLL } else { BLIND_POLL });
             self.read(log);
             if let Err(trouble) = self.take_reports(log, context, answer) {
                 self.stop(log);
                 return Err(trouble);
             }
         }
-        let status = self.child.wait()?;
+        let status = self.first.status()?;
         self.read_rest(log);
         self.take_reports(log, context, answer)?;
         self.end_what_is_left(log);
@@ -234,7 +273,7 @@ impl Running {
             if let Some(progress) = progress(&report) {
                 context.host.progress(progress);
             } else if let Some(line) = answer(&report)?
-                && let Some(input) = &mut self.input
+                && let Some(input) = &mut self.streams.input
             {
                 // A program that has ended meanwhile hears nothing; how it ended is said elsewhere.
                 let _ = writeln!(input, "{line}").and_then(|()| input.flush());
@@ -243,23 +282,16 @@ impl Running {
         Ok(())
     }
 
-    /// Whether the program has ended. It is not reaped.
-    fn has_ended(&self) -> bool {
-        // Not reaped, its number stays its own, which is that of the group: a signal to the group reaches nobody else.
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(waitid(WaitId::Pid(self.group.0), options), Ok(None))
-    }
-
     /// Waits until there is something to read, the program ends, or the time is over.
     fn wait(&self, most: Duration) {
         let mut sources = Vec::new();
-        if let Some(stream) = &self.output {
+        if let Some(stream) = &self.streams.output {
             sources.push(PollFd::new(stream, PollFlags::IN));
         }
-        if let Some(stream) = &self.messages {
+        if let Some(stream) = &self.streams.messages {
             sources.push(PollFd::new(stream, PollFlags::IN));
         }
-        if let Some(end) = &self.end {
+        if let Some(end) = self.first.end() {
             sources.push(PollFd::new(end, PollFlags::IN));
         }
         if sources.is_empty() {
@@ -274,8 +306,11 @@ impl Running {
 
     /// Reads what is there, but not for ever: a program may say more than can be read.
     fn read(&mut self, log: &mut Log<'_>) {
-        read_some(&mut self.output, Stream::Output, &mut self.buffer, log);
-        read_some(&mut self.messages, Stream::Messages, &mut self.buffer, log);
+        let Streams {
+            output, messages, ..
+        } = &mut self.streams;
+        read_some(output, Stream::Output, &mut self.buffer, log);
+        read_some(messages, Stream::Messages, &mut self.buffer, log);
     }
 
     /// Reads what the program left in its streams. A pipe holds little, so there is an end to it.
@@ -290,18 +325,18 @@ impl Running {
     fn stop(&mut self, log: &mut Log<'_>) {
         self.group.send(Signal::TERM);
         let asked = Instant::now();
-        while !self.has_ended() && asked.elapsed() < self.grace {
+        while !self.first.has_ended() && asked.elapsed() < self.grace {
             self.wait(POLL);
             self.read(log);
         }
         self.group.send(Signal::KILL);
         let ended = Instant::now();
-        while !self.has_ended() && ended.elapsed() < LAST_WAIT {
+        while !self.first.has_ended() && ended.elapsed() < LAST_WAIT {
             self.wait(POLL);
             self.read(log);
         }
-        if self.has_ended() {
-            let _ = self.child.wait();
+        if self.first.has_ended() {
+            let _ = self.first.status();
             self.read_rest(log);
             self.end_what_is_left(log);
         }
@@ -321,13 +356,13 @@ impl Running {
         }
         // A stream at its end is held by nobody. One that is open names a process that left group and folder both.
         let pipes = &mut self.traces.pipes;
-        pipes.extend(self.output.as_ref().and_then(pipe_name));
-        pipes.extend(self.messages.as_ref().and_then(pipe_name));
+        pipes.extend(self.streams.output.as_ref().and_then(pipe_name));
+        pipes.extend(self.streams.messages.as_ref().and_then(pipe_name));
         let strays = self.end_strays(log);
         if is_left || strays {
             log.remark("processes that the program left behind were ended");
         }
-        (self.output, self.messages) = (None, None);
+        (self.streams.output, self.streams.messages) = (None, None);
     }
 
     fn wait_for_group(&mut self, most: Duration, log: &mut Log<'_>) {
@@ -355,6 +390,44 @@ impl Running {
         }
         any
     }
+}
+
+/// Starts a program as a process of its own.
+fn start_alone(
+    program: &Path,
+    name: &str,
+    arguments: &[String],
+    call: Call<'_>,
+    folder: &Path,
+) -> Result<(First, Streams), Trouble> {
+    let mut command = Command::new(program);
+    // Its own group, so that a stop reaches what the program started, and Ctrl-C at the terminal reaches only us: we
+    // give the program time to save what it wants to save.
+    command
+        .arg0(name)
+        .args(arguments)
+        .current_dir(call.folder)
+        .env_clear()
+        .envs(call.variables)
+        .process_group(0);
+    // Nothing to read: a program that asks gets an end of file at once instead of waiting for an answer.
+    command
+        .stdin(if call.is_answered {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child =
+        spawn(&mut command).map_err(|error| program::cannot_start(name, program, folder, error))?;
+    let streams = Streams {
+        input: child.stdin.take(),
+        output: child.stdout.take(),
+        messages: child.stderr.take(),
+    };
+    let end = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok();
+    Ok((First::Started { child, end }, streams))
 }
 
 /// Starts a program. A copy that was just written counts as busy while another thread is starting a program: until that one is

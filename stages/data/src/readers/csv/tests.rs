@@ -165,6 +165,21 @@ fn fields_in_quotes_hold_delimiters_quotes_and_line_breaks() {
         json!({"columns": ["a"], "split": whole()}),
     );
     assert_eq!(series.unwrap().values, [1.0, 2.0]);
+    // A carriage return that ends no line, in the names and in a column that is left out.
+    for (text, line) in [("a,b\rc,d\n1,2,3\n", 1), ("a,b\n1,x\ry\n", 2)] {
+        let parameters = json!({"columns": ["a"], "split": whole()});
+        let error = read(text, parameters).unwrap_err();
+        assert!(error.message().contains("carriage return"), "{error}");
+        assert_eq!(error.location().unwrap().line, Some(line), "{error}");
+    }
+    let text = "a,\"b\rc\"\r\n1,\"x\ry\"\r\n";
+    let series = read(text, json!({"columns": ["a"], "split": whole()})).unwrap();
+    assert_eq!(series.values, [1.0]);
+    // Text after a closing quote belongs to its field, and opens nothing.
+    let text = "\"a\"\"x\"b,\"c\"d\"\n1,2\n\"3\",4\n";
+    let series = read(text, json!({"split": whole()})).unwrap();
+    assert_eq!(series.channels, ["a\"xb", "cd\""]);
+    assert_eq!(series.values, [1.0, 2.0, 3.0, 4.0]);
     let error = read(
         "a,b\n1,\"x\n2,y\n",
         json!({"columns": ["a"], "split": whole()}),
