@@ -128,7 +128,8 @@ def become(folder, streams, runner):
         os.close(stream)
     os.chdir(folder)
     state = os.path.join(folder, ".runner")
-    os.environ["PYTHONPATH"] = ".runner"
+    searched = os.environ["PYTHONPATH"].split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(".runner" if path == PLACE else path for path in searched)
     sys.path[:] = [path for path in sys.path if path not in ("", "/", PLACE)]
     package = sys.modules[__package__]
     package.__path__[:] = [os.path.join(state, "runner")]

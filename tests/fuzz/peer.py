@@ -23,6 +23,9 @@ warnings.simplefilter("ignore")
 MISSING = ["nan", "na", "n/a", "null", "none", "nil", "missing", "?", "-", "--", "nat"]
 MISSING += [word.upper() for word in MISSING] + [word.capitalize() for word in MISSING]
 
+# White space as Unicode has it; Python counts four separators of old files among it.
+BLANKS = "".join(sign for sign in map(chr, range(0x3001)) if sign.isspace() and sign not in "\x1c\x1d\x1e\x1f")
+
 
 def bits(column):
     """The bits of the values, NaN in one form."""
@@ -102,7 +105,7 @@ def text(request):
         dtype={request["time"]: str} if request.get("time") else None,
     )
     if request["header"]:
-        names = [str(name).strip() for name in table.columns]
+        names = [str(name).strip(BLANKS) for name in table.columns]
         names = ["" if name.startswith("Unnamed: ") else name for name in names]
     else:
         names = [f"c{index}" for index in range(table.shape[1])]
@@ -113,7 +116,7 @@ def text(request):
         table = table.dropna(subset=values)
     times = None
     if time:
-        stamps = pandas.to_datetime(table[time].str.strip(), utc=True, format="ISO8601")
+        stamps = pandas.to_datetime(table[time].str.strip(BLANKS), utc=True, format="ISO8601")
         nanoseconds = stamps.astype("datetime64[ns, UTC]").astype("int64")
         times = [int(number) // 1_000_000 for number in nanoseconds]
     columns = [table[name] for name in values]

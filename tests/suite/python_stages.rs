@@ -2,9 +2,11 @@
 //! `scripts/install-python-detectors.sh` installs the packages; where they are not, this says that it is skipped, and with
 //! `RUNNER_REQUIRE_SERVERS` set it fails.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use contract::testing::real_data;
 
@@ -342,6 +344,117 @@ class D:
         .says("ran longer than 2");
 }
 
+/// Six stages of one detector, which looks for what the others left and leaves something itself.
+#[test]
+fn stages_start_from_the_same_and_leave_nothing_to_each_other() {
+    let Some(python) = interpreter() else { return };
+    let environment = pipeline(
+        &python,
+        "detector: \"d.py:D\"\nparams: {number: \"${number}\"}",
+    );
+    let text = environment.read("pipeline.yaml");
+    let text = text.replace(
+        "  it:\n",
+        "  it:\n    foreach: {number: [1, 2, 3, 4, 5, 6]}\n",
+    );
+    environment.write("pipeline.yaml", text);
+    environment.write(
+        "d.py",
+        "import os, sys, tempfile
+import numpy as np
+class D:
+    def __init__(self, number): self.number = number
+    def fit(self, rows):
+        assert not hasattr(np, 'left') and 'LEFT' not in os.environ, 'somebody was here'
+        np.left, os.environ['LEFT'] = self.number, 'x'
+        self.folder = tempfile.TemporaryDirectory()
+        print('PARENT', os.getppid(), 'FOLDER', self.folder.name)
+    def decision_function(self, rows): return np.random.random(len(rows)) + 0 * self.number
+",
+    );
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    let run = environment.latest();
+    let (mut parents, mut scores) = (BTreeSet::new(), BTreeSet::new());
+    for stage in run["stages"].as_array().unwrap() {
+        let name = stage["name"].as_str().unwrap();
+        if !name.starts_with("it[") {
+            continue;
+        }
+        scores.insert(stage["digests"]["scores"].to_string());
+        let number = name.trim_start_matches("it[number=").trim_end_matches(']');
+        let logs = environment.files(&format!(
+            "cache/v1/runs/{}/logs",
+            run["run"].as_str().unwrap()
+        ));
+        let log = logs
+            .iter()
+            .find(|path| path.to_string_lossy().contains(&format!("number={number}")));
+        let text = fs::read_to_string(log.unwrap()).unwrap();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let after = |word| words[words.iter().position(|known| *known == word).unwrap() + 1];
+        parents.insert(after("PARENT").to_owned());
+        assert!(!std::path::Path::new(after("FOLDER")).exists(), "{text}");
+    }
+    // Random numbers begin with the seed of the stage, which is the same for all.
+    assert_eq!(scores.len(), 1, "{scores:?}");
+    // All are copies of one interpreter, which has ended with the run.
+    assert_eq!(parents.len(), 1, "{parents:?}");
+    let waiting = format!("/proc/{}/cmdline", parents.first().unwrap());
+    let start = Instant::now();
+    while fs::read_to_string(&waiting).is_ok_and(|line| line.contains("runner._warm")) {
+        assert!(start.elapsed() < Duration::from_secs(60), "{waiting}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A library that starts threads when it is imported cannot be copied, and a stage gets an interpreter of its own.
+#[test]
+fn libraries_with_threads_start_anew_for_each_stage() {
+    let Some(python) = interpreter() else { return };
+    let place = tempfile::tempdir().unwrap();
+    let library = "import threading, time
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+def score(rows): return rows.sum(axis=1) + 0 * threading.active_count()
+";
+    let wrapper = format!(
+        "#!/bin/sh\nPYTHONPATH={}:$PYTHONPATH exec {} \"$@\"\n",
+        place.path().display(),
+        python.display()
+    );
+    fs::write(place.path().join("threaded.py"), library).unwrap();
+    let environment = pipeline(&python, "detector: \"d.py:f\"");
+    let interpreter = environment.write("bin/python", wrapper);
+    let mut mode = fs::metadata(&interpreter).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+    fs::set_permissions(&interpreter, mode).unwrap();
+    let text = environment.read("pipeline.yaml");
+    environment.write(
+        "pipeline.yaml",
+        text.replace(&python.display().to_string(), "bin/python"),
+    );
+    environment.write(
+        "d.py",
+        "import os, sys
+from threaded import score
+def f(rows):
+    print('CALLED', *open('/proc/self/cmdline').read().split('\\0'))
+    return score(rows)
+",
+    );
+    // The library lies outside of the environment, which is another matter.
+    let failed = environment
+        .run(&["run", "--quiet", "pipeline.yaml"])
+        .expect(1);
+    assert!(failed.stderr.contains("threaded"), "{}", failed.describe());
+    let run = environment.latest();
+    let logs = environment.files(&format!(
+        "cache/v1/runs/{}/logs",
+        run["run"].as_str().unwrap()
+    ));
+    let mut texts = logs.iter().map(|path| fs::read_to_string(path).unwrap());
+    assert!(texts.any(|text| text.contains("CALLED") && text.contains("runner._worker")));
+}
+
 #[test]
 fn a_missing_package_or_interpreter_is_an_error_before_anything_runs() {
     let Some(python) = interpreter() else { return };
@@ -390,6 +503,231 @@ class Last:
     environment
         .succeed(&["run", "--quiet", "pipeline.yaml"])
         .prints("mse");
+}
+
+/// A script by the name of a program of the machine, in a folder of its own.
+fn program(environment: &TestEnvironment, path: &str, text: &str) -> PathBuf {
+    let program = environment.write(path, text);
+    let mut mode = fs::metadata(&program).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+    fs::set_permissions(&program, mode).unwrap();
+    program
+}
+
+const MEAN: &str = "import numpy as np, sys
+def f(rows, train):
+    print('PREFIX', sys.prefix)
+    return np.abs(rows - train.mean(axis=0)).mean(axis=1)
+";
+
+/// What `f` in `d.py` said of the place that it ran in.
+fn prefix(environment: &TestEnvironment) -> String {
+    let run = environment.latest();
+    let logs = environment.files(&format!(
+        "cache/v1/runs/{}/logs",
+        run["run"].as_str().unwrap()
+    ));
+    let log = fs::read_to_string(&logs[0]).unwrap();
+    let (_, after) = log.split_once("PREFIX ").unwrap();
+    after.lines().next().unwrap().to_owned()
+}
+
+/// The version of a package that the test environment has.
+fn version(python: &std::path::Path, package: &str) -> String {
+    let script = format!("import importlib.metadata as m; print(m.version('{package}'))");
+    let output = Command::new(python).args(["-c", &script]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// From a file of pip and from one of uv an environment is made once, in the store.
+#[test]
+fn a_lock_file_makes_an_environment_in_the_store() {
+    let Some(python) = interpreter() else { return };
+    let numpy = version(&python, "numpy");
+    let uv = python.with_file_name("uv");
+    let mut environment = pipeline(&python, "detector: \"d.py:f\"");
+    let text = environment.read("pipeline.yaml");
+    environment.write("d.py", MEAN);
+    environment.write("requirements.lock", format!("numpy=={numpy}\n"));
+    let project = "[project]\nname = \"mine\"\nversion = \"1\"\nrequires-python = \">=3.11\"\n";
+    let project = format!("{project}dependencies = [\"numpy=={numpy}\"]\n");
+    environment.write("of_uv/pyproject.toml", project);
+    // How this machine reaches the index.
+    for (name, value) in std::env::vars() {
+        if ["PIP_", "UV_", "SSL_", "HTTPS_", "https_"]
+            .iter()
+            .any(|start| name.starts_with(start))
+        {
+            environment.set(&name, value);
+        }
+    }
+    let locked = Command::new(&uv)
+        .args(["lock", "--quiet", "--python"])
+        .arg(&python)
+        .current_dir(environment.path("of_uv"))
+        .output()
+        .unwrap();
+    assert!(locked.status.success(), "{locked:?}");
+    // Without uv on PATH, by venv and pip.
+    for lock in ["requirements.lock", "of_uv/uv.lock"] {
+        let place = format!("{{python: {}, lock: {lock}}}", python.display());
+        let own = text.replace(&format!("{{python: {}}}", python.display()), &place);
+        environment.write("pipeline.yaml", own);
+        if lock.ends_with("uv.lock") {
+            let missing = environment
+                .run(&["run", "--quiet", "pipeline.yaml"])
+                .expect(1);
+            assert!(
+                missing.stderr.contains("needs uv"),
+                "{}",
+                missing.describe()
+            );
+            fs::create_dir_all(environment.path("bin")).unwrap();
+            std::os::unix::fs::symlink(&uv, environment.path("bin/uv")).unwrap();
+            let path = std::env::var("PATH").unwrap();
+            environment.set(
+                "PATH",
+                format!("{}:{path}", environment.path("bin").display()),
+            );
+        }
+        environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+        assert!(
+            prefix(&environment).contains("cache/v1/environments/"),
+            "{}",
+            prefix(&environment)
+        );
+        environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+        assert_eq!(ran(&environment.latest()), Vec::<String>::new());
+    }
+    let made = fs::read_dir(environment.path("cache/v1/environments")).unwrap();
+    assert_eq!(made.count(), 2);
+}
+
+/// conda is not to be had from the index of Python: a stand-in makes the environment, and is told what conda would be told.
+#[test]
+fn a_list_of_conda_is_handed_to_conda() {
+    let Some(python) = interpreter() else { return };
+    let mut environment = pipeline(&python, "detector: \"d.py:f\"");
+    let text = environment.read("pipeline.yaml");
+    let place = format!("{{python: {}}}", python.display());
+    environment.write(
+        "pipeline.yaml",
+        text.replace(&place, "{lock: explicit.txt}"),
+    );
+    environment.write("d.py", MEAN);
+    let address = "https://example.org/linux-64/numpy-2.1.0-py312h1_0.conda#12ab";
+    environment.write("explicit.txt", format!("@EXPLICIT\n{address}\n"));
+    let missing = environment
+        .run(&["run", "--quiet", "pipeline.yaml"])
+        .expect(1);
+    assert!(
+        missing.stderr.contains("needs micromamba"),
+        "{}",
+        missing.describe()
+    );
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" > {}\nexec {} -m venv --without-pip --system-site-packages \"$5\"\n",
+        environment.path("told").display(),
+        python.display()
+    );
+    program(&environment, "bin/micromamba", &script);
+    let path = std::env::var("PATH").unwrap();
+    environment.set(
+        "PATH",
+        format!("{}:{path}", environment.path("bin").display()),
+    );
+    let site = Command::new(&python)
+        .args([
+            "-c",
+            "import sysconfig; print(sysconfig.get_path('purelib'))",
+        ])
+        .output()
+        .unwrap();
+    let site = String::from_utf8(site.stdout).unwrap();
+    environment.run(&["run", "--quiet", "pipeline.yaml"]);
+    let told = environment.read("told");
+    assert!(
+        told.starts_with("create --yes --quiet --prefix ") && told.trim().ends_with("explicit.txt"),
+        "{told}"
+    );
+    let (_, after) = told.split_once("--prefix ").unwrap();
+    let made = PathBuf::from(after.split(' ').next().unwrap());
+    assert!(
+        made.to_string_lossy().contains("environments"),
+        "{told} {site}"
+    );
+}
+
+/// The interpreter of an image: what it gives is what any other gives, it sees no network, and nothing is left of one that
+/// hangs.
+#[test]
+fn an_image_is_an_environment() {
+    let Some(python) = interpreter() else { return };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/install-container.sh");
+    let output = Command::new(script).output().unwrap();
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            std::env::var_os("RUNNER_REQUIRE_SERVERS").is_none(),
+            "{said}"
+        );
+        eprintln!("SKIPPED: {said}");
+        return;
+    }
+    let image = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    let mut environment = pipeline(&python, "detector: \"d.py:f\"");
+    // Where the machine allows no other limits and mixes two versions of control groups.
+    let settings = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n\
+                    [engine]\nruntime = \"runc\"\n";
+    let settings = environment.write("containers.conf", settings);
+    environment.set("CONTAINERS_CONF", settings.display().to_string());
+    environment.write(
+        "d.py",
+        format!("{MEAN}    # {{}}\n").replace("    # {}\n", ""),
+    );
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    let here = environment.latest();
+    let text = environment.read("pipeline.yaml");
+    let place = format!("{{python: {}}}", python.display());
+    let inside = format!("{{image: \"{image}\", python: /usr/bin/python3}}");
+    environment.write("pipeline.yaml", text.replace(&place, &inside));
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    let there = environment.latest();
+    // The scores are the same, so they are not judged again.
+    assert_eq!(ran(&there), ["it"]);
+    assert_eq!(here["stages"][1]["digests"], there["stages"][1]["digests"]);
+    let why = environment.succeed(&["why", "it", "pipeline.yaml", "--json"]);
+    let digest = image.rsplit(':').next().unwrap();
+    assert!(why.stdout.contains(digest), "{}", why.describe());
+
+    environment.write(
+        "d.py",
+        "import socket, time
+def f(rows):
+    try:
+        socket.create_connection(('192.0.2.1', 80), 5)
+    except OSError as error:
+        print('NET', error.errno, flush=True)
+    time.sleep(3600)
+",
+    );
+    let text = environment.read("pipeline.yaml");
+    environment.write(
+        "pipeline.yaml",
+        text.replace("    uses: python\n", "    uses: python\n    timeout: 5 s\n"),
+    );
+    let hangs = environment
+        .run(&["run", "--quiet", "pipeline.yaml"])
+        .expect(1);
+    assert!(hangs.stderr.contains("ran longer"), "{}", hangs.describe());
+    let folder = environment.folder().display().to_string();
+    let running = Command::new("podman")
+        .args(["ps", "--all", "--format", "{{.Mounts}} {{.Status}}"])
+        .env("CONTAINERS_CONF", environment.path("containers.conf"))
+        .output()
+        .unwrap();
+    let running = String::from_utf8_lossy(&running.stdout).into_owned();
+    assert!(!running.contains(&folder), "{running}");
 }
 
 /// The ranking of the shipped pipeline holds what the packages give by hand.

@@ -296,6 +296,7 @@ impl Stage for Command {
             folder: layout.folder(),
             is_answered: false,
             saves: params.checkpoints,
+            clears: None,
             imports: None,
         };
         let work = |kept: &mut Checkpoints| {

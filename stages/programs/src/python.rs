@@ -109,27 +109,22 @@ impl Stage for Python {
         context: &StageContext<'_>,
     ) -> Result<Outputs, Trouble> {
         let folder = context.host.scratch()?;
-        let interpreter = environment::interpreter(params, context)?;
+        let start = environment::start(params, folder, context)?;
         let data = hand_over::Data::of(params, inputs)?;
         let paths = source::lay_out(params, folder, context)?;
         running::lay_out_package(folder)?;
         hand_over::write_job(params, &data, paths, folder, context)?;
-        let variables = environment::variables(context);
-        let arguments = [
-            interpreter,
-            "-u".to_owned(),
-            "-B".to_owned(),
-            "-m".to_owned(),
-            "runner._worker".to_owned(),
-        ];
+        let mut arguments = start.arguments;
+        arguments.extend(["-u", "-B", "-m", "runner._worker"].map(str::to_owned));
         let imports = source::imports(params);
         let call = Call {
             arguments: &arguments,
-            variables: &variables,
+            variables: &start.variables,
             folder,
             is_answered: true,
             saves: params.checkpoints,
-            imports: Some(&imports),
+            clears: start.clears.as_deref(),
+            imports: start.may_wait.then_some(&imports),
         };
         let work = |kept: &mut Checkpoints| {
             let ended = running::run_to_end(call, context, &mut |report| {

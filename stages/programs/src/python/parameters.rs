@@ -62,10 +62,14 @@ pub struct Environment {
     /// The interpreter: a name on PATH, or a path; `python3` if left out.
     #[serde(default)]
     pub python: Option<PathBuf>,
-    /// Packages with their versions, as `pip freeze` or `uv pip compile` writes them. From it an environment is made in the
-    /// store, once; without it the packages of the interpreter are used.
+    /// Packages with their versions, as `pip freeze` or `uv pip compile` writes them, a `uv.lock` beside its
+    /// `pyproject.toml`, or what `conda list --explicit` writes. From it an environment is made in the store, once; without
+    /// it the packages of the interpreter are used.
     #[serde(default)]
     pub lock: Option<PathBuf>,
+    /// A container image that podman or docker runs, named by its digest: `NAME@sha256:…`. `python` is the interpreter in it.
+    #[serde(default)]
+    pub image: Option<String>,
 }
 
 /// What a detector is asked for.
@@ -142,6 +146,14 @@ pub fn check(params: &Params) -> Result<(), Fault> {
             params.detector.escape_debug()
         );
         return Err(Fault::new("detector", reason));
+    }
+    let environment = &params.environment;
+    if let Some(image) = &environment.image {
+        super::environment::digest(image)?;
+        if environment.lock.is_some() {
+            let reason = "an image has its packages: leave `lock` out";
+            return Err(Fault::new("environment.lock", reason));
+        }
     }
     if params.sign.abs() != 1 {
         return Err(Fault::new("sign", "is 1 or -1"));

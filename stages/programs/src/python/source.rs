@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use super::environment::project;
 use super::parameters::{Params, Place};
 use crate::running::Imports;
 use contract::{FileRequest, LookUp, StageContext, Trouble};
@@ -23,12 +24,16 @@ pub(super) fn files(params: &Params) -> Vec<FileRequest> {
     }
     if let Some(lock) = &params.environment.lock {
         requests.push(FileRequest::new(LOCK, lock));
+        if let Some(project) = project(lock) {
+            requests.push(FileRequest::new(PROJECT, project));
+        }
     }
     requests
 }
 
-/// The name under which the lock file is asked for.
+/// The names under which the lock file is asked for, and the file that it goes with.
 pub(super) const LOCK: &str = "lock";
+pub(super) const PROJECT: &str = "lock project";
 
 /// Where a file or folder goes below the folder of copies.
 fn place(path: &Path) -> PathBuf {
@@ -103,9 +108,12 @@ pub(super) fn lay_out(
 ) -> Result<Vec<String>, Trouble> {
     let mut searched = vec![FILES.to_owned()];
     let mut done = BTreeSet::new();
-    for request in files(params).iter().filter(|request| request.name != LOCK) {
+    for request in &files(params) {
         context.check_cancelled()?;
         let name = &request.name;
+        if [LOCK, PROJECT].contains(&name.as_str()) {
+            continue;
+        }
         let below = context.host.names_below(name);
         let at = match below.is_empty() {
             true => place(&request.path),

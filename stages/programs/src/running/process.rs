@@ -55,6 +55,8 @@ pub(crate) struct Call<'a> {
     pub is_answered: bool,
     /// Whether it may take its time when it is asked to end, for what it wants to save.
     pub saves: bool,
+    /// What ends that of it which is out of our reach, such as a container, where the program has to be stopped.
+    pub clears: Option<&'a [String]>,
     /// Where the first argument is an interpreter that may be started before it is needed: what it imports then.
     pub imports: Option<&'a Imports>,
 }
@@ -187,6 +189,8 @@ struct Running {
     buffer: Vec<u8>,
     /// How long it has when it is asked to end.
     grace: Duration,
+    /// See [`Call::clears`].
+    clears: Option<Command>,
     _watched: Watched,
 }
 
@@ -217,6 +221,15 @@ impl Running {
         };
         let number = first.number();
         watched.begin(number);
+        let clears = match call.clears {
+            Some([name, arguments @ ..]) => {
+                let mut command = Command::new(program::find(name, variables, &folder)?);
+                command.args(arguments).env_clear().envs(variables);
+                command.stdin(Stdio::null());
+                Some(command)
+            }
+            _ => None,
+        };
         streams.output = streams.output.and_then(without_waiting);
         streams.messages = streams.messages.and_then(without_waiting);
         let traces = Traces {
@@ -230,6 +243,7 @@ impl Running {
             streams,
             buffer: vec![0; PIECE],
             grace: if saves { GRACE_TO_SAVE } else { GRACE },
+            clears,
             _watched: watched,
             traces,
         })
@@ -328,6 +342,10 @@ impl Running {
         while !self.first.has_ended() && asked.elapsed() < self.grace {
             self.wait(POLL);
             self.read(log);
+        }
+        if let Some(command) = &mut self.clears {
+            // Whatever it says: it may have nothing to end.
+            let _ = command.output();
         }
         self.group.send(Signal::KILL);
         let ended = Instant::now();
