@@ -28,6 +28,9 @@ const GRACE: Duration = Duration::from_secs(3600);
 /// of a training that was killed.
 const FETCHED: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// An environment of packages stays for so long after something used it last, unless `max_age` says otherwise.
+const USED: Duration = Duration::from_secs(90 * 24 * 3600);
+
 /// How long a collection waits for another one, and how often it looks.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(50);
@@ -553,6 +556,19 @@ impl Collection<'_> {
             let is_at_work = at_work.contains(process);
             if !is_at_work && self.untouched_for(&found)? > GRACE {
                 self.remove(&found.path, "left behind by a crash")?;
+            }
+        }
+        let unused = self.options.max_age.unwrap_or(USED).max(GRACE);
+        for found in layout.entries(&layout.environments())? {
+            if found.path.extension().is_some() {
+                if self.untouched_for(&found)? > GRACE {
+                    self.remove(&found.path, "left behind by a crash")?;
+                }
+            } else if self.age(&found.seen) > unused {
+                self.remove(
+                    &found.path,
+                    "nothing has used this environment for longer than the limit",
+                )?;
             }
         }
         for found in layout.entries(&layout.quarantine())? {

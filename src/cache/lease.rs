@@ -244,7 +244,7 @@ pub(super) fn clock_of(layout: &Layout) -> Result<SystemTime, CacheError> {
 }
 
 /// Gives a file the time of its file system's clock: that of this host may be slow.
-fn touch(file: &File) {
+pub(super) fn touch(file: &File) {
     let time = |nanoseconds| rustix::fs::Timespec {
         tv_sec: 0,
         tv_nsec: nanoseconds,

@@ -8,11 +8,19 @@ use std::time::Duration;
 use contract::Trouble;
 use contract::artifact::Digest;
 
-use super::{CacheError, Key, LeaseAttempt, Store};
+use super::{CacheError, Key, LeaseAttempt, Store, lease};
 use crate::diagnostic::AsTrouble;
 
 /// How often somebody looks who waits for another process.
 const POLL: Duration = Duration::from_millis(100);
+
+/// Says in the folder's time that it is used now, so that a collection knows what nothing has used for long. Somebody who may
+/// only read the store leaves no trace.
+fn note_use(place: &Path) {
+    if let Ok(folder) = fs::File::open(place) {
+        lease::touch(&folder);
+    }
+}
 
 impl Store {
     /// The folder of this name. Where it is not there, `make` makes it at the place that it is given.
@@ -29,6 +37,7 @@ impl Store {
         let place = parent.join(name.to_string());
         loop {
             if place.is_dir() {
+                note_use(&place);
                 return Ok(place);
             }
             let lease = self

@@ -242,3 +242,30 @@ fn a_collection_that_is_killed_at_any_step_takes_nothing_along() {
 fn hits(plan: &Value) -> u64 {
     plan["hits"].as_u64().unwrap()
 }
+
+/// Environments of packages go when nothing has used them for long, and what a killed runner had begun to make.
+#[test]
+fn environments_that_nothing_uses_go() {
+    let environment = TestEnvironment::with_pipeline(EQUAL);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    let now = std::time::SystemTime::now();
+    for (name, days) in [("00aa", 1), ("00bb", 10), ("00cc", 100), ("00dd.part", 1)] {
+        let file = environment.write(&format!("cache/v1/environments/{name}/lib/x.py"), "1");
+        let day = std::time::Duration::from_secs(24 * 3600);
+        let folder = std::fs::File::open(file.parent().unwrap().parent().unwrap()).unwrap();
+        folder.set_modified(now - days * day).unwrap();
+    }
+    let left = || {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(environment.path("cache/v1/environments")).unwrap() {
+            names.push(entry.unwrap().file_name().into_string().unwrap());
+        }
+        names.sort();
+        names
+    };
+    environment.succeed(&["cache", "gc"]);
+    assert_eq!(left(), ["00aa", "00bb", "00dd.part"]);
+    let told = environment.succeed(&["cache", "gc", "--max-age", "5 d", "--verbose"]);
+    assert!(told.stdout.contains("environment"), "{}", told.describe());
+    assert_eq!(left(), ["00aa", "00dd.part"]);
+}
