@@ -182,8 +182,12 @@ pub(super) fn stray_return(line: &[u8], delimiter: u8) -> bool {
     let mut at = 0;
     loop {
         let end = field_end(line, at, line.len(), delimiter);
-        let field = line[at..end].trim_ascii();
-        if !field.starts_with(b"\"") && field.contains(&b'\r') {
+        let mut field = &line[at..end];
+        if end == line.len() {
+            field = field.strip_suffix(b"\r").unwrap_or(field);
+        }
+        let start = field.iter().find(|byte| **byte != b' ');
+        if start != Some(&b'"') && field.contains(&b'\r') {
             return true;
         }
         if end == line.len() {

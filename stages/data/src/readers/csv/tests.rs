@@ -166,7 +166,11 @@ fn fields_in_quotes_hold_delimiters_quotes_and_line_breaks() {
     );
     assert_eq!(series.unwrap().values, [1.0, 2.0]);
     // A carriage return that ends no line, in the names and in a column that is left out.
-    for (text, line) in [("a,b\rc,d\n1,2,3\n", 1), ("a,b\n1,x\ry\n", 2)] {
+    for (text, line) in [
+        ("a,b\rc,d\n1,2,3\n", 1),
+        ("a,\rb\n1,2\n", 1),
+        ("a,b\n1,x\ry\n", 2),
+    ] {
         let parameters = json!({"columns": ["a"], "split": whole()});
         let error = read(text, parameters).unwrap_err();
         assert!(error.message().contains("carriage return"), "{error}");
