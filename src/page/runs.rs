@@ -308,11 +308,19 @@ pub struct Index {
 }
 
 impl Index {
-    /// All runs, the newest first. What cannot be read is left out.
-    pub fn refresh(&mut self, store: &Store) -> Vec<Arc<Summary>> {
-        let runs = store.runs().unwrap_or_default();
+    /// All runs that there are now.
+    pub fn refresh(&mut self, store: &Store) -> Runs {
+        let runs = match store.runs() {
+            Ok(runs) => runs,
+            Err(error) => {
+                return Runs {
+                    trouble: Some(error.to_string()),
+                    ..Runs::default()
+                };
+            }
+        };
         let known = &self.known;
-        let read: Vec<(RunId, Option<Known>)> = runs
+        let read: Vec<(RunId, Glance)> = runs
             .into_par_iter()
             .with_min_len(64)
             .map(|run| {
@@ -320,37 +328,78 @@ impl Index {
                 (run, fresh)
             })
             .collect();
-        let mut all = Vec::with_capacity(read.len());
+        let mut found = Runs {
+            all: Vec::with_capacity(read.len()),
+            ..Runs::default()
+        };
         let mut known = HashMap::with_capacity(read.len());
-        for (run, entry) in read {
-            if let Some(entry) = entry {
-                all.push(Arc::clone(&entry.2));
-                known.insert(run, entry);
+        for (run, glance) in read {
+            match glance {
+                Glance::Read(entry) => {
+                    found.all.push(Arc::clone(&entry.2));
+                    known.insert(run, entry);
+                }
+                Glance::Absent => {}
+                Glance::Unreadable => found.unreadable.push(run),
             }
         }
         self.known = known;
-        all.sort_by(|left, right| (right.started, &right.run).cmp(&(left.started, &left.run)));
-        all
+        let newest = |run: &Arc<Summary>| std::cmp::Reverse((run.started, run.run.clone()));
+        found.all.sort_by_cached_key(newest);
+        found.unreadable.sort();
+        found
     }
 }
 
-fn glance(store: &Store, run: &RunId, known: Option<&Known>) -> Option<Known> {
+/// The runs of a store.
+#[derive(Clone, Debug, Default)]
+pub struct Runs {
+    /// The newest first.
+    pub all: Vec<Arc<Summary>>,
+    /// Those whose records cannot be read.
+    pub unreadable: Vec<RunId>,
+    /// Why nothing can be listed.
+    pub trouble: Option<String>,
+}
+
+/// A look at the record of a run.
+enum Glance {
+    Read(Known),
+    /// A run that is about to begin, or was taken away just now.
+    Absent,
+    Unreadable,
+}
+
+fn glance(store: &Store, run: &RunId, known: Option<&Known>) -> Glance {
     let path = store.run_path(run);
-    let found = store.layout().look_at(&path)?;
-    let (written, bytes) = (found.modified().ok()?, found.len());
+    let Some(found) = store.layout().look_at(&path) else {
+        return Glance::Absent;
+    };
+    let (Ok(written), bytes) = (found.modified(), found.len()) else {
+        return Glance::Unreadable;
+    };
     if let Some(entry) = known
         && (entry.0, entry.1) == (written, bytes)
         && entry.2.status != RunStatus::Running
     {
-        return Some(entry.clone());
+        return Glance::Read(entry.clone());
     }
-    let text = store.layout().read(&path).ok()?;
-    let mut summary: Summary = serde_json::from_slice(&text).ok()?;
+    let text = store.layout().read(&path).ok();
+    let Some(mut summary) = text.and_then(|text| serde_json::from_slice::<Summary>(&text).ok())
+    else {
+        return match store.layout().look_at(&path) {
+            Some(_) => Glance::Unreadable,
+            None => Glance::Absent,
+        };
+    };
     if summary.status == RunStatus::Running {
         // Its process may be gone.
-        summary.status = store.load_run(run).ok()?.status;
+        match store.load_run(run) {
+            Ok(record) => summary.status = record.status,
+            Err(_) => return Glance::Unreadable,
+        }
     }
-    Some((written, bytes, Arc::new(summary)))
+    Glance::Read((written, bytes, Arc::new(summary)))
 }
 
 #[cfg(test)]

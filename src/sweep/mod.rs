@@ -38,12 +38,12 @@ pub use plots::{PlotFormat, plots};
 pub use queue::{Log, Queue, find_backend};
 pub use rounds::Finished;
 pub use space::{Dimension, Domain, Point, Space};
-pub use submission::{Part, Submission, Unit, UnitMember};
+pub use submission::{Part, Submission, Unit, UnitMember, submissions};
 pub use submit::{Handed, Order, Submitted, open_next, submit};
 pub use transfer::{TransferOrder, TransferWhat, Transferred, Way};
 pub use trials::{Assembly, MemberState, Trials, assemble, label, overrides};
 pub use work::{Ended, Work};
 
 use live_progress::LiveProgress;
-use submission::{read_comment, submissions, sweep_folder, sweep_id};
+use submission::{read_comment, sweep_folder, sweep_id};
 use trials::{direction, objective, outcomes};

@@ -245,6 +245,19 @@ fn runs_are_filtered_compared_and_told_apart() {
         browser.eval("return document.getElementById('chosen').textContent"),
         json!("1 of 3 trials")
     );
+    // By the keyboard: everything again, then less and less from below.
+    let press = |key: &str, shift: bool| {
+        browser.eval(&format!(
+            "const grip = document.querySelector('#coordinates [role=slider]'); grip.focus();
+             grip.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', shiftKey: {shift}, bubbles: true}}));
+             return grip.getAttribute('aria-valuetext')"
+        ))
+    };
+    assert_eq!(press("Escape", false), json!("3 of 3 trials"));
+    for _ in 0..4 {
+        press("ArrowUp", true);
+    }
+    assert_eq!(press("ArrowUp", true), json!("2 of 3 trials"));
     expect_accessible(&browser, "the page of a sweep");
     browser.picture("sweep");
     browser.expect_quiet(served.root());

@@ -16,12 +16,14 @@ import pandas
 import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
+from pandas._libs.parsers import STR_NA_VALUES
 
 warnings.simplefilter("ignore")
 
 # What `runner` takes for missing besides what pandas does, in the spellings that occur.
 MISSING = ["nan", "na", "n/a", "null", "none", "nil", "missing", "?", "-", "--", "nat"]
 MISSING += [word.upper() for word in MISSING] + [word.capitalize() for word in MISSING]
+MISSING += [word for word in STR_NA_VALUES if word not in MISSING]
 
 # White space as Unicode has it; Python counts four separators of old files among it.
 BLANKS = "".join(sign for sign in map(chr, range(0x3001)) if sign.isspace() and sign not in "\x1c\x1d\x1e\x1f")
@@ -112,17 +114,25 @@ def text(request):
     table.columns = names
     time = request.get("time")
     values = [name for name in names if name != time]
+    for place, name in enumerate(names):
+        column = table.iloc[:, place]
+        if name != time and column.dtype == bool:
+            raise ValueError(f"{name} holds True and False")
+        if name != time and not pandas.api.types.is_numeric_dtype(column):
+            # `runner` leaves out blanks behind a field, too.
+            missing = column.map(lambda field: isinstance(field, str) and field.strip(BLANKS) in MISSING)
+            table = table.copy()
+            table.isetitem(place, column.mask(missing))
     if request["drop"]:
-        table = table.dropna(subset=values)
+        # What pandas keeps as text, such as `NaN` with a blank behind it, is a number after all, and may be missing.
+        whole = table[values].astype("float64").notna().all(axis=1)
+        table = table[whole]
     times = None
     if time:
         stamps = pandas.to_datetime(table[time].str.strip(BLANKS), utc=True, format="ISO8601")
         nanoseconds = stamps.astype("datetime64[ns, UTC]").astype("int64")
         times = [int(number) // 1_000_000 for number in nanoseconds]
     columns = [table[name] for name in values]
-    for column in columns:
-        if column.dtype == bool:
-            raise ValueError(f"{column.name} holds True and False")
     return values, [column.astype("float64").to_numpy() for column in columns], times
 
 

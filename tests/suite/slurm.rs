@@ -173,6 +173,20 @@ impl Cluster {
         }
     }
 
+    /// Whether the nodes take new tasks.
+    fn let_in(&self, is_open: bool) {
+        let state = if is_open {
+            "state=resume"
+        } else {
+            "state=drain"
+        };
+        let mut command = Command::new("scontrol");
+        command.env("SLURM_CONF", self.folder.path().join("slurm.conf"));
+        command.args(["update", "nodename=ALL", state, "reason=test"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
     fn squeue(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("squeue");
         command
@@ -252,6 +266,50 @@ fn assert_same_figures(environment: &TestEnvironment) {
     assert_eq!(figures(environment), figures(&straight));
 }
 
+/// The page of the only sweep as `runner ui` serves it, once it is as it should be.
+fn page_of_the_sweep(environment: &TestEnvironment, is_right: impl Fn(&str) -> bool) -> String {
+    let mut command = environment.command(&["ui", "--port", "0", "--json"]);
+    command.stdout(std::process::Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let mut line = String::new();
+    let mut output = std::io::BufReader::new(server.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+    let told: Value = serde_json::from_str(&line).unwrap();
+    let (root, token) = told["address"]
+        .as_str()
+        .unwrap()
+        .split_once("/?token=")
+        .unwrap();
+    let cookie = format!("runner-{}={token}", &token[..8]);
+    let get = |path: &str| {
+        let answer = ureq::get(format!("{root}{path}"))
+            .header("cookie", &cookie)
+            .call();
+        answer.unwrap().body_mut().read_to_string().unwrap()
+    };
+    let mut page = String::new();
+    wait_until(environment, "the page of the sweep", || {
+        let list = get("/sweeps");
+        let Some((_, link)) = list.split_once("href=\"/sweep?") else {
+            return false;
+        };
+        let query = link.split('"').next().unwrap().replace("&amp;", "&");
+        page = get(&format!("/sweep?{query}"));
+        is_right(&page)
+    });
+    if let Some(place) = std::env::var_os("RUNNER_SCREENSHOTS") {
+        let name = if page.contains("4 done") {
+            "slurm-end.html"
+        } else {
+            "slurm-queue.html"
+        };
+        std::fs::write(std::path::Path::new(&place).join(name), &page).unwrap();
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    page
+}
+
 #[test]
 fn a_sweep_runs_as_jobs_and_is_issued_again_for_nothing() {
     let Some(cluster) = Cluster::start(4) else {
@@ -268,13 +326,22 @@ fn a_sweep_runs_as_jobs_and_is_issued_again_for_nothing() {
     ] {
         assert!(dry.contains(line), "{line} in {dry}");
     }
+    // While the node takes nothing, all that there is to see is the queue.
+    cluster.let_in(false);
     let submitted = environment.json(&["sweep", "sweep.yaml", "--on", "slurm"]);
     assert_eq!(submitted["members"].as_array().unwrap().len(), 4);
+    let seen = page_of_the_sweep(&environment, |page| page.contains("Queue"));
+    assert!(
+        seen.contains(" task ") && seen.contains("waiting"),
+        "{seen}"
+    );
+    cluster.let_in(true);
     environment
         .succeed(&["sweep", "sweep.yaml", "--on", "slurm"])
         .prints("nothing to submit: ");
     wait_for_the_end(&environment, 4);
     assert_each_result_once(&environment);
+    page_of_the_sweep(&environment, |page| page.contains("4 trials: 4 done"));
     environment
         .succeed(&["sweep", "sweep.yaml", "--on", "slurm"])
         .prints("4 trials: 4 done");

@@ -749,6 +749,8 @@
       return { line, element };
     });
     const chosen = document.getElementById("chosen");
+    /** @type {SVGElement[]} */
+    const grips = [];
     const apply = () => {
       let count = 0;
       for (const { line, element } of lines) {
@@ -757,28 +759,50 @@
         count += isIn ? 1 : 0;
       }
       if (chosen) chosen.textContent = `${count} of ${lines.length} trials`;
+      for (const grip of grips) {
+        grip.setAttribute("aria-valuenow", String(count));
+        grip.setAttribute("aria-valuetext", `${count} of ${lines.length} trials`);
+      }
     };
     for (const axis of drawn) {
       svg.append(axis.brush);
       const grip = make("rect", { x: axis.x - 14, y: TOP - 8, width: 28, height: HEIGHT - TOP - 10, fill: "transparent" });
       grip.style.cursor = "ns-resize";
+      for (const [name, value] of Object.entries({ tabindex: "0", role: "slider", "aria-orientation": "vertical", "aria-label": `Range of ${axis.name}: arrows move its upper end, with shift its lower end; Escape keeps all`, "aria-valuemin": "0", "aria-valuemax": String(lines.length) })) grip.setAttribute(name, value);
+      grips.push(grip);
+      const show = () => {
+        axis.brush.setAttribute("visibility", axis.kept ? "visible" : "hidden");
+        if (axis.kept) {
+          axis.brush.setAttribute("y", String(axis.kept[0]));
+          axis.brush.setAttribute("height", String(axis.kept[1] - axis.kept[0]));
+        }
+        apply();
+      };
+      grip.addEventListener("keydown", (event) => {
+        const [first, last] = [TOP - 8, HEIGHT - 18];
+        const step = event.key === "ArrowDown" ? (last - first) / 20 : event.key === "ArrowUp" ? (first - last) / 20 : 0;
+        if (step === 0 && event.key !== "Escape") return;
+        event.preventDefault();
+        let [top, bottom] = axis.kept ?? [first, last];
+        if (event.shiftKey) bottom = Math.min(last, Math.max(top, bottom + step));
+        else top = Math.max(first, Math.min(bottom, top + step));
+        const isWhole = step === 0 || (top === first && bottom === last);
+        axis.kept = isWhole ? null : [top, bottom];
+        show();
+      });
       const at = (/** @type {PointerEvent} */ event) => ((event.clientY - svg.getBoundingClientRect().top) / svg.getBoundingClientRect().height) * HEIGHT;
       grip.addEventListener("pointerdown", (event) => {
         const start = at(event);
         grip.setPointerCapture(event.pointerId);
         const move = (/** @type {PointerEvent} */ event) => {
           axis.kept = [Math.min(start, at(event)), Math.max(start, at(event))];
-          axis.brush.setAttribute("y", String(axis.kept[0]));
-          axis.brush.setAttribute("height", String(axis.kept[1] - axis.kept[0]));
-          axis.brush.setAttribute("visibility", "visible");
-          apply();
+          show();
         };
         const end = () => {
           grip.removeEventListener("pointermove", move);
           if (axis.kept === null || axis.kept[1] - axis.kept[0] < 3) {
             axis.kept = null;
-            axis.brush.setAttribute("visibility", "hidden");
-            apply();
+            show();
           }
         };
         axis.kept = null;

@@ -5,11 +5,15 @@ use maud::{Markup, html};
 use super::{Frame, Tiles, page};
 use crate::cache::{RunStatus, StageState, utc};
 use crate::diagnostic::{counted, duration};
-use crate::page::runs::{Listing, Page, Summary};
+use crate::page::runs::{Listing, Page, Runs, Summary};
+
+/// Records that are named of those that cannot be read.
+const UNREADABLE: usize = 5;
 
 /// The page that lists runs. `sweeps` says whether there are any.
 pub fn runs_page(
     store: &str,
+    runs: &Runs,
     listing: &Listing,
     found: &Page<'_>,
     links: Vec<(String, String)>,
@@ -20,7 +24,7 @@ pub fn runs_page(
         data: serde_json::json!({}),
         links,
     };
-    page(&frame, &body(store, listing, found))
+    page(&frame, &body(store, runs, listing, found))
 }
 
 /// What of the page changes while runs are under way.
@@ -28,10 +32,18 @@ pub fn runs_part(listing: &Listing, found: &Page<'_>) -> String {
     table(listing, found).into_string()
 }
 
-fn body(store: &str, listing: &Listing, found: &Page<'_>) -> Markup {
+fn body(store: &str, runs: &Runs, listing: &Listing, found: &Page<'_>) -> Markup {
     html! {
         h1 { "Runs" }
         p.meta { span { (counted(found.found, "run")) " in " code { bdi { (store) } } } }
+        @if let Some(trouble) = &runs.trouble { p.notice role="alert" { "The runs cannot be listed: " bdi { (trouble) } } }
+        @if !runs.unreadable.is_empty() {
+            p.notice role="alert" {
+                (counted(runs.unreadable.len(), "record")) " cannot be read, and " code { "runner cache verify" } " sets aside what is damaged: "
+                @for run in runs.unreadable.iter().take(UNREADABLE) { code { bdi { (run) } } " " }
+                @if runs.unreadable.len() > UNREADABLE { "…" }
+            }
+        }
         form.filter method="get" action="/" role="search" {
             label { "Filter " input type="search" name="filter" size="44" value=(listing.filter) placeholder="smd status=done lr<0.01 vus_pr>0.4 date>=2026-01"; }
             label { "Columns " input type="text" name="columns" size="30" value=(listing.columns.join(" ")) placeholder=(found.columns.join(" ")); }

@@ -56,7 +56,7 @@ fn body(view: &SweepView, is_served: bool) -> Markup {
             @match board.table() { Ok(table) => (tables::shown("Leaderboard", &table)), Err(error) => p.notice { (error) } }
         }
         section aria-labelledby="parallel" { h2 #parallel { "Parallel coordinates" }
-            p.quiet { "A line is a trial. Drag along an axis to keep the trials that pass there; click the axis to let go." }
+            p.quiet { "A line is a trial. Drag along an axis to keep the trials that pass there; click the axis to let go. By the keyboard: arrows move the upper end of an axis's range, with shift the lower end; Escape lets go." }
             div.chart #coordinates role="img" aria-label="Parallel coordinates of the trials; the leaderboard has the same values" {}
             p #chosen.quiet aria-live="polite" {}
         }

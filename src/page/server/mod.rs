@@ -14,8 +14,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::runs::{Index, Summary};
-use crate::cache::{RunId, Store};
+use super::runs::{Index, Runs};
+use crate::cache::Store;
 use crate::project::{Error, Project};
 use views::Views;
 
@@ -31,6 +31,9 @@ const MAKERS: usize = 2;
 /// For so long a list of runs is not read again.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How long a page of a sweep counts.
+const QUEUED: Duration = Duration::from_secs(5);
+
 /// How often a wish to stop is looked for.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -42,20 +45,22 @@ pub(super) struct House {
     index: Mutex<Listed>,
     pub views: Views,
     pub makers: Semaphore,
-    /// How far runs are that are under way, and when it was read: many readers cost no more than one.
-    parts: Mutex<HashMap<RunId, (Instant, Arc<str>)>>,
+    /// How far runs are that are under way.
+    pub parts: Recent,
+    /// Pages of sweeps, for which a cluster's queue is asked.
+    pub sweeps: Recent,
 }
 
 /// The list of runs, and when it was read.
 #[derive(Default)]
 struct Listed {
     index: Index,
-    read: Option<(Instant, Vec<Arc<Summary>>)>,
+    read: Option<(Instant, Runs)>,
 }
 
 impl House {
-    /// All runs, the newest first.
-    pub fn runs(&self) -> Vec<Arc<Summary>> {
+    /// All runs.
+    pub fn runs(&self) -> Runs {
         let mut listed = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, runs)) = &listed.read
             && at.elapsed() < FRESH
@@ -68,25 +73,39 @@ impl House {
     }
 }
 
-impl House {
-    /// How far a run is, as it was read a moment ago or as `read` says now; what ended is not kept.
+/// What was made a moment ago: many readers cost no more than one.
+pub struct Recent {
+    made: Mutex<HashMap<String, (Instant, Arc<str>)>>,
+    /// How long it counts.
+    age: Duration,
+}
+
+impl Recent {
+    fn of(age: Duration) -> Self {
+        Self {
+            made: Mutex::default(),
+            age,
+        }
+    }
+
+    /// What was made under this name, or what `make` makes now. Nothing is kept of what is nothing.
     ///
     /// # Errors
-    /// What `read` says.
-    pub fn part<E>(
+    /// What `make` says.
+    pub fn get<E>(
         &self,
-        run: &RunId,
-        read: impl FnOnce() -> Result<Option<String>, E>,
+        name: &str,
+        make: impl FnOnce() -> Result<Option<String>, E>,
     ) -> Result<Option<Arc<str>>, E> {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.retain(|_, (at, _)| at.elapsed() < FRESH);
-        if let Some((_, part)) = parts.get(run) {
-            return Ok(Some(Arc::clone(part)));
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|_, (at, _)| at.elapsed() < self.age);
+        if let Some((_, text)) = made.get(name) {
+            return Ok(Some(Arc::clone(text)));
         }
-        let Some(part) = read()? else { return Ok(None) };
-        let part: Arc<str> = part.into();
-        parts.insert(run.clone(), (Instant::now(), Arc::clone(&part)));
-        Ok(Some(part))
+        let Some(text) = make()? else { return Ok(None) };
+        let text: Arc<str> = text.into();
+        made.insert(name.to_owned(), (Instant::now(), Arc::clone(&text)));
+        Ok(Some(text))
     }
 }
 
@@ -104,7 +123,8 @@ pub fn serve(project: &Project, port: u16, ready: &dyn Fn(&str)) -> Result<(), E
         views: Views::new().map_err(|error| failed("there is no folder for pages", &error))?,
         project: project.clone(),
         makers: Semaphore::new(MAKERS),
-        parts: Mutex::default(),
+        parts: Recent::of(FRESH),
+        sweeps: Recent::of(QUEUED),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

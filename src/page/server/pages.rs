@@ -19,6 +19,7 @@ use crate::page::runs::Listing;
 use crate::page::tiles::InFolder;
 use crate::project::{Error, Followed};
 use crate::report::{History, ReportError, RunDiff};
+use crate::sweep::submissions;
 
 /// Runs that are compared at most.
 const COMPARED: usize = 24;
@@ -52,7 +53,10 @@ impl From<std::io::Error> for Failure {
 fn links(house: &House) -> Vec<(String, String)> {
     let mut links = vec![("/".to_owned(), "Runs".to_owned())];
     // Asked again within a second, the list of runs costs nothing.
-    if house.runs().iter().any(|run| run.sweep.is_some()) {
+    let layout = house.store.layout();
+    if house.runs().all.iter().any(|run| run.sweep.is_some())
+        || !layout.folders_in(&layout.sweeps()).is_empty()
+    {
         links.push(("/sweeps".to_owned(), "Sweeps".to_owned()));
     }
     links
@@ -105,14 +109,15 @@ pub async fn runs(
 ) -> Response {
     answer(move || {
         let listing = listing(query.as_deref().unwrap_or_default());
-        let all = house.runs();
-        let found = listing.apply(&all);
+        let runs = house.runs();
+        let found = listing.apply(&runs.all);
         if headers.contains_key(PART) {
             return Ok(Html(html::runs_part(&listing, &found)));
         }
         let store = house.project.store.display().to_string();
         Ok(Html(html::runs_page(
             &store,
+            &runs,
             &listing,
             &found,
             links(&house),
@@ -191,8 +196,7 @@ pub async fn run(
 
 /// How far a run is; nothing if it has ended, and the whole page tells.
 fn part(house: &House, name: &str) -> Result<Html<String>, Failure> {
-    let run = RunId(name.to_owned());
-    let part = house.part(&run, || {
+    let part = house.parts.get(name, || {
         let record = record(house, name)?;
         let is_running = record.status == RunStatus::Running;
         Ok::<_, Failure>(is_running.then(|| {
@@ -223,7 +227,7 @@ fn view(house: &House, record: &RunRecord) -> Result<Arc<Made>, Failure> {
 
 /// Leads to what differs from the run of the same pipeline before this one.
 fn since_before(house: &House, record: &RunRecord) -> Option<(String, String)> {
-    let runs = house.runs();
+    let runs = house.runs().all;
     let mut older = runs.iter().skip_while(|run| run.run != record.run).skip(1);
     let before = older.find(|run| run.file == record.file)?;
     let address = format!("/diff?a={}&b={}", before.run, record.run);
@@ -287,38 +291,50 @@ pub async fn diff(State(house): State<Arc<House>>, RawQuery(query): RawQuery) ->
     .await
 }
 
-/// The sweeps that have runs.
+/// The files of sweeps of which the store has a run, or a submission to a cluster that has not begun, and their runs.
+fn sweep_files(house: &House) -> Vec<(String, Vec<String>)> {
+    let mut files: Vec<(String, Vec<String>)> = Vec::new();
+    for run in house.runs().all.iter().filter(|run| run.sweep.is_some()) {
+        match files.iter_mut().find(|(file, _)| *file == run.file) {
+            Some((_, runs)) => runs.push(run.run.0.clone()),
+            None => files.push((run.file.clone(), vec![run.run.0.clone()])),
+        }
+    }
+    for submission in submissions(house.store.layout()) {
+        let file = submission.file.display().to_string();
+        if files.iter().all(|(known, _)| *known != file) {
+            files.push((file, Vec::new()));
+        }
+    }
+    files
+}
+
+/// The list of sweeps.
 pub async fn sweeps(State(house): State<Arc<House>>) -> Response {
     answer(move || {
-        let mut files: Vec<(String, usize)> = Vec::new();
-        for run in house.runs().iter().filter(|run| run.sweep.is_some()) {
-            match files.iter_mut().find(|(file, _)| *file == run.file) {
-                Some((_, count)) => *count += 1,
-                None => files.push((run.file.clone(), 1)),
-            }
-        }
-        Ok(Html(html::sweeps_page(&files, links(&house))))
+        let files = sweep_files(&house);
+        let counted: Vec<(String, usize)> = files
+            .into_iter()
+            .map(|(file, runs)| (file, runs.len()))
+            .collect();
+        Ok(Html(html::sweeps_page(&counted, links(&house))))
     })
     .await
 }
 
-/// A sweep, by the file that runs of it name: no other file is opened.
+/// A sweep, by its file: none is opened that is not in the list.
 pub async fn sweep(State(house): State<Arc<House>>, RawQuery(query): RawQuery) -> Response {
     answer(move || {
         let file = values(query.as_deref(), "file").pop().unwrap_or_default();
-        let runs: Vec<String> = house
-            .runs()
-            .iter()
-            .filter(|run| run.sweep.is_some() && run.file == file)
-            .map(|run| run.run.0.clone())
-            .collect();
-        if runs.is_empty() {
-            return Err(Failure::Absent(
-                "No run of the store is of such a sweep.".to_owned(),
-            ));
-        }
-        let view = crate::page::sweep::view(&house.project, Path::new(&file), runs)?;
-        Ok(Html(html::sweep_page(&view, links(&house), true)))
+        let mut files = sweep_files(&house).into_iter();
+        let Some((_, runs)) = files.find(|(known, _)| *known == file) else {
+            return Err(Failure::Absent("The store has no such sweep.".to_owned()));
+        };
+        let page = house.sweeps.get(&file, || {
+            let view = crate::page::sweep::view(&house.project, Path::new(&file), runs)?;
+            Ok::<_, Failure>(Some(html::sweep_page(&view, links(&house), true)))
+        })?;
+        Ok(Html(page.as_deref().unwrap_or_default().to_owned()))
     })
     .await
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use arrow::datatypes::Schema;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::Length;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,13 +78,21 @@ fn append(
     let rows = u64::try_from(rows).unwrap_or(u64::MAX);
     check_rows(rows, wanted.len() as u64, bytes, path)?;
     let mask = ProjectionMask::roots(reader.parquet_schema(), wanted);
+    let mut counted = 0;
     for group in reader.metadata().row_groups() {
+        counted += group.num_rows();
         for (column, chunk) in group.columns().iter().enumerate() {
             if mask.leaf_included(column) {
+                check_count(chunk, group.num_rows(), path)?;
                 let checked = check_page_sizes(&source, chunk);
                 checked.map_err(|reason| batches::damaged(path, reason))?;
             }
         }
+    }
+    if counted != reader.metadata().file_metadata().num_rows() {
+        let all = reader.metadata().file_metadata().num_rows();
+        let reason = format!("its parts have {counted} rows, the whole {all}");
+        return Err(batches::damaged(path, reason));
     }
     // Words may be long, and a batch of them is decoded at once.
     let is_long = selection.id.is_some() || selection.variable.is_some();
@@ -92,6 +101,17 @@ fn append(
     let reader = reader.map_err(|error| batches::damaged(path, error))?;
     let schema = Schema::new(fields);
     batches::append(&schema, reader, selection, builder, path, context)
+}
+
+/// Refuses a column without lists that has not one value, or its lack, for each row.
+fn check_count(chunk: &ColumnChunkMetaData, rows: i64, path: &Path) -> Result<(), Trouble> {
+    let values = chunk.num_values();
+    if chunk.column_descr().max_rep_level() > 0 || values == rows {
+        return Ok(());
+    }
+    let column = chunk.column_path();
+    let reason = format!("column `{column}` has {values} values in a part of {rows} rows");
+    Err(batches::damaged(path, reason))
 }
 
 /// Refuses a file that becomes very much larger in memory than it is: values that are all alike are written once.
