@@ -38,11 +38,15 @@ def search(port, experiment, order):
     return time.perf_counter() - start, len(found.get("runs", []))
 
 
+def command(mlflow, store, port):
+    options = ["--workers", "1", "--gunicorn-opts", "--timeout 300 --no-control-socket"]
+    return [mlflow, "server", "--backend-store-uri", store, "--port", str(port), *options]
+
+
 def serve(mlflow, store, experiment, what):
     port = free_port()
     environment = {**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true"}
-    command = [mlflow, "server", "--backend-store-uri", store, "--port", str(port), "--workers", "1"]
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(command(mlflow, store, port), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
             try:
@@ -107,8 +111,7 @@ def main():
 
         port = free_port()
         store = f"sqlite:///{work}/mlflow.db"
-        command = [mlflow, "server", "--backend-store-uri", store, "--port", str(port), "--workers", "1"]
-        server = subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server = subprocess.Popen(command(mlflow, store, port), cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             export = [runner, "export", "latest", "--format", "mlflow", "--to", f"http://127.0.0.1:{port}"]
             for _ in range(60):

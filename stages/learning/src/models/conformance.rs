@@ -347,6 +347,22 @@ fn samples_of_another_shape_are_refused() {
     }
 }
 
+/// A page makes an entry of BibTeX of it.
+#[test]
+fn a_citation_has_authors_a_title_and_a_year() {
+    for choice in MODELS.examples() {
+        let citation = choice.citation();
+        if citation.is_empty() {
+            continue;
+        }
+        let (authors, rest) = citation.split_once(": ").unwrap();
+        assert!(!authors.contains('.') && rest.contains(". "), "{citation}");
+        let is_year = |word: &str| word.len() == 4 && word.parse::<u32>().is_ok();
+        let mut words = rest.split(|sign: char| !sign.is_ascii_alphanumeric());
+        assert!(words.any(is_year), "{citation}");
+    }
+}
+
 #[test]
 fn tasks_that_a_model_is_not_for_are_refused() {
     for choice in MODELS.examples() {
