@@ -84,6 +84,17 @@ pub struct Threshold {
     /// The stage that chose it.
     pub stage: String,
     pub how: String,
+    /// If it moves from row to row; `value` is where it starts.
+    pub moving: Option<Moving>,
+}
+
+/// A threshold that moves from row to row.
+#[derive(Clone, Debug, Serialize)]
+pub struct Moving {
+    /// What each row is held against.
+    pub line: ArrayNote,
+    /// How far each score lies above it.
+    pub excess: ArrayNote,
 }
 
 /// What a detector made of a labelled event.
@@ -124,6 +135,8 @@ struct Part<'a> {
     all: Arc<[Segment]>,
     values: Vec<f32>,
     times: Vec<i64>,
+    /// What each row is held against, if that differs from row to row; infinite where a row is not judged.
+    moving: Option<Vec<f64>>,
     /// Per channel and event its part of the score, and the names of the channels, if the score says so.
     shares: Option<(Vec<String>, Vec<Vec<f64>>)>,
 }
@@ -209,6 +222,7 @@ fn parts<'a>(gathering: &Gathering<'a>) -> Vec<Part<'a>> {
             continue;
         }
         let all: Arc<[Segment]> = scores.segments.clone().into();
+        let moving = judge.and_then(|judge| moving_threshold(history, judge, &scores));
         for (entity, segments) in by_entity(&scores, split) {
             let place = Place {
                 labels: gathered(&scores.labels, &segments),
@@ -224,6 +238,7 @@ fn parts<'a>(gathering: &Gathering<'a>) -> Vec<Part<'a>> {
                 threshold: judge.and_then(|judge| threshold_of(history, judge)),
                 values: gathered(&scores.scores, &segments),
                 times: gathered(&scores.times, &segments),
+                moving: moving.as_ref().map(|column| gathered(column, &segments)),
                 shares: has_shares.then(|| {
                     let shares = contributed(&scores, &segments, &place.events());
                     (scores.channels.clone(), shares)
@@ -258,13 +273,30 @@ fn judge_of<'a>(history: &'a History<'_>, stage: usize, port: &str) -> Option<&'
     judges.find(|judge| history.record.metrics.contains_key(&judge.record.name))
 }
 
-/// The threshold of a judge, unless it adapts from row to row.
+/// What each row of the scores is held against by a judge whose threshold moves.
+fn moving_threshold(
+    history: &History<'_>,
+    judge: &StageHistory,
+    scores: &Scores,
+) -> Option<Vec<f64>> {
+    let kind = history.kind(&judge.recorded.kind)?;
+    let configured = kind.parse(judge.recorded.parameters.clone()).ok()?;
+    let mut column = vec![f64::INFINITY; scores.scores.len()];
+    for (row, threshold) in configured.moving_threshold(scores)? {
+        column[row] = threshold;
+    }
+    Some(column)
+}
+
+/// The threshold of a judge; where it moves from row to row, where it starts.
 fn threshold_of<'a>(
     history: &'a History<'_>,
     judge: &StageHistory,
 ) -> Option<(&'a Metric, String)> {
     let metrics = history.record.metrics.get(&judge.record.name)?;
-    let metric = metrics.iter().find(|metric| metric.name == "threshold")?;
+    let names = ["threshold", "threshold_at_start"];
+    let is_it = |metric: &&Metric| names.contains(&metric.name.as_str());
+    let metric = metrics.iter().find(is_it)?;
     Some((metric, judge.record.name.clone()))
 }
 
@@ -384,23 +416,35 @@ fn track(
     let values = std::mem::take(&mut part.values);
     // Where some rows are labelled, an alarm in others is neither right nor wrong.
     let unlabelled = unlabelled(&part.segments);
-    let threshold = part.threshold.as_ref().and_then(|(metric, stage)| {
+    let mut threshold = part.threshold.as_ref().and_then(|(metric, stage)| {
         Some(Threshold {
             value: metric.value?,
             oracle: metric.oracle,
             stage: stage.clone(),
             how: metric.caveat.clone(),
+            moving: None,
         })
     });
-    let above = |score: f32| {
-        threshold
+    let by_row = part.moving.take();
+    // A threshold that is said to move, and of which nothing is known, raises no alarms.
+    let is_unknown = by_row.is_none()
+        && part
+            .threshold
             .as_ref()
-            .is_some_and(|line| f64::from(score) > line.value)
+            .is_some_and(|(metric, _)| metric.name != "threshold");
+    if is_unknown {
+        threshold = None;
+    }
+    let line = threshold.as_ref().map(|threshold| threshold.value);
+    let above = |row: usize| match (&by_row, line) {
+        (Some(thresholds), _) => f64::from(values[row]) > thresholds[row],
+        (None, Some(line)) => f64::from(values[row]) > line,
+        (None, None) => false,
     };
     let mut found = Vec::with_capacity(events.len());
     for event in events {
         let (peak_row, peak) = peak(&values, event);
-        let first = event.clone().find(|row| above(values[*row]));
+        let first = event.clone().find(|row| above(*row));
         found.push(Found {
             delay: first.map(|row| row - event.start),
             peak,
@@ -409,7 +453,7 @@ fn track(
         });
     }
     let mut alarms = Vec::new();
-    for alarm in runs(values.iter().map(|score| above(*score))) {
+    for alarm in runs((0..values.len()).map(above)) {
         if !touches(events, &alarm) && !touches(&unlabelled, &alarm) {
             let (peak_row, peak) = peak(&values, &alarm);
             alarms.push(Alarm {
@@ -419,6 +463,17 @@ fn track(
                 peak_row,
             });
         }
+    }
+    if let (Some(threshold), Some(line)) = (&mut threshold, by_row) {
+        // A row that is not judged is held against the largest number.
+        let drawn = |value: f64| value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+        let over = |(score, line): (&f32, &f64)| drawn(f64::from(*score) - line);
+        let excess = values.iter().zip(&line).map(over).collect();
+        let line = line.into_iter().map(drawn).collect();
+        threshold.moving = Some(Moving {
+            line: Numbers::Single(line).keep(sink, &format!("{name}-line"))?,
+            excess: Numbers::Single(excess).keep(sink, &format!("{name}-excess"))?,
+        });
     }
     let alarm_count = alarms.len();
     alarms.sort_by(|left, right| right.peak.total_cmp(&left.peak));

@@ -249,6 +249,47 @@ stages:
     browser.expect_quiet(&format!("file://{}", page.display()));
 }
 
+/// A threshold that moves from row to row: the alarms of the page are those that the metrics count.
+#[test]
+fn a_threshold_that_moves_is_drawn_and_its_alarms_are_counted() {
+    let Some(browser) = Browser::start() else {
+        return;
+    };
+    let threshold = "{kind: quantile, anomaly_ratio: 5}";
+    let moving = "{kind: ewma, k: 2, smoothing: 0.05}, metrics: [recall, precision]";
+    let environment = TestEnvironment::with_pipeline(&DETECTOR.replace(threshold, moving));
+    let page = page_of(&environment);
+    browser.open_file(&page);
+    let text = browser.eval("return document.body.innerText");
+    let says = "at a threshold that moves from row to row";
+    assert!(text.as_str().unwrap().contains(says), "{text}");
+    let counted = browser.eval(
+        "const chart = runnerPage.charts.get('s0');
+         const { line, excess } = chart.lanes[0].moving;
+         const inEvent = (row) => chart.scene.events.some(([start, end]) => row >= start && row < end);
+         let [alarms, hits, anomalous, wrong] = [0, 0, 0, 0];
+         for (let row = 0; row < chart.scene.rows; row++) {
+           const isAlarm = excess.at(row).value > 0;
+           wrong += isAlarm === (chart.lanes[0].rows.at(row).value > line.at(row).value) ? 0 : 1;
+           alarms += isAlarm ? 1 : 0;
+           anomalous += inEvent(row) ? 1 : 0;
+           hits += isAlarm && inEvent(row) ? 1 : 0;
+         }
+         return {recall: hits / anomalous, precision: hits / alarms, wrong}",
+    );
+    let run = environment.latest();
+    for entry in run["metrics"]["metrics"].as_array().unwrap() {
+        let name = entry["name"].as_str().unwrap();
+        if let Some(seen) = counted[name].as_f64() {
+            let stored = entry["value"].as_f64().unwrap();
+            assert!((seen - stored).abs() < 1e-9, "{name}: {counted} {entry}");
+        }
+    }
+    assert!(counted["recall"].as_f64().unwrap() > 0.0, "{counted}");
+    assert_eq!(counted["wrong"], 0, "{counted}");
+    browser.expect_quiet(&format!("file://{}", page.display()));
+}
+
 /// Names that would do something if they were markup, and such that confuse a reader.
 #[test]
 fn hostile_names_do_nothing() {

@@ -6,7 +6,7 @@
 (() => {
   /**
    * @typedef {{name: string, length: number, width: number, whole: boolean, range: [number, number] | null}} ArrayNote
-   * @typedef {{value: number, oracle: boolean, stage: string, how: string}} Threshold
+   * @typedef {{value: number, oracle: boolean, stage: string, how: string, moving: {line: ArrayNote, excess: ArrayNote} | null}} Threshold
    * @typedef {{stage: string, score: ArrayNote, is_logarithmic: boolean, threshold: Threshold | null}} Track
    * @typedef {"none" | {regular: {first: number, step: number}} | {listed: ArrayNote}} Times
    * @typedef {{id: string, entity: string, rows: number, breaks: number[], times: Times, labelled: boolean,
@@ -374,6 +374,13 @@
     async add(note, name, track, known) {
       const rows = known ?? (await new Rows(note).load());
       rows.arrived = () => this.draw();
+      /** @type {{line: Rows, excess: Rows} | null} */
+      let moving = null;
+      if (track?.threshold?.moving) {
+        const { line, excess } = track.threshold.moving;
+        moving = { line: await new Rows(line).load(), excess: await new Rows(excess).load() };
+        for (const each of [moving.line, moving.excess]) each.arrived = () => this.draw();
+      }
       const element = document.createElement("div");
       element.className = track ? "lane track" : "lane";
       const label = document.createElement("div");
@@ -399,7 +406,7 @@
           series: [{}, { stroke: colour(track ? "score" : "channel"), width: 1, spanGaps: false, points: { show: false } }],
           hooks: {
             drawClear: [(/** @type {any} */ plot) => this.under(plot)],
-            draw: [(/** @type {any} */ plot) => this.over(plot, track)],
+            draw: [(/** @type {any} */ plot) => this.over(plot, track, moving)],
             setSelect: [(/** @type {any} */ plot) => this.select(plot)],
             setCursor: [(/** @type {any} */ plot) => this.point(plot)],
           },
@@ -407,7 +414,7 @@
         [[0], [null]],
         element,
       );
-      this.lanes.push({ plot, rows, track, readout, name });
+      this.lanes.push({ plot, rows, track, readout, name, moving });
     }
 
     width() {
@@ -482,27 +489,46 @@
       ctx.restore();
     }
 
-    /** The threshold and the alarms, above the line. @param {any} plot @param {Track | null} track */
-    over(plot, track) {
+    /** The threshold and the alarms, above the line. @param {any} plot @param {Track | null} track
+     * @param {{line: Rows, excess: Rows} | null} moving */
+    over(plot, track, moving) {
       if (!track?.threshold) return;
       const { ctx, bbox } = plot;
-      const y = plot.valToPos(track.threshold.value, "y", true);
+      const level = track.threshold.value;
+      const y = plot.valToPos(level, "y", true);
       ctx.save();
       ctx.strokeStyle = colour("alarm");
       ctx.fillStyle = colour("alarm");
       ctx.lineWidth = devicePixelRatio;
-      if (y >= bbox.top && y <= bbox.top + bbox.height) {
-        ctx.setLineDash([6, 4]);
+      ctx.setLineDash([6, 4]);
+      if (moving) {
+        const [x, values] = moving.line.points(this.from, this.to, this.room());
+        ctx.beginPath();
+        ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+        ctx.clip();
+        ctx.beginPath();
+        let isOpen = false;
+        for (let place = 0; place < x.length; place++) {
+          const value = values[place];
+          // Rows that are not judged are held against the largest number.
+          if (value === null || value === undefined || value > 3e38) isOpen = false;
+          else {
+            ctx[isOpen ? "lineTo" : "moveTo"](plot.valToPos(x[place], "x", true), plot.valToPos(value, "y", true));
+            isOpen = true;
+          }
+        }
+        ctx.stroke();
+      } else if (y >= bbox.top && y <= bbox.top + bbox.height) {
         ctx.beginPath();
         ctx.moveTo(bbox.left, y);
         ctx.lineTo(bbox.left + bbox.width, y);
         ctx.stroke();
       }
       // A strip at the top: a stretch has an alarm if its largest score lies above.
-      const [x, values] = plot.data;
+      const [x, values] = moving ? moving.excess.points(this.from, this.to, this.room()) : plot.data;
       for (let place = 0; place < x.length; place++) {
         const value = values[place];
-        if (value === null || value <= track.threshold.value) continue;
+        if (value === null || value === undefined || value <= (moving ? 0 : level)) continue;
         const end = place + 1 < x.length ? x[place + 1] : x[place] + 1;
         const left = Math.max(bbox.left, plot.valToPos(x[place] - 0.5, "x", true));
         const right = Math.min(bbox.left + bbox.width, plot.valToPos(end - 0.5, "x", true));

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::diagnostic::{counted, number};
 use crate::page::run::RunView;
-use crate::page::scene::{SampleScores, Scene, Track};
+use crate::page::scene::{SampleScores, Scene, Threshold, Track};
 
 /// Events that are listed for a detector.
 const LISTED: usize = 500;
@@ -62,6 +62,15 @@ fn sample_block(samples: &SampleScores) -> Markup {
     }
 }
 
+/// At which threshold, in words.
+fn at_threshold(threshold: &Threshold) -> String {
+    let value = number(threshold.value);
+    match threshold.moving {
+        None => format!(" at threshold {value}"),
+        Some(_) => format!(" at a threshold that moves from row to row, {value} at first"),
+    }
+}
+
 /// What a detector found and missed, and where it raised a false alarm.
 fn events(scene: &Scene, track: &Track, listed: usize) -> Markup {
     let found = track
@@ -75,9 +84,9 @@ fn events(scene: &Scene, track: &Track, listed: usize) -> Markup {
             summary {
                 strong { bdi { (track.stage) } }
                 @match threshold {
-                    Some(line) if !scene.labelled => { ": " (counted(track.alarm_count, "alarm")) " at threshold " (number(line.value)) }
-                    Some(line) => { ": " (found) " of " (counted(scene.events.len(), "event")) " found, " (counted(track.alarm_count, "false alarm")) " at threshold " (number(line.value)) @if line.oracle { " " span.mark { "oracle" } } }
-                    None => ": the threshold moves from row to row, or there is none, so alarms are not shown",
+                    Some(line) if !scene.labelled => { ": " (counted(track.alarm_count, "alarm")) (at_threshold(line)) }
+                    Some(line) => { ": " (found) " of " (counted(scene.events.len(), "event")) " found, " (counted(track.alarm_count, "false alarm")) (at_threshold(line)) @if line.oracle { " " span.mark { "oracle" } } }
+                    None => ": there is no threshold, so alarms are not shown",
                 }
             }
             @if let Some(line) = threshold { p.quiet { "Threshold " bdi { (line.how) } " (stage " bdi { (line.stage) } ")." } }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Fault, Inputs, Outputs, Port, StageContext, Trouble, limits};
-use crate::artifact::Split;
+use crate::artifact::{Scores, Split};
 
 /// Whether the bits of the outputs depend on the machine's floating-point code paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,6 +337,12 @@ pub trait Stage: 'static {
         None
     }
 
+    /// For a stage that judges scores at a threshold that moves: the threshold of each row that it judged, by the row's place in
+    /// the scores. Nothing for a threshold that all rows are held against.
+    fn moving_threshold(_params: &Self::Params, _scores: &Scores) -> Option<Vec<(usize, f64)>> {
+        None
+    }
+
     /// What was published of what it does: a name and a sentence `Authors: Title. Where Year.`
     fn cites(_params: &Self::Params) -> Vec<(String, &'static str)> {
         Vec::new()
@@ -459,6 +465,11 @@ impl Configured {
         self.stage.judges()
     }
 
+    /// See [`Stage::moving_threshold`].
+    pub fn moving_threshold(&self, scores: &Scores) -> Option<Vec<(usize, f64)>> {
+        self.stage.moving_threshold(scores)
+    }
+
     /// See [`Stage::cites`].
     pub fn cites(&self) -> Vec<(String, &'static str)> {
         self.stage.cites()
@@ -496,6 +507,7 @@ trait AnyStage: Send + Sync {
     fn threads(&self) -> Threads;
     fn learns(&self) -> Vec<Learning>;
     fn judges(&self) -> Option<Split>;
+    fn moving_threshold(&self, scores: &Scores) -> Option<Vec<(usize, f64)>>;
     fn cites(&self) -> Vec<(String, &'static str)>;
     fn run(&self, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble>;
 }
@@ -562,6 +574,10 @@ impl<S: Stage> AnyStage for Parsed<S> {
 
     fn judges(&self) -> Option<Split> {
         S::judges(&self.0)
+    }
+
+    fn moving_threshold(&self, scores: &Scores) -> Option<Vec<(usize, f64)>> {
+        S::moving_threshold(&self.0, scores)
     }
 
     fn cites(&self) -> Vec<(String, &'static str)> {

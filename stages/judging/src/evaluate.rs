@@ -220,6 +220,13 @@ impl Stage for Evaluate {
         Some(params.on)
     }
 
+    fn moving_threshold(params: &Params, scores: &Scores) -> Option<Vec<(usize, f64)>> {
+        let threshold = params.threshold.as_ref()?;
+        threshold
+            .adapts()
+            .then(|| detection::moving(threshold, scores, params.on))?
+    }
+
     fn run(
         params: &Params,
         inputs: &Inputs,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::metrics::{self, Case, Subject};
-use crate::thresholds::{Basis, Source, ThresholdChoice};
+use crate::thresholds::{Basis, Chosen, Source, ThresholdChoice};
 use contract::artifact::{Direction, Metric, Metrics, Scores, Segment, Split};
 use contract::{StageContext, Trouble};
 
@@ -19,7 +19,13 @@ pub fn judge(
         Trouble::new("scores are judged at a threshold, and none is given")
             .hint("say how it is chosen: `threshold: {kind: quantile, anomaly_ratio: 1.0}`")
     })?;
-    let case = judged_case(scores, params.on, context)?;
+    let (case, left_out) = judged_case(scores, params.on)?;
+    if left_out > 0 {
+        context.host.note(&format!(
+            "{left_out} segments of split `{}` have no labels and are not judged",
+            params.on
+        ));
+    }
     if case.events.is_empty() {
         context.host.note(&format!(
             "no row of split `{}` is labelled as an anomaly: most metrics are undefined",
@@ -34,25 +40,42 @@ pub fn judge(
     Ok(Metrics { entries })
 }
 
-/// The labelled rows of a split, segment after segment.
-fn judged_case(scores: &Scores, split: Split, context: &StageContext<'_>) -> Result<Case, Trouble> {
+/// The segments of a split that have rows and labels.
+fn labelled_segments(scores: &Scores, split: Split) -> Vec<&Segment> {
+    let mut segments: Vec<&Segment> = scores.of_split(split).collect();
+    segments.retain(|segment| {
+        !segment.rows.is_empty() && segment.labelled && !scores.labels.is_empty()
+    });
+    segments
+}
+
+/// The threshold of each judged row, if it moves.
+pub(super) fn moving(
+    choice: &ThresholdChoice,
+    scores: &Scores,
+    split: Split,
+) -> Option<Vec<(usize, f64)>> {
+    let (case, _) = judged_case(scores, split).ok()?;
+    let (chosen, _) = chosen(choice, scores, &case).ok()?;
+    let rows = labelled_segments(scores, split)
+        .into_iter()
+        .flat_map(|segment| segment.rows.clone());
+    Some(rows.zip(chosen.by_row?).collect())
+}
+
+/// The labelled rows of a split, segment after segment, and how many segments have no labels.
+fn judged_case(scores: &Scores, split: Split) -> Result<(Case, usize), Trouble> {
     let mut segments: Vec<&Segment> = scores.of_split(split).collect();
     segments.retain(|segment| !segment.rows.is_empty());
     if segments.is_empty() {
         return Err(no_rows(scores, &[split], "judged"));
     }
-    let mut labelled = segments.clone();
-    labelled.retain(|segment| segment.labelled && !scores.labels.is_empty());
+    let labelled = labelled_segments(scores, split);
     if labelled.is_empty() {
         return Err(Trouble::new(format!("the rows of split `{split}` have no labels to judge by"))
             .hint("judge a split with labels (`on: …`), or ingest a data set that has some; scores alone can be drawn by `render-plots`"));
     }
-    if labelled.len() < segments.len() {
-        let left_out = segments.len() - labelled.len();
-        context.host.note(&format!(
-            "{left_out} segments of split `{split}` have no labels and are not judged"
-        ));
-    }
+    let left_out = segments.len() - labelled.len();
     let (mut values, mut labels) = (Vec::new(), Vec::new());
     let mut stretches: Vec<Range<usize>> = Vec::new();
     let mut last: Option<&Segment> = None;
@@ -70,7 +93,8 @@ fn judged_case(scores: &Scores, split: Split, context: &StageContext<'_>) -> Res
         }
         last = Some(segment);
     }
-    Case::new(values, labels, stretches).map_err(Trouble::new)
+    let case = Case::new(values, labels, stretches).map_err(Trouble::new)?;
+    Ok((case, left_out))
 }
 
 fn extend_finite(values: &mut Vec<f64>, scores: &Scores, segment: &Segment) -> Result<(), Trouble> {
@@ -100,26 +124,34 @@ fn no_rows(scores: &Scores, wanted: &[Split], purpose: &str) -> Trouble {
     none_of_split("scores", wanted, purpose, |split| has_rows(scores, split))
 }
 
-/// Chooses the threshold; gives it as a metric, and the case with its alarms.
-fn apply_threshold(
+/// Chooses the threshold, and says from which splits.
+fn chosen(
     choice: &ThresholdChoice,
     scores: &Scores,
-    case: Case,
-) -> Result<(Metric, Case), Trouble> {
-    let basis = choice.basis();
-    let learned = match &basis {
+    case: &Case,
+) -> Result<(Chosen, Vec<Split>), Trouble> {
+    let learned = match &choice.basis() {
         Basis::Scores(splits) => threshold_scores(scores, splits)?,
         Basis::Nothing | Basis::JudgedLabels => LearnedFrom::default(),
     };
     let source = Source {
         scores: &learned.scores,
         stretches: &learned.stretches,
-        case: &case,
+        case,
     };
-    let chosen = choice.choose(&source)?;
+    Ok((choice.choose(&source)?, learned.splits))
+}
+
+/// Chooses the threshold; gives it as a metric, and the case with its alarms.
+fn apply_threshold(
+    choice: &ThresholdChoice,
+    scores: &Scores,
+    case: Case,
+) -> Result<(Metric, Case), Trouble> {
+    let (chosen, splits) = chosen(choice, scores, &case)?;
     let mut caveat = chosen.how;
-    if !learned.splits.is_empty() {
-        let names: Vec<String> = learned.splits.iter().map(Split::to_string).collect();
+    if !splits.is_empty() {
+        let names: Vec<String> = splits.iter().map(Split::to_string).collect();
         caveat = format!("from the scores of {}: {caveat}", names.join(" and "));
     }
     // A threshold that adapts must not be taken for one that all rows are held against.
@@ -134,7 +166,7 @@ fn apply_threshold(
         name: name.to_owned(),
         value: Some(chosen.value),
         direction: Direction::Neither,
-        oracle: basis == Basis::JudgedLabels,
+        oracle: choice.basis() == Basis::JudgedLabels,
         inflating: false,
         caveat,
     };

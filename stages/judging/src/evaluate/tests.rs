@@ -251,7 +251,18 @@ fn an_adaptive_threshold_is_none_that_all_rows_are_held_against() {
     );
     assert_eq!(metrics.get("recall"), Some(2.0 / 3.0));
     let kind = StageKind::of::<Evaluate>();
-    let learned = kind.parse(parameters).unwrap().learns();
+    let configured = kind.parse(parameters).unwrap();
+    // What a page draws: alarms above it are those that were counted.
+    let moving = configured.moving_threshold(&scores()).unwrap();
+    let judged = scores();
+    let above = |(row, line): &&(usize, f64)| f64::from(judged.scores[*row]) > *line;
+    let hits = moving.iter().filter(above);
+    let hits = hits.filter(|(row, _)| judged.labels[*row] != 0).count();
+    let anomalous = moving.iter().filter(|(row, _)| judged.labels[*row] != 0);
+    assert_eq!((hits, anomalous.count()), (2, 3));
+    let fixed = kind.parse(json(r#"{"threshold": {"kind": "fixed", "value": 3}}"#));
+    assert_eq!(fixed.unwrap().moving_threshold(&scores()), None);
+    let learned = configured.learns();
     assert_eq!(learned[1].purpose, Purpose::Adapt);
     assert_eq!(
         (learned[1].from.as_slice(), learned[1].labels),
