@@ -46,6 +46,8 @@ def import_packages(about):
     """What the detector's module imports, as far as it is not the user's own."""
     from . import _worker
 
+    # Where this interpreter was started, which is no place of a stage.
+    sys.path[:] = [path for path in sys.path if path not in ("", "/")]
     # NumPy loads the second when random numbers are first asked for, the third when an array is mapped.
     names = ["numpy", "numpy.random", "mmap", *about["modules"]]
     for path in about["files"]:

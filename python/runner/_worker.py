@@ -444,7 +444,7 @@ def environment():
 
 
 # Modules of the environment that were there before the stage.
-before = set()
+before: set[str] = set()
 
 
 def foreign_modules():

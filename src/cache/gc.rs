@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use contract::artifact::Digest;
+
 use super::checkpoint::Chain;
 use super::lease::remove_if_stale;
 use super::trash::Trash;
@@ -558,17 +560,19 @@ impl Collection<'_> {
                 self.remove(&found.path, "left behind by a crash")?;
             }
         }
+        // A stage that is under way may have begun to use one long ago.
+        let is_at_work = self
+            .leased
+            .iter()
+            .any(|name| name.parse::<Digest>().is_ok());
         let unused = self.options.max_age.unwrap_or(USED).max(GRACE);
         for found in layout.entries(&layout.environments())? {
             if found.path.extension().is_some() {
                 if self.untouched_for(&found)? > GRACE {
                     self.remove(&found.path, "left behind by a crash")?;
                 }
-            } else if self.age(&found.seen) > unused {
-                self.remove(
-                    &found.path,
-                    "nothing has used this environment for longer than the limit",
-                )?;
+            } else if !is_at_work && self.age(&found.seen) > unused {
+                self.remove_environment(&found)?;
             }
         }
         for found in layout.entries(&layout.quarantine())? {
@@ -583,6 +587,17 @@ impl Collection<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Removes an environment, under a name that nobody takes for that of one, should this process end meanwhile.
+    fn remove_environment(&mut self, found: &Found) -> Result<(), CacheError> {
+        let reason = "nothing has used this environment for longer than the limit";
+        if self.options.dry_run {
+            return self.remove(&found.path, reason);
+        }
+        let going = found.path.with_extension("gone");
+        std::fs::rename(&found.path, &going).map_err(CacheError::io("rename", &found.path))?;
+        self.remove(&going, reason)
     }
 
     /// Since something in it last changed, by the clock that programs cannot set back.

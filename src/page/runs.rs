@@ -94,6 +94,9 @@ impl Cell {
             (Self::Numbers(left), Self::Numbers(right)) => {
                 greatest(left).total_cmp(&greatest(right))
             }
+            // One order for all: numbers come before texts.
+            (Self::Numbers(_), _) => Ordering::Less,
+            (_, Self::Numbers(_)) => Ordering::Greater,
             (left, right) => left.shown().cmp(&right.shown()),
         }
     }

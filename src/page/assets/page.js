@@ -324,7 +324,7 @@
       this.scene = scene;
       this.from = 0;
       this.to = Math.max(1, scene.rows - 1);
-      /** @type {{plot: any, rows: Rows, track: Track | null, readout: HTMLElement, name: string}[]} */
+      /** @type {{plot: any, rows: Rows, track: Track | null, readout: HTMLElement, name: string, moving: {line: Rows, excess: Rows} | null}[]} */
       this.lanes = [];
       /** @type {Rows | null} */
       this.times = null;

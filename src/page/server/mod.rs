@@ -97,14 +97,18 @@ impl Recent {
         name: &str,
         make: impl FnOnce() -> Result<Option<String>, E>,
     ) -> Result<Option<Arc<str>>, E> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.retain(|_, (at, _)| at.elapsed() < self.age);
-        if let Some((_, text)) = made.get(name) {
-            return Ok(Some(Arc::clone(text)));
+        let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut made = made();
+            made.retain(|_, (at, _)| at.elapsed() < self.age);
+            if let Some((_, text)) = made.get(name) {
+                return Ok(Some(Arc::clone(text)));
+            }
         }
+        // Not under the lock: what takes long, such as a cluster's answer, keeps nobody from other pages.
         let Some(text) = make()? else { return Ok(None) };
         let text: Arc<str> = text.into();
-        made.insert(name.to_owned(), (Instant::now(), Arc::clone(&text)));
+        made().insert(name.to_owned(), (Instant::now(), Arc::clone(&text)));
         Ok(Some(text))
     }
 }

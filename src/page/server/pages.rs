@@ -301,7 +301,9 @@ fn sweep_files(house: &House) -> Vec<(String, Vec<String>)> {
         }
     }
     for submission in submissions(house.store.layout()) {
-        let file = submission.file.display().to_string();
+        // Runs name the file without links on the way.
+        let file = submission.file.canonicalize().unwrap_or(submission.file);
+        let file = file.display().to_string();
         if files.iter().all(|(known, _)| *known != file) {
             files.push((file, Vec::new()));
         }

@@ -112,11 +112,11 @@ impl Stage for Python {
         let start = environment::start(params, folder, context)?;
         let data = hand_over::Data::of(params, inputs)?;
         let paths = source::lay_out(params, folder, context)?;
+        let imports = source::imports(params, folder, &paths)?;
         running::lay_out_package(folder)?;
         hand_over::write_job(params, &data, paths, folder, context)?;
         let mut arguments = start.arguments;
         arguments.extend(["-u", "-B", "-m", "runner._worker"].map(str::to_owned));
-        let imports = source::imports(params);
         let call = Call {
             arguments: &arguments,
             variables: &start.variables,

@@ -99,7 +99,7 @@ fn ask_anew(interpreter: &Path, modules: &[String]) -> Result<Found, Trouble> {
         }
     }
     let answer = command.stdin(Stdio::null()).output();
-    let hint = "name another in `environment: {python: PATH}`; it needs Python 3.8 or later";
+    let hint = "name another in `environment: {python: PATH}`; it needs Python 3.10 or later";
     let output = match answer {
         Ok(output) => output,
         Err(error) => return Err(failed.because(error).hint(hint)),

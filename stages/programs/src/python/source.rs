@@ -65,28 +65,43 @@ pub(super) fn copied_detector(params: &Params) -> String {
     }
 }
 
-/// What an interpreter imports before it begins the stage: the detector's module, or what its file imports.
-pub(super) fn imports(params: &Params) -> Imports {
+/// What an interpreter imports before it begins the stage: the detector's module, or what its file imports. What has the name of
+/// a copied file or folder is the user's own. `paths` are those of [`lay_out`].
+///
+/// # Errors
+/// If the copies cannot be listed.
+pub(super) fn imports(
+    params: &Params,
+    folder: &Path,
+    paths: &[String],
+) -> Result<Imports, Trouble> {
     let mut imports = Imports {
         modules: Vec::new(),
         files: Vec::new(),
         own: Vec::new(),
     };
-    let stem = |path: &Path| Some(path.file_stem()?.to_str()?.to_owned());
-    imports
-        .own
-        .extend(params.code.iter().filter_map(|path| stem(path)));
+    for path in paths {
+        let place = folder.join(path);
+        // A detector of a package needs no files.
+        if !place.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(place)? {
+            let path = entry?.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            imports.own.extend(stem.map(str::to_owned));
+        }
+    }
+    imports.own.sort();
     match params.place() {
         Some((Place::File(path), _)) => {
-            let path = Path::new(path);
-            let copy = Path::new(FILES).join(place(path));
-            imports.own.extend(stem(path));
+            let copy = Path::new(FILES).join(place(Path::new(path)));
             imports.files.push(copy.to_string_lossy().into_owned());
         }
         Some((Place::Module(module), _)) => imports.modules.push(module.to_owned()),
         None => {}
     }
-    imports
+    Ok(imports)
 }
 
 /// The path that the user wrote of a file whose copy lies at this place.

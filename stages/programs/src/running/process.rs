@@ -345,7 +345,7 @@ impl Running {
         }
         if let Some(command) = &mut self.clears {
             // Whatever it says: it may have nothing to end.
-            let _ = command.output();
+            end_by(command);
         }
         self.group.send(Signal::KILL);
         let ended = Instant::now();
@@ -408,6 +408,23 @@ impl Running {
         }
         any
     }
+}
+
+/// Runs a command that ends something, but not for ever.
+fn end_by(command: &mut Command) {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else {
+        return;
+    };
+    let started = Instant::now();
+    while started.elapsed() < LAST_WAIT * 2 {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(POLL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Starts a program as a process of its own.

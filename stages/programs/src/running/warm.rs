@@ -18,7 +18,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
     SocketFlags, SocketType, recv, send, sendmsg, shutdown, socketpair,
 };
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process_group, pidfd_open};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -112,7 +112,8 @@ pub(super) fn start(
     folder: &Path,
     context: &StageContext<'_>,
 ) -> Result<Option<(Copied, Streams)>, Trouble> {
-    if !cfg!(target_os = "linux") {
+    // Some systems and sandboxes do not say when a process ends that is not a child of ours.
+    if !cfg!(target_os = "linux") || pidfd_open(getpid(), PidfdFlags::empty()).is_err() {
         return Ok(None);
     }
     let Some(key) = Key::of(interpreter, imports, variables, folder) else {
@@ -137,8 +138,7 @@ pub(super) fn start(
             Ok(Some((copied, streams)))
         }
         Err(_) => {
-            // It has ended, or was ended. The next stage starts another.
-            *waiting = None;
+            // The next stage starts another. Stages that are copies of this one keep it until they have ended.
             drop(waiting);
             forget(&place);
             Ok(None)
@@ -283,7 +283,15 @@ impl Waiting {
         let theirs = [input.as_fd(), from_output.as_fd(), from_messages.as_fd()];
         let begun: Begun = self.ask(&json!({"folder": folder}), &theirs)?;
         let process = Pid::from_raw(begun.process).ok_or(ErrorKind::InvalidData)?;
-        let end = pidfd_open(process, PidfdFlags::empty())?;
+        let end = match pidfd_open(process, PidfdFlags::empty()) {
+            Ok(end) => end,
+            Err(error) => {
+                // It must not work beside the one that is started in its place.
+                let _ = kill_process_group(process, Signal::KILL);
+                let _: io::Result<Reaped> = self.ask(&json!({"reap": begun.process}), &[]);
+                return Err(error.into());
+            }
+        };
         let streams = Streams {
             input: Some(ChildStdin::from(OwnedFd::from(to))),
             output: Some(ChildStdout::from(OwnedFd::from(output))),

@@ -20,6 +20,9 @@ const PROJECT: &str = "pyproject.toml";
 /// The line of a file that names every package by its address, as `conda list --explicit` writes it.
 const EXPLICIT: &str = "@EXPLICIT";
 
+/// Options of a list of pip that name further lists.
+const OTHER_FILES: [&str; 4] = ["-r", "--requirement", "-c", "--constraint"];
+
 /// How a lock file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -79,6 +82,15 @@ fn pinned(text: &str, path: &Path) -> Result<BTreeMap<String, String>, Trouble> 
         let line = line.split(" #").next().unwrap_or_default().trim();
         let is_part = is_continued;
         is_continued = line.ends_with('\\');
+        let option = line.split([' ', '=']).next().unwrap_or_default();
+        if !is_part && OTHER_FILES.contains(&option) {
+            let message = format!(
+                "`{}` leads to another file, which is in no key",
+                line.escape_debug()
+            );
+            let hint = "write all packages into one file: `pip freeze` or `uv pip compile` does so";
+            return Err(Trouble::new(message).at(path, Some(index + 1)).hint(hint));
+        }
         if is_part || line.is_empty() || line.starts_with(['#', '-']) {
             continue;
         }
@@ -90,6 +102,7 @@ fn pinned(text: &str, path: &Path) -> Result<BTreeMap<String, String>, Trouble> 
         let from = line
             .split_once(" @ ")
             .map(|(name, place)| (name, place.trim().to_owned()));
+        let pin = pin.filter(|(_, version)| !version.contains('*'));
         let Some((name, version)) = from.or(pin) else {
             let message = format!("`{}` does not name a version", requirement.escape_debug());
             let hint = "a lock file has a line `NAME==VERSION` for each package: write it with `pip freeze` or `uv pip compile`";
@@ -339,6 +352,14 @@ mod tests {
             "{told}"
         );
         assert!(versions(Path::new("lock"), "# nothing\n").is_err());
+        for vague in [
+            "numpy==2.*\n",
+            "numpy==2.1\n-r more.txt\n",
+            "--constraint=c.txt\nnumpy==2.1\n",
+        ] {
+            let told = versions(Path::new("lock"), vague).unwrap_err();
+            assert!(told.location().unwrap().line.is_some(), "{told}");
+        }
     }
 
     #[test]
