@@ -589,7 +589,7 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Removes an environment, under a name that nobody takes for that of one, should this process end meanwhile.
+    /// Renames an environment and then removes it: if this process is killed halfway, nobody takes the rest for an environment.
     fn remove_environment(&mut self, found: &Found) -> Result<(), CacheError> {
         let reason = "nothing has used this environment for longer than the limit";
         if self.options.dry_run {

@@ -105,7 +105,7 @@ impl Recent {
                 return Ok(Some(Arc::clone(text)));
             }
         }
-        // Not under the lock: what takes long, such as a cluster's answer, keeps nobody from other pages.
+        // The lock is not held meanwhile: asking a cluster may take long, and other pages must not wait for it.
         let Some(text) = make()? else { return Ok(None) };
         let text: Arc<str> = text.into();
         made().insert(name.to_owned(), (Instant::now(), Arc::clone(&text)));

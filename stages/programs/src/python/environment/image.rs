@@ -1,5 +1,5 @@
-//! Containers: the interpreter of an image that is named by its digest, started by podman or docker. The stage's folder lies
-//! there where it lies outside, and there is no network.
+//! Containers: the interpreter of an image that is named by its digest, started by podman or docker. The stage's folder has
+//! the same path inside as outside, and there is no network.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -52,7 +52,7 @@ pub(super) fn engine(image: &str) -> Result<&'static str, Trouble> {
 /// The command line up to the interpreter's own arguments.
 ///
 /// # Errors
-/// If there is no program that runs containers.
+/// If neither podman nor docker is installed.
 pub(super) fn arguments(
     image: &str,
     python: &Path,
@@ -99,7 +99,7 @@ pub(super) fn arguments(
 /// What removes the container of a stage, whatever its state.
 ///
 /// # Errors
-/// If there is no program that runs containers.
+/// If neither podman nor docker is installed.
 pub(super) fn clears(image: &str, folder: &Path) -> Result<Vec<String>, Trouble> {
     let engine = engine(image)?;
     let words = [engine, "rm", "--force", "--volumes"];
