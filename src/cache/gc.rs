@@ -19,6 +19,7 @@ use contract::artifact::Digest;
 
 use super::checkpoint::Chain;
 use super::lease::remove_if_stale;
+use super::shared::is_complete;
 use super::trash::Trash;
 use super::tree::{Found, Seen};
 use super::{Action, CacheError, Key, LeaseAttempt, RunId, RunRecord, RunStatus, Store};
@@ -560,18 +561,22 @@ impl Collection<'_> {
                 self.remove(&found.path, "left behind by a crash")?;
             }
         }
-        // A stage that is under way may have begun to use one long ago.
+        // A stage that is under way may have begun to use one long ago, or makes one.
         let is_at_work = self
             .leased
             .iter()
             .any(|name| name.parse::<Digest>().is_ok());
         let unused = self.options.max_age.unwrap_or(USED).max(GRACE);
         for found in layout.entries(&layout.environments())? {
-            if found.path.extension().is_some() {
+            if is_at_work {
+                continue;
+            }
+            // What a collection had renamed has an ending.
+            if found.path.extension().is_some() || !is_complete(&found.path) {
                 if self.untouched_for(&found)? > GRACE {
                     self.remove(&found.path, "left behind by a crash")?;
                 }
-            } else if !is_at_work && self.age(&found.seen) > unused {
+            } else if self.age(&found.seen) > unused {
                 self.remove_environment(&found)?;
             }
         }
@@ -589,7 +594,7 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Renames an environment and then removes it: if this process is killed halfway, nobody takes the rest for an environment.
+    /// Renames an environment and then removes it: if this process is killed halfway, nothing takes the rest for an environment.
     fn remove_environment(&mut self, found: &Found) -> Result<(), CacheError> {
         let reason = "nothing has used this environment for longer than the limit";
         if self.options.dry_run {

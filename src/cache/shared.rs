@@ -1,5 +1,6 @@
-//! Folders that stages share, now and later, such as environments of Python packages. Whoever needs one first makes it; it
-//! appears under its name when it is whole. No key depends on one: its name says what is in it.
+//! Folders that stages share, now and later, such as environments of Python packages. The stage that needs one first makes
+//! it. It is made where it stays, since environments write their own place into their scripts; a file in it, written last,
+//! says that it is whole. No key depends on one: its name says what is in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,14 @@ use crate::diagnostic::AsTrouble;
 
 /// How often somebody looks who waits for another process.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The file that a whole folder has.
+const COMPLETE: &str = "complete";
+
+/// Whether a folder that stages share was made to its end.
+pub(super) fn is_complete(place: &Path) -> bool {
+    place.join(COMPLETE).is_file()
+}
 
 /// Says in the folder's time that it is used now, so that a collection knows what nothing has used for long. Somebody who may
 /// only read the store leaves no trace.
@@ -36,7 +45,7 @@ impl Store {
         let parent = self.layout().environments();
         let place = parent.join(name.to_string());
         loop {
-            if place.is_dir() {
+            if is_complete(&place) {
                 note_use(&place);
                 return Ok(place);
             }
@@ -60,7 +69,7 @@ impl Store {
         make: &mut dyn FnMut(&Path) -> Result<(), Trouble>,
     ) -> Result<PathBuf, Trouble> {
         // It may have appeared between the look and the lease.
-        if place.is_dir() {
+        if is_complete(place) {
             return Ok(place.to_owned());
         }
         let failed = |doing: &'static str, path: &Path| {
@@ -70,15 +79,16 @@ impl Store {
         self.layout()
             .make(parent)
             .map_err(|error| error.to_trouble())?;
-        let partial = place.with_extension("part");
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(failed("remove", &partial))?;
+        // What a process left that was killed while it made the folder.
+        if place.exists() {
+            fs::remove_dir_all(place).map_err(failed("remove", place))?;
         }
-        if let Err(trouble) = make(&partial) {
-            let _ = fs::remove_dir_all(&partial);
+        if let Err(trouble) = make(place) {
+            let _ = fs::remove_dir_all(place);
             return Err(trouble);
         }
-        fs::rename(&partial, place).map_err(failed("rename", &partial))?;
+        let marker = place.join(COMPLETE);
+        fs::File::create(&marker).map_err(failed("write", &marker))?;
         Ok(place.to_owned())
     }
 }

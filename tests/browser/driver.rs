@@ -79,6 +79,12 @@ impl Browser {
     }
 
     fn post(&self, path: &str, body: &Value) -> Value {
+        self.ask(path, body)
+            .unwrap_or_else(|complaint| panic!("{path} {body}: {complaint}"))
+    }
+
+    /// The driver's answer, or what it complains of.
+    fn ask(&self, path: &str, body: &Value) -> Result<Value, String> {
         let address = format!("{}{path}", self.session);
         let mut answer = self
             .agent
@@ -88,12 +94,10 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{address}: {error}"));
         let text = answer.body_mut().read_to_string().unwrap();
         let answer: Value = serde_json::from_str(&text).unwrap();
-        assert!(
-            answer["value"]["error"].is_null(),
-            "{path} {body}: {}",
-            answer["value"]["message"]
-        );
-        answer["value"].clone()
+        if answer["value"]["error"].is_null() {
+            return Ok(answer["value"].clone());
+        }
+        Err(answer["value"]["message"].to_string())
     }
 
     /// Opens an address.
@@ -109,29 +113,39 @@ impl Browser {
 
     /// Waits until the charts of the page are drawn.
     pub fn wait_until_ready(&self) {
-        self.eval("await window.runnerPage.ready; return true");
+        self.wait(
+            "if (!window.runnerPage) return false; await window.runnerPage.ready; return true",
+        );
     }
 
     /// The value of a script: the body of an asynchronous function.
     pub fn eval(&self, script: &str) -> Value {
+        self.try_eval(script)
+            .unwrap_or_else(|complaint| panic!("{script}: {complaint}"))
+    }
+
+    /// As [`eval`](Self::eval); an error where the driver has no answer.
+    fn try_eval(&self, script: &str) -> Result<Value, String> {
         let body = format!(
             "const done = arguments[arguments.length - 1];
              (async () => {{ {script} }})().then((value) => done({{value: value ?? null}}), (error) => done({{error: String(error && error.stack || error)}}));"
         );
-        let answer = self.post("/execute/async", &json!({"script": body, "args": []}));
+        let answer = self.ask("/execute/async", &json!({"script": body, "args": []}))?;
         assert!(answer["error"].is_null(), "{script}: {}", answer["error"]);
-        answer["value"].clone()
+        Ok(answer["value"].clone())
     }
 
-    /// Looks again until a script says something other than `false` and `null`.
+    /// Looks again until a script says something other than `false` and `null`. A page may give way to the next one
+    /// meanwhile; the driver then has no answer.
     pub fn wait(&self, script: &str) -> Value {
         let start = Instant::now();
         loop {
-            let value = self.eval(script);
-            if !value.is_null() && value != json!(false) {
-                return value;
+            let seen = self.try_eval(script);
+            match &seen {
+                Ok(Value::Null | Value::Bool(false)) | Err(_) => {}
+                Ok(value) => return value.clone(),
             }
-            assert!(start.elapsed() < LIMIT, "never: {script}");
+            assert!(start.elapsed() < LIMIT, "never: {script}: {seen:?}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }

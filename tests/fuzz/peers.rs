@@ -349,7 +349,9 @@ impl Host for Noting<'_> {
 
 /// The first thing in which a table is not the series.
 fn difference(format: &str, series: &Series, table: &Table) -> Option<String> {
-    if series.channels != table.columns {
+    // Blanks around a name stay here within quotes only, and there outside of them, too; the answer has none.
+    let names = series.channels.iter().map(|name| name.trim());
+    if !names.eq(table.columns.iter().map(String::as_str)) {
         return Some(format!(
             "the columns are {:?} here, {:?} there",
             series.channels, table.columns

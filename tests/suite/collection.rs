@@ -249,10 +249,15 @@ fn environments_that_nothing_uses_go() {
     let environment = TestEnvironment::with_pipeline(EQUAL);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let now = std::time::SystemTime::now();
-    for (name, days) in [("00aa", 1), ("00bb", 10), ("00cc", 100), ("00dd.part", 1)] {
-        let file = environment.write(&format!("cache/v1/environments/{name}/lib/x.py"), "1");
+    for (name, days) in [("00aa", 1), ("00bb", 10), ("00cc", 100), ("00dd", 100)] {
+        let place = format!("cache/v1/environments/{name}");
+        environment.write(&format!("{place}/lib/x.py"), "1");
+        // Nothing says that the last is whole.
+        if name != "00dd" {
+            environment.write(&format!("{place}/complete"), "");
+        }
         let day = std::time::Duration::from_secs(24 * 3600);
-        let folder = std::fs::File::open(file.parent().unwrap().parent().unwrap()).unwrap();
+        let folder = std::fs::File::open(environment.path(&place)).unwrap();
         folder.set_modified(now - days * day).unwrap();
     }
     let left = || {
@@ -264,8 +269,8 @@ fn environments_that_nothing_uses_go() {
         names
     };
     environment.succeed(&["cache", "gc"]);
-    assert_eq!(left(), ["00aa", "00bb", "00dd.part"]);
+    assert_eq!(left(), ["00aa", "00bb", "00dd"]);
     let told = environment.succeed(&["cache", "gc", "--max-age", "5 d", "--verbose"]);
     assert!(told.stdout.contains("environment"), "{}", told.describe());
-    assert_eq!(left(), ["00aa", "00dd.part"]);
+    assert_eq!(left(), ["00aa", "00dd"]);
 }

@@ -599,8 +599,23 @@ fn a_lock_file_makes_an_environment_in_the_store() {
         environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
         assert_eq!(ran(&environment.latest()), Vec::<String>::new());
     }
-    let made = fs::read_dir(environment.path("cache/v1/environments")).unwrap();
-    assert_eq!(made.count(), 2);
+    let mut made = Vec::new();
+    for entry in fs::read_dir(environment.path("cache/v1/environments")).unwrap() {
+        made.push(entry.unwrap().path());
+    }
+    assert_eq!(made.len(), 2);
+    // Scripts of packages name the interpreter that lies there.
+    for place in made {
+        let script = place.join("bin/f2py");
+        let told = Command::new(&script).arg("-v").output();
+        let told = told.unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+        assert!(told.status.success(), "{told:?}");
+        // What was not made to its end is made again.
+        fs::remove_file(place.join("complete")).unwrap();
+        fs::remove_file(place.join("bin/python")).unwrap();
+    }
+    environment.write("d.py", format!("{MEAN}\n# other bytes\n"));
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
 }
 
 /// conda is not to be had from the index of Python: a stand-in makes the environment, and is told what conda would be told.
