@@ -37,9 +37,9 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Whether a value is beyond the whole numbers of 64 bits.
+    /// Whether a value is beyond the whole numbers of 64 bits with a sign.
     fn has_huge_integer(&self) -> bool {
-        const LARGEST: f64 = u64::MAX as f64;
+        const LARGEST: f64 = i64::MAX as f64;
         let wide = self.series.wide.values().flatten();
         let narrow = self.series.values.iter().map(|value| f64::from(*value));
         let mut values = wide.copied().chain(narrow);
@@ -95,7 +95,7 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         format: "csv",
-        why: "pandas keeps a column as text where a whole number has more than 64 bits, and then forgets the decimal comma",
+        why: "pandas keeps a column as text where a whole number does not fit 64 bits, and then forgets the decimal comma",
         holds: |case| {
             case.complaint.contains("could not convert string to float") && case.has_huge_integer()
         },
