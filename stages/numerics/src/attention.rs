@@ -2,13 +2,13 @@
 //! Residuals and normalisation around it belong to models.
 
 pub mod head;
-mod op;
+pub(crate) mod op;
 
 use candle_core::{D, Result, Tensor, bail};
 
 use super::dropout::Dropout;
 use super::linear::{self, Linear};
-use super::operation::{apply, has_kernels};
+use super::operation::apply;
 use super::precision::matmul;
 use super::state::StateBuilder;
 use op::AttentionOp;
@@ -55,13 +55,7 @@ impl MultiHeadAttention {
     pub fn forward(&self, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
         let projected = self.project(x)?;
         let heads = self.heads;
-        let found = if has_kernels(&projected) {
-            apply(AttentionOp { heads, dropout }, [&projected])?
-        } else {
-            let weights = weights(&projected, heads)?;
-            let dropped = (&weights * dropout.mask(&weights)?)?;
-            combine(&dropped, &projected, heads)?
-        };
+        let found = apply(AttentionOp { heads, dropout }, [&projected])?;
         self.output.forward(&found)
     }
 
@@ -107,84 +101,34 @@ pub fn combine(weights: &Tensor, projected: &Tensor, heads: usize) -> Result<Ten
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Mode;
-    use candle_core::{Device, Var};
+    use candle_core::Device;
     use contract::Random;
 
-    fn apart(found: &Tensor, expected: &Tensor) -> f32 {
-        assert_eq!(found.dims(), expected.dims());
-        (found - expected)
-            .unwrap()
-            .abs()
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .max(0)
-            .unwrap()
-            .to_scalar()
-            .unwrap()
-    }
-
     #[test]
-    fn the_operation_agrees_with_candle_forward_and_backward() {
+    fn heads_share_the_width_evenly() {
         let mut random = Random::new(4, "attention");
-        for (batch, length, width, heads, rate) in [
-            (1, 1, 1, 1, 0.0),
-            (3, 7, 6, 2, 0.0),
-            (2, 33, 20, 5, 0.0),
-            (18, 5, 8, 1, 0.3),
-            (2, 19, 12, 3, 0.2),
-        ] {
-            let mut draw = |dims: &[usize]| {
-                let values = (0..dims.iter().product())
-                    .map(|_| random.range(-1.5, 1.5) as f32)
-                    .collect::<Vec<_>>();
-                Var::from_vec(values, dims, &Device::Cpu).unwrap()
-            };
-            let projected = draw(&[batch, length, 3 * width]);
-            let upstream = draw(&[batch, length, width]);
-            let dropout = Dropout::draw(rate, Mode::Train, &mut random);
-            let found = apply(AttentionOp { heads, dropout }, [projected.as_tensor()]).unwrap();
-            let weights = weights(&projected, heads).unwrap();
-            let dropped = (&weights * dropout.mask(&weights).unwrap()).unwrap();
-            let expected = combine(&dropped, &projected, heads).unwrap();
-            assert!(apart(&found, &expected) < 1e-5);
-            let differentiate = |y: &Tensor| {
-                let store = (y * upstream.as_tensor())
-                    .unwrap()
-                    .sum_all()
-                    .unwrap()
-                    .backward()
-                    .unwrap();
-                store.get(&projected).unwrap().clone()
-            };
-            assert!(apart(&differentiate(&found), &differentiate(&expected)) < 2e-5);
-        }
-    }
-
-    #[test]
-    fn the_layer_is_its_definition() {
-        let mut random = Random::new(4, "attention");
-        let layer =
-            MultiHeadAttention::new(&mut StateBuilder::new(&Device::Cpu, &mut random), "a", 6, 2)
-                .unwrap();
-        let values: Vec<f32> = (0..2 * 5 * 6)
-            .map(|_| random.range(-1.5, 1.5) as f32)
-            .collect();
-        let x = Tensor::from_vec(values, (2, 5, 6), &Device::Cpu).unwrap();
-        let projections =
-            [&layer.query, &layer.key, &layer.value].map(|layer| layer.compose(&x).unwrap());
-        let projected = Tensor::cat(&projections, 2).unwrap();
-        let found = combine(&weights(&projected, 2).unwrap(), &projected, 2).unwrap();
-        let expected = layer.output.compose(&found).unwrap();
-        assert!(apart(&layer.forward(&x, Dropout::NONE).unwrap(), &expected) < 1e-5);
         let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
-        let error = MultiHeadAttention::new(&mut builder, "a", 6, 4)
-            .unwrap_err()
-            .to_string();
+        let error = MultiHeadAttention::new(&mut builder, "a", 6, 4).unwrap_err();
+        let told = error.to_string();
         assert!(
-            error.contains("4 heads") && error.contains("6 values"),
-            "{error}"
+            told.contains("4 heads") && told.contains("6 values"),
+            "{told}"
         );
+    }
+
+    /// A projection of all three parts at once is that of each.
+    #[test]
+    fn parts_are_projected_side_by_side() {
+        let mut random = Random::new(4, "attention");
+        let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
+        let layer = MultiHeadAttention::new(&mut builder, "a", 6, 2).unwrap();
+        let values: Vec<f32> = (0..60).map(|_| random.range(-1.5, 1.5) as f32).collect();
+        let x = Tensor::from_vec(values, (2, 5, 6), &Device::Cpu).unwrap();
+        let projected = layer.project(&x).unwrap();
+        for (index, part) in [&layer.query, &layer.key, &layer.value].iter().enumerate() {
+            let found = projected.narrow(2, 6 * index, 6).unwrap();
+            let apart = (found - part.forward(&x).unwrap()).unwrap().abs().unwrap();
+            assert!(apart.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-6);
+        }
     }
 }

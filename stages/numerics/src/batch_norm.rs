@@ -2,15 +2,15 @@
 //! Activations that follow it belong to the model's own kernels.
 
 mod host;
-mod op;
+pub(crate) mod op;
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{DType, Result, Tensor, Var, bail};
+use candle_core::{Device, Result, Tensor, Var, bail};
 
 use super::initialise::Initial;
 use super::moments::Moments;
-use super::operation::{apply, has_kernels};
+use super::operation::apply;
 use super::state::StateBuilder;
 pub use host::{NormGradients, NormTape};
 pub(crate) use op::{normalise_backward, scale_shift_relu};
@@ -63,9 +63,6 @@ impl BatchNorm {
     /// # Errors
     /// In training, if there is only one value per channel: its variance says nothing.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        if !has_kernels(x) {
-            return self.compose(x, mode);
-        }
         self.apply(x, None, false, mode)
     }
 
@@ -74,9 +71,6 @@ impl BatchNorm {
     /// # Errors
     /// As [`Self::forward`].
     pub fn forward_relu(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        if !has_kernels(x) {
-            return self.compose(x, mode)?.relu();
-        }
         self.apply(x, None, true, mode)
     }
 
@@ -85,9 +79,6 @@ impl BatchNorm {
     /// # Errors
     /// As [`Self::forward`], or if the shapes differ.
     pub fn forward_add_relu(&self, x: &Tensor, residual: &Tensor, mode: Mode) -> Result<Tensor> {
-        if !has_kernels(x) {
-            return (self.compose(x, mode)? + residual)?.relu();
-        }
         self.apply(x, Some(residual), true, mode)
     }
 
@@ -104,49 +95,23 @@ impl BatchNorm {
                 self.check(x.elem_count() / channels)?;
                 None
             }
-            Mode::Evaluate => Some((
-                self.running_mean.to_vec1()?,
-                self.running_variance.to_vec1()?,
-            )),
+            Mode::Evaluate => Some([
+                self.running_mean.as_detached_tensor(),
+                self.running_variance.as_detached_tensor(),
+            ]),
         };
-        let statistics = Arc::new(OnceLock::new());
-        let op = op::BatchNormOp {
-            channels,
-            relu,
-            running,
-            statistics: Arc::clone(&statistics),
-        };
+        let of_batch = Arc::new(OnceLock::new());
+        let op = op::BatchNormOp::new(channels, relu, running, &of_batch);
         // Operations take three tensors at most, so weight and bias are one.
         let affine = Tensor::stack(&[self.weight.as_tensor(), self.bias.as_tensor()], 0)?;
         let y = match residual {
             Some(residual) => apply(op, [x, &affine, residual])?,
             None => apply(op, [x, &affine])?,
         };
-        if let Some(found) = statistics.get().filter(|_| mode == Mode::Train) {
-            self.update_from(&found.moments)?;
+        if let Some([mean, unbiased]) = of_batch.get() {
+            self.update(mean, unbiased)?;
         }
         Ok(y)
-    }
-
-    /// The same with Candle's own operations, on any device.
-    ///
-    /// # Errors
-    /// As [`Self::forward`].
-    pub fn compose(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let channels = self.weight.elem_count();
-        let rows = x.reshape((x.elem_count() / channels, channels))?;
-        let normalised = match mode {
-            Mode::Train => self.by_batch(&rows)?,
-            Mode::Evaluate => {
-                let deviation = (self.running_variance.as_detached_tensor() + EPSILON)?.sqrt()?;
-                rows.broadcast_sub(&self.running_mean.as_detached_tensor())?
-                    .broadcast_div(&deviation)?
-            }
-        };
-        normalised
-            .broadcast_mul(&self.weight)?
-            .broadcast_add(&self.bias)?
-            .reshape(x.dims())
     }
 
     /// Refuses a batch whose statistics say nothing.
@@ -155,17 +120,6 @@ impl BatchNorm {
             bail!("batch normalisation cannot train on a single value per channel");
         }
         Ok(())
-    }
-
-    fn by_batch(&self, rows: &Tensor) -> Result<Tensor> {
-        let count = rows.dim(0)?;
-        self.check(count)?;
-        let mean = rows.mean_keepdim(0)?;
-        let centred = rows.broadcast_sub(&mean)?;
-        let variance = centred.sqr()?.mean_keepdim(0)?;
-        let unbiased = (variance.detach() * (count as f64 / (count as f64 - 1.0)))?;
-        self.update(&mean.detach().flatten_all()?, &unbiased.flatten_all()?)?;
-        centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)
     }
 
     /// Takes the statistics of a batch into the running ones.
@@ -177,21 +131,28 @@ impl BatchNorm {
             running
                 .set(&((running.as_detached_tensor() * (1.0 - MOMENTUM))? + (new * MOMENTUM)?)?)?;
         }
-        let batches: i64 = self.batches.to_scalar()?;
         self.batches
-            .set(&Tensor::new(batches + 1, self.batches.device())?)
+            .set(&(self.batches.as_detached_tensor() + 1.0)?)
     }
 
     /// The same from moments on the host.
     pub fn update_from(&self, moments: &Moments) -> Result<()> {
-        let channels = moments.mean.len();
-        let device = self.running_mean.device();
-        let mean = Tensor::from_slice(&moments.mean, channels, device)?.to_dtype(DType::F32)?;
-        let variance: Vec<f32> = (0..channels)
-            .map(|channel| moments.unbiased_variance(channel) as f32)
-            .collect();
-        self.update(&mean, &Tensor::from_vec(variance, channels, device)?)
+        let [mean, unbiased] = moments_on(moments, self.running_mean.device())?;
+        self.update(&mean, &unbiased)
     }
+}
+
+/// Means and unbiased variances, `[channels]` each, as tensors of 32-bit floats.
+fn moments_on(moments: &Moments, device: &Device) -> Result<[Tensor; 2]> {
+    let channels = moments.mean.len();
+    let mean = moments.mean.iter().map(|mean| *mean as f32).collect();
+    let variance = (0..channels)
+        .map(|channel| moments.unbiased_variance(channel) as f32)
+        .collect();
+    Ok([
+        Tensor::from_vec::<_, f32>(mean, channels, device)?,
+        Tensor::from_vec::<_, f32>(variance, channels, device)?,
+    ])
 }
 
 /// A normalisation with its statistics settled: `(x - mean) * inverse * weight + bias = x * scale + shift`.
@@ -230,7 +191,6 @@ impl Normaliser {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
     use contract::Random;
 
     #[test]
@@ -253,121 +213,5 @@ mod tests {
             norm.forward(&x.narrow(0, 0, 1).unwrap(), Mode::Train)
                 .is_err()
         );
-    }
-
-    #[test]
-    fn the_operations_agree_with_their_compositions() {
-        let mut random = Random::new(4, "init");
-        for (rows, channels) in [(2, 1), (5, 3), (300, 21)] {
-            for (kind, mode) in [0, 1, 2]
-                .into_iter()
-                .flat_map(|kind| [(kind, Mode::Train), (kind, Mode::Evaluate)])
-            {
-                check_against_composition(rows, channels, kind, mode, &mut random);
-            }
-        }
-    }
-
-    /// Kinds: 0 plain, 1 with ReLU, 2 with residual and ReLU.
-    fn check_against_composition(
-        rows: usize,
-        channels: usize,
-        kind: usize,
-        mode: Mode,
-        random: &mut Random,
-    ) {
-        let norms = [(); 2].map(|()| {
-            let mut builder = StateBuilder::new(&Device::Cpu, random);
-            BatchNorm::new(&mut builder, "norm", channels).unwrap()
-        });
-        let mut draw = |count: usize| {
-            (0..count)
-                .map(|_| random.normal() as f32 + 0.7)
-                .collect::<Vec<_>>()
-        };
-        let mut whole =
-            || Var::from_vec(draw(rows * channels), (rows, channels), &Device::Cpu).unwrap();
-        let (x, residual, upstream) = (whole(), whole(), whole().detach());
-        let [weight, bias, mean, variance] = [(); 4].map(|()| draw(channels));
-        for norm in &norms {
-            let variance: Vec<f32> = variance.iter().map(|value| value.abs() + 0.1).collect();
-            let targets = [
-                &norm.weight,
-                &norm.bias,
-                &norm.running_mean,
-                &norm.running_variance,
-            ];
-            for (target, values) in targets.into_iter().zip([&weight, &bias, &mean, &variance]) {
-                target
-                    .set(&Tensor::from_slice(values, channels, &Device::Cpu).unwrap())
-                    .unwrap();
-            }
-        }
-        let (by_op, composed) = match kind {
-            0 => (norms[0].forward(&x, mode), norms[1].compose(&x, mode)),
-            1 => (
-                norms[0].forward_relu(&x, mode),
-                norms[1].compose(&x, mode).unwrap().relu(),
-            ),
-            _ => {
-                let sum = (norms[1].compose(&x, mode).unwrap() + residual.as_tensor()).unwrap();
-                (norms[0].forward_add_relu(&x, &residual, mode), sum.relu())
-            }
-        };
-        let (by_op, composed) = (by_op.unwrap(), composed.unwrap());
-        let differentiate = |y: &Tensor| {
-            (y * &upstream)
-                .unwrap()
-                .sum_all()
-                .unwrap()
-                .backward()
-                .unwrap()
-        };
-        let (found, expected) = (differentiate(&by_op), differentiate(&composed));
-        let mut pairs = vec![
-            (&by_op, &composed),
-            (found.get(&x).unwrap(), expected.get(&x).unwrap()),
-            (
-                found.get(&norms[0].weight).unwrap(),
-                expected.get(&norms[1].weight).unwrap(),
-            ),
-            (
-                found.get(&norms[0].bias).unwrap(),
-                expected.get(&norms[1].bias).unwrap(),
-            ),
-            (
-                norms[0].running_mean.as_tensor(),
-                norms[1].running_mean.as_tensor(),
-            ),
-            (
-                norms[0].running_variance.as_tensor(),
-                norms[1].running_variance.as_tensor(),
-            ),
-        ];
-        if kind == 2 {
-            pairs.push((
-                found.get(&residual).unwrap(),
-                expected.get(&residual).unwrap(),
-            ));
-        }
-        for (index, (found, expected)) in pairs.into_iter().enumerate() {
-            let scalar = |tensor: Tensor| -> f32 {
-                tensor
-                    .abs()
-                    .unwrap()
-                    .flatten_all()
-                    .unwrap()
-                    .max(0)
-                    .unwrap()
-                    .to_scalar()
-                    .unwrap()
-            };
-            let apart = scalar((found - expected).unwrap());
-            let scale = scalar(expected.clone()).max(0.1);
-            assert!(
-                apart < 1e-4 * scale,
-                "{rows} {channels} {kind} {mode:?} {index}: {apart}"
-            );
-        }
     }
 }

@@ -2,14 +2,13 @@
 //! Channels-last rows lie side by side, so a row with its neighbours is one stretch of memory and the convolution a
 //! product.
 
-mod op;
+pub(crate) mod op;
 
 use candle_core::{Result, Tensor, Var, bail};
 
 use super::initialise::Initial;
-use super::operation::{apply, has_kernels};
+use super::operation::apply;
 use super::positions::Positions;
-use super::precision::matmul;
 use super::state::StateBuilder;
 use op::CircularConvOp;
 
@@ -70,39 +69,12 @@ impl CircularConv {
                 x.dims()
             )
         }
-        if has_kernels(x) {
-            let op = CircularConvOp {
-                input: self.input,
-                output: self.output,
-                positions: positions.clone(),
-            };
-            return apply(op, [x, &self.weight]);
-        }
-        self.compose(x)?
-            .broadcast_add(&positions.tensor(x.device())?.to_dtype(x.dtype())?)
-    }
-
-    /// The convolution with Candle's own operations, on any device.
-    ///
-    /// # Errors
-    /// If a tensor operation fails.
-    fn compose(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, length, input) = x.dims3()?;
-        let (last, first) = (x.narrow(1, length - 1, 1)?, x.narrow(1, 0, 1)?);
-        let (before, after) = match length {
-            1 => (last, first),
-            _ => (
-                Tensor::cat(&[&last, &x.narrow(1, 0, length - 1)?], 1)?,
-                Tensor::cat(&[&x.narrow(1, 1, length - 1)?, &first], 1)?,
-            ),
+        let op = CircularConvOp {
+            input: self.input,
+            output: self.output,
+            positions: positions.clone(),
         };
-        let rows =
-            Tensor::cat(&[&before, x, &after], 2)?.reshape((batch * length, TAPS * input))?;
-        let weight = self
-            .weight
-            .permute((2, 1, 0))?
-            .reshape((TAPS * input, self.output))?;
-        matmul(&rows, &weight)?.reshape((batch, length, self.output))
+        apply(op, [x, &self.weight])
     }
 }
 
@@ -113,78 +85,21 @@ mod tests {
     use contract::Random;
 
     #[test]
-    fn the_operation_agrees_with_candle_and_with_the_definition() {
+    fn other_channels_and_other_positions_are_refused() {
         let mut random = Random::new(2, "circular");
-        for (batch, length, input, output) in
-            [(1, 1, 1, 1), (2, 2, 3, 5), (3, 9, 7, 20), (17, 5, 2, 33)]
-        {
-            let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
-            let layer = CircularConv::new(&mut builder, "conv", input, output).unwrap();
-            let mut draw = |width: usize| {
-                let values = (0..batch * length * width)
-                    .map(|_| random.range(-1.0, 1.0) as f32)
-                    .collect::<Vec<_>>();
-                Var::from_vec(values, (batch, length, width), &Device::Cpu).unwrap()
-            };
-            let (x, upstream) = (draw(input), draw(output));
-            let positions = Positions::new(length, output);
-            let found = layer.forward_onto(&x, &positions).unwrap();
-            let table = positions.tensor(&Device::Cpu).unwrap();
-            let expected = layer.compose(&x).unwrap().broadcast_add(&table).unwrap();
-            let differentiate = |y: &Tensor| {
-                let store = (y * upstream.as_tensor())
-                    .unwrap()
-                    .sum_all()
-                    .unwrap()
-                    .backward()
-                    .unwrap();
-                [&x, &layer.weight].map(|variable| store.get(variable).unwrap().clone())
-            };
-            let pairs = differentiate(&found)
-                .into_iter()
-                .zip(differentiate(&expected))
-                .chain([(found.clone(), expected)]);
-            for (found, expected) in pairs {
-                assert_eq!(found.dims(), expected.dims());
-                let apart = (found - expected)
-                    .unwrap()
-                    .abs()
-                    .unwrap()
-                    .flatten_all()
-                    .unwrap()
-                    .max(0)
-                    .unwrap();
-                assert!(apart.to_scalar::<f32>().unwrap() < 1e-5, "{apart}");
-            }
-            let (x, weight) = (
-                x.to_vec3::<f32>().unwrap(),
-                layer.weight.to_vec3::<f32>().unwrap(),
-            );
-            let value = found.to_vec3::<f32>().unwrap()[batch - 1][0][output - 1];
-            let rows = [length - 1, 0, 1 % length];
-            let terms = (0..TAPS).flat_map(|tap| (0..input).map(move |channel| (tap, channel)));
-            let sum: f32 = terms
-                .map(|(tap, c)| x[batch - 1][rows[tap]][c] * weight[output - 1][c][tap])
-                .sum();
-            let sum = sum + positions.values()[output - 1];
-            assert!((value - sum).abs() < 1e-5, "{value} {sum}");
-            let x = Tensor::new(x, &Device::Cpu).unwrap();
-            let longer = Positions::new(length + 1, output);
-            assert!(layer.forward_onto(&x, &longer).is_err());
-        }
-    }
-
-    #[test]
-    fn other_channels_are_refused() {
-        let mut random = Random::new(2, "circular");
-        let layer = CircularConv::new(
-            &mut StateBuilder::new(&Device::Cpu, &mut random),
-            "conv",
-            3,
-            2,
-        )
-        .unwrap();
-        let x = Tensor::zeros((1, 4, 2), DType::F32, &Device::Cpu).unwrap();
-        assert!(layer.forward_onto(&x, &Positions::new(4, 2)).is_err());
+        let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
+        let layer = CircularConv::new(&mut builder, "conv", 3, 2).unwrap();
+        let zeros = |width: usize| Tensor::zeros((1, 4, width), DType::F32, &Device::Cpu).unwrap();
+        assert!(
+            layer
+                .forward_onto(&zeros(2), &Positions::new(4, 2))
+                .is_err()
+        );
+        assert!(
+            layer
+                .forward_onto(&zeros(3), &Positions::new(5, 2))
+                .is_err()
+        );
+        assert!(layer.forward_onto(&zeros(3), &Positions::new(4, 2)).is_ok());
     }
 }

@@ -2,17 +2,15 @@
 //! Channels-last, the values under a kernel lie next to each other: a convolution is a linear layer over overlapping rows.
 //! Borders are made beforehand, by [`Border`].
 
-mod op;
+pub(crate) mod op;
 
 use candle_core::{Result, Tensor, Var, bail};
 
-use super::conv2d::Window2d;
 use super::initialise::Initial;
-use super::operation::{apply, has_kernels};
+use super::operation::apply;
 use super::product::{Panels, starts};
 use super::simd::Level;
 use super::state::StateBuilder;
-use super::unfolded::convolve;
 
 /// Sizes of a one-dimensional convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,44 +130,12 @@ impl Conv1d {
     /// If the input has another number of axes or channels, or is shorter than the kernel.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
-        if has_kernels(x) {
-            let bias = match &self.bias {
-                Some(bias) => bias.as_tensor().clone(),
-                None => Tensor::zeros(self.sizes.output, x.dtype(), x.device())?,
-            };
-            let op = op::ConvOp { sizes: self.sizes };
-            return apply(op, [x, &self.weight, &bias]);
-        }
-        self.compose(x)
-    }
-
-    /// The same with Candle's own operations, on any device: a two-dimensional convolution of height 1.
-    ///
-    /// # Errors
-    /// As [`Self::forward`].
-    pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
-        self.check(x)?;
-        let Sizes {
-            input,
-            output,
-            kernel,
-            stride,
-        } = self.sizes;
-        let window = Window2d {
-            kernel: [1, kernel],
-            stride: [1, stride],
-            ..Window2d::square(1)
+        let bias = match &self.bias {
+            Some(bias) => bias.as_tensor().clone(),
+            None => Tensor::zeros(self.sizes.output, x.dtype(), x.device())?,
         };
-        let y = convolve(
-            &x.unsqueeze(1)?,
-            &self.weight.reshape((output, input, 1, kernel))?,
-            &window,
-        )?
-        .squeeze(1)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
+        let op = op::Conv1dOp { sizes: self.sizes };
+        apply(op, [x, &self.weight, &bias])
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {

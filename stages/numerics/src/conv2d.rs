@@ -2,17 +2,16 @@
 //! dilation. Groups are not here: no model of ours asks for them. `conv` keeps the faster path for 3x3 kernels alone.
 
 mod correlation;
-mod op;
+pub(crate) mod op;
 mod patches;
 mod window;
 
 use candle_core::{Result, Tensor, Var, bail};
 
 use super::initialise::Initial;
-use super::operation::{apply, has_kernels};
+use super::operation::apply;
 use super::simd::Level;
 use super::state::StateBuilder;
-use super::unfolded::convolve;
 pub use correlation::Correlation;
 use op::{Conv2dOp, Way};
 pub use patches::Grid;
@@ -63,9 +62,6 @@ impl Conv2d {
     /// If the input has another number of axes or channels, or the window does not fit on it.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         check_channels(x, self.weight.dim(1)?)?;
-        if !has_kernels(x) {
-            return self.compose(x);
-        }
         let op = Conv2dOp {
             window: self.window,
             way: Way::Convolve,
@@ -100,15 +96,6 @@ impl Conv2d {
                 "a convolution of {input} channels and {:?} cannot take {image:?}",
                 self.window.kernel
             ),
-        }
-    }
-
-    /// The same with Candle's own operations, on any device.
-    pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
-        let y = convolve(x, &self.weight, &self.window)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
         }
     }
 }
@@ -150,29 +137,11 @@ impl ConvTranspose2d {
     /// If the input has another number of axes or channels, or nothing would be left of the plane.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         check_channels(x, self.weight.dim(0)?)?;
-        if !has_kernels(x) {
-            return self.compose(x);
-        }
         let op = Conv2dOp {
             window: self.window,
             way: Way::Transpose(self.added),
         };
         apply(op, [x, &self.weight, &self.bias])
-    }
-
-    /// The same with Candle's own operations, on any device. Nothing of the window must depend on the axis.
-    pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
-        let (stride, dilation) = equal_sides(&self.window)?;
-        let ([padding, other], [added, also_added]) = (self.window.padding, self.added);
-        if padding != other || added != also_added {
-            bail!("a transposed convolution needs equal padding of both axes on this device")
-        }
-        let planes = x.permute((0, 3, 1, 2))?.contiguous()?;
-        let planes = planes.conv_transpose2d(&self.weight, padding, added, stride, dilation)?;
-        planes
-            .permute((0, 2, 3, 1))?
-            .contiguous()?
-            .broadcast_add(&self.bias)
     }
 }
 
@@ -185,16 +154,6 @@ fn check_channels(x: &Tensor, input: usize) -> Result<()> {
         )
     }
     Ok(())
-}
-
-fn equal_sides(window: &Window2d) -> Result<(usize, usize)> {
-    let ([stride, other], [dilation, also]) = (window.stride, window.dilation);
-    if stride != other || dilation != also {
-        bail!(
-            "a transposed convolution needs equal stride and dilation of both axes on this device"
-        )
-    }
-    Ok((stride, dilation))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use candle_core::{D, Result, Shape, Tensor, bail};
 
-use super::operation::{Input, Operation, apply, has_kernels};
+use super::operation::{Input, Operation, apply};
 
 /// How mistakes are counted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,14 +49,12 @@ impl CrossEntropy {
             smoothing: self.label_smoothing,
             gradient: OnceLock::new(),
         };
-        if has_kernels(logits) {
-            return apply(op, [logits]);
-        }
-        op.compose(logits)
+        apply(op, [logits])
     }
 }
 
-struct CrossEntropyOp {
+/// The mean loss of logits, `[batch, classes]`.
+pub(crate) struct CrossEntropyOp {
     labels: Vec<u32>,
     weights: Vec<f32>,
     smoothing: f64,
@@ -83,8 +81,12 @@ impl CrossEntropyOp {
         }
         shares
     }
+}
 
-    fn compose(&self, logits: &Tensor) -> Result<Tensor> {
+impl Operation<1> for CrossEntropyOp {
+    const LABEL: &'static str = "cross-entropy";
+
+    fn compose(&self, [logits]: [&Tensor; 1]) -> Result<Tensor> {
         let total = self.total();
         let mut shares = Vec::with_capacity(logits.elem_count());
         for label in &self.labels {
@@ -99,10 +101,6 @@ impl CrossEntropyOp {
         let log = candle_nn::ops::log_softmax(logits, D::Minus1)?;
         (log * shares)?.sum_all()?.neg()
     }
-}
-
-impl Operation<1> for CrossEntropyOp {
-    const NAME: &'static str = "cross-entropy";
 
     fn forward(&self, [logits]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
         let (count, total) = (self.weights.len(), self.total());
@@ -149,7 +147,27 @@ impl Operation<1> for CrossEntropyOp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::{Draw, Example, Examples};
     use candle_core::{Device, Var};
+
+    impl Examples<1> for CrossEntropyOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 1>> {
+            let mut example = |labels: &[u32], weights: &[f32], smoothing: f64| Example {
+                operation: Self {
+                    labels: labels.to_vec(),
+                    weights: weights.to_vec(),
+                    smoothing,
+                    gradient: OnceLock::new(),
+                },
+                inputs: [draw.variable(&[labels.len(), weights.len()])],
+            };
+            vec![
+                example(&[0], &[1.0], 0.0),
+                example(&[2, 0, 1, 2], &[1.0; 3], 0.0),
+                example(&[2, 0, 1, 2, 2], &[0.5, 2.0, 1.0], 0.2),
+            ]
+        }
+    }
 
     /// Weighted or not, smoothing, loss.
     const LOSSES: [(bool, f64, f32); 4] = [
@@ -200,46 +218,6 @@ mod tests {
             assert!(
                 (loss - expected).abs() < 1e-6,
                 "{smoothing}: {loss} {expected}"
-            );
-        }
-    }
-
-    #[test]
-    fn gradients_are_slopes_and_the_composition_agrees() {
-        for (weights, smoothing) in [
-            (None, 0.0),
-            (Some(vec![0.5, 2.0, 1.0]), 0.0),
-            (Some(vec![0.5, 2.0, 1.0]), 0.2),
-        ] {
-            let (_, gradient) = case(weights.clone(), smoothing);
-            let total = weights.as_ref().map_or(4.0, |weights| {
-                f64::from(weights[2] * 2.0 + weights[0] + weights[1])
-            });
-            let op = CrossEntropyOp {
-                labels: vec![2, 0, 1, 2],
-                weights: weights.clone().unwrap_or_else(|| vec![1.0; 3]),
-                smoothing,
-                gradient: OnceLock::new(),
-            };
-            assert_eq!(op.total(), total);
-            let logits = Var::new(&LOGITS, &Device::Cpu).unwrap();
-            let composed = op.compose(&logits).unwrap();
-            let store = (&composed * 2.0).unwrap().backward().unwrap();
-            let expected: Vec<f32> = store
-                .get(logits.as_tensor())
-                .unwrap()
-                .flatten_all()
-                .unwrap()
-                .to_vec1()
-                .unwrap();
-            assert!(
-                (composed.to_scalar::<f32>().unwrap() - case(weights, smoothing).0).abs() < 1e-6
-            );
-            assert!(
-                gradient
-                    .iter()
-                    .zip(&expected)
-                    .all(|(found, expected)| (found - expected).abs() < 1e-6)
             );
         }
     }

@@ -5,7 +5,7 @@ use candle_core::{Result, Shape, Tensor};
 
 use super::Mode;
 use super::chunks::{chunks, fill_rows};
-use super::operation::{Input, Operation, apply, has_kernels};
+use super::operation::{Input, Operation, apply};
 use contract::Random;
 
 /// One application of dropout: with probability `rate` a value becomes 0, otherwise it is divided by `1 - rate`.
@@ -84,17 +84,22 @@ impl Dropout {
         if self.is_none() {
             return Ok(x.clone());
         }
-        if has_kernels(x) {
-            return apply(self, [x]);
+        apply(self, [x])
+    }
+
+    /// `x` with values dropped, composed of Candle's own operations.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn compose(self, x: &Tensor) -> Result<Tensor> {
+        if self.is_none() {
+            return Ok(x.clone());
         }
         x * self.mask(x)?
     }
 
-    /// The factors for a tensor of this shape, on its device: for operations composed of Candle's own.
-    ///
-    /// # Errors
-    /// If a tensor operation fails.
-    pub fn mask(self, x: &Tensor) -> Result<Tensor> {
+    /// The factors for a tensor of this shape, on its device.
+    fn mask(self, x: &Tensor) -> Result<Tensor> {
         let width = last(x.dims());
         let (_, kept) = fill_rows(
             &chunks(x.elem_count() / width),
@@ -126,7 +131,11 @@ impl Dropout {
 }
 
 impl Operation<1> for Dropout {
-    const NAME: &'static str = "dropout";
+    const LABEL: &'static str = "dropout";
+
+    fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        Self::compose(*self, x)
+    }
 
     fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
         Ok((self.apply(x.values, last(x.dims)), x.dims.into()))
@@ -150,7 +159,22 @@ fn last(dims: &[usize]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::{Draw, Example, Examples};
     use candle_core::{DType, Device, Var};
+
+    impl Examples<1> for Dropout {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 1>> {
+            let mut example = |rate: f64, dims: &[usize]| Example {
+                operation: draw.dropout(rate),
+                inputs: [draw.variable(dims)],
+            };
+            vec![
+                example(0.5, &[1]),
+                example(0.3, &[5, 7, 3]),
+                example(0.1, &[50, 201]),
+            ]
+        }
+    }
 
     #[test]
     fn drops_its_share_keeps_the_mean_and_repeats_itself_backward() {

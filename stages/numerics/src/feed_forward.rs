@@ -1,14 +1,13 @@
 //! Two linear layers with a GELU between them, row by row: the feed-forward part of a transformer.
 //! On the CPU the hidden values of a few rows never leave the cache, and are computed again for the backward pass.
 
-mod op;
+pub(crate) mod op;
 
 use candle_core::{Result, Tensor, bail};
 
 use super::dropout::Dropout;
-use super::gelu::gelu;
 use super::linear::Linear;
-use super::operation::{apply, has_kernels};
+use super::operation::apply;
 use op::FeedForwardOp;
 
 /// `second(dropout(gelu(first(x))))`.
@@ -46,25 +45,13 @@ impl FeedForward {
                 x.dims()
             )
         }
-        if has_kernels(x) {
-            let op = FeedForwardOp {
-                input: self.first.input,
-                hidden: self.first.output,
-                output: self.second.output,
-                dropout,
-            };
-            return apply(op, [x, &self.parameters()?]);
-        }
-        self.compose(x, dropout)
-    }
-
-    /// The same, layer by layer.
-    ///
-    /// # Errors
-    /// As [`Self::forward`].
-    pub fn compose(&self, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
-        self.second
-            .forward(&dropout.forward(&gelu(&self.first.forward(x)?)?)?)
+        let op = FeedForwardOp {
+            input: self.first.input,
+            hidden: self.first.output,
+            output: self.second.output,
+            dropout,
+        };
+        apply(op, [x, &self.parameters()?])
     }
 
     /// All parameters one after the other: operations take three tensors at most.
@@ -81,82 +68,9 @@ impl FeedForward {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Mode, StateBuilder};
-    use candle_core::{DType, Device, Var};
+    use crate::StateBuilder;
+    use candle_core::{DType, Device};
     use contract::Random;
-
-    fn apart(found: &Tensor, expected: &Tensor) -> f32 {
-        assert_eq!(found.dims(), expected.dims());
-        (found - expected)
-            .unwrap()
-            .abs()
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .max(0)
-            .unwrap()
-            .to_scalar()
-            .unwrap()
-    }
-
-    #[test]
-    fn the_operation_agrees_with_its_layers_forward_and_backward() {
-        let mut random = Random::new(8, "feed-forward");
-        for (rows, input, hidden, output, rate) in [
-            (1, 1, 1, 1, 0.0),
-            (67, 5, 9, 3, 0.0),
-            (41, 33, 17, 20, 0.25),
-            (900, 8, 600, 4, 0.1),
-        ] {
-            let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
-            let first = Linear::pointwise(&mut builder, "first", input, hidden).unwrap();
-            let layer = FeedForward::new(
-                first,
-                Linear::new(&mut builder, "second", hidden, output).unwrap(),
-            )
-            .unwrap();
-            let mut draw = |width: usize| {
-                let values = (0..rows * width)
-                    .map(|_| random.range(-1.5, 1.5) as f32)
-                    .collect::<Vec<_>>();
-                Var::from_vec(values, (1, rows, width), &Device::Cpu).unwrap()
-            };
-            let (x, upstream) = (draw(input), draw(output));
-            let dropout = Dropout::draw(rate, Mode::Train, &mut random);
-            let found = layer.forward(&x, dropout).unwrap();
-            let expected = layer.compose(&x, dropout).unwrap();
-            assert!(apart(&found, &expected) < 1e-5);
-            let differentiate = |y: &Tensor| {
-                (y * upstream.as_tensor())
-                    .unwrap()
-                    .sum_all()
-                    .unwrap()
-                    .backward()
-            };
-            let (found, expected) = (
-                differentiate(&found).unwrap(),
-                differentiate(&expected).unwrap(),
-            );
-            let parameters = [
-                &layer.first.weight,
-                &layer.first.bias,
-                &layer.second.weight,
-                &layer.second.bias,
-            ];
-            for variable in parameters.into_iter().chain([&x]) {
-                let (found, expected) = (
-                    found.get(variable).unwrap(),
-                    expected.get(variable).unwrap(),
-                );
-                let largest = apart(expected, &expected.zeros_like().unwrap());
-                assert!(
-                    apart(found, expected) < 1e-5 * largest.max(1.0),
-                    "{rows}: {}",
-                    apart(found, expected)
-                );
-            }
-        }
-    }
 
     #[test]
     fn sizes_that_do_not_fit_are_refused() {

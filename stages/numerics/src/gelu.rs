@@ -5,7 +5,7 @@ use candle_core::{Result, Shape, Tensor};
 
 use super::chunks::{chunks, fill_rows};
 use super::elementary::normal;
-use super::operation::{Input, Operation, apply, has_kernels};
+use super::operation::{Input, Operation, apply};
 use super::simd::{Level, vectorised};
 
 /// x · Φ(x) of every value.
@@ -13,16 +13,17 @@ use super::simd::{Level, vectorised};
 /// # Errors
 /// If a tensor operation fails.
 pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
-    if has_kernels(x) {
-        return apply(GeluOp, [x]);
-    }
-    x.gelu_erf()
+    apply(GeluOp, [x])
 }
 
-struct GeluOp;
+pub(crate) struct GeluOp;
 
 impl Operation<1> for GeluOp {
-    const NAME: &'static str = "gelu";
+    const LABEL: &'static str = "gelu";
+
+    fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.gelu_erf()
+    }
 
     fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
         let ([target], _) = fill_rows(&chunks(x.values.len()), [1], |range, [target]| {
@@ -67,7 +68,18 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::{Draw, Example, Examples};
     use candle_core::{Device, Var};
+
+    impl Examples<1> for GeluOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 1>> {
+            let mut example = |dims: &[usize]| Example {
+                operation: Self,
+                inputs: [draw.variable(dims)],
+            };
+            vec![example(&[1]), example(&[5, 3]), example(&[1003])]
+        }
+    }
 
     #[test]
     fn values_and_slopes_are_those_of_the_definition_at_every_level() {

@@ -8,7 +8,7 @@ use candle_core::{D, Result, Shape, Tensor, bail};
 use super::chunks::{chunks, fill_rows, sum_shares};
 use super::elementary::exp;
 use super::elementwise::{Lanes, add, lanes};
-use super::operation::{Input, Operation, apply, has_kernels};
+use super::operation::{Input, Operation, apply};
 use super::precision::matmul;
 use super::simd::{Level, vectorised};
 
@@ -81,21 +81,11 @@ pub fn attend(
             states.dims()
         )
     }
-    if has_kernels(states) {
-        let op = AttendOp {
-            edges: Arc::clone(edges),
-            shares: OnceLock::new(),
-        };
-        return apply(op, [states, vectors, offsets]);
-    }
-    compose(states, vectors, offsets, edges)
-}
-
-/// The same with Candle's own operations, on any device.
-fn compose(states: &Tensor, vectors: &Tensor, offsets: &Tensor, edges: &Edges) -> Result<Tensor> {
-    weights(states, vectors, offsets, edges)?
-        .matmul(states)?
-        .broadcast_add(&vectors.get(2)?)
+    let op = AttendOp {
+        edges: Arc::clone(edges),
+        shares: OnceLock::new(),
+    };
+    apply(op, [states, vectors, offsets])
 }
 
 /// What every node takes from every other: `[batch, nodes, nodes]`, rows that sum to 1.
@@ -116,14 +106,21 @@ fn weights(states: &Tensor, vectors: &Tensor, offsets: &Tensor, edges: &Edges) -
     candle_nn::ops::softmax(&leaky.broadcast_add(&edges.mask(states)?)?, D::Minus1)
 }
 
-struct AttendOp {
+/// States, vectors and offsets to what every node makes of the others.
+pub(crate) struct AttendOp {
     edges: Arc<Edges>,
     /// Of every sample and edge: the weight, and the slope of the rectifier.
     shares: OnceLock<[Vec<f32>; 2]>,
 }
 
 impl Operation<3> for AttendOp {
-    const NAME: &'static str = "graph-attention";
+    const LABEL: &'static str = "graph-attention";
+
+    fn compose(&self, [states, vectors, offsets]: [&Tensor; 3]) -> Result<Tensor> {
+        weights(states, vectors, offsets, &self.edges)?
+            .matmul(states)?
+            .broadcast_add(&vectors.get(2)?)
+    }
 
     fn forward(&self, [states, vectors, offsets]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
         let (batch, nodes, width) = Shape::from(states.dims).dims3()?;
@@ -304,56 +301,26 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
-    use contract::Random;
+    use crate::conformance::{Draw, Example, Examples};
+    use candle_core::Device;
 
-    #[test]
-    fn the_operation_agrees_with_its_composition() {
-        let mut random = Random::new(4, "graph");
-        let neighbours = [vec![3, 1], vec![0], vec![], vec![4, 0, 1], vec![2]];
-        let edges = Arc::new(Edges::new(&neighbours));
-        for (batch, width) in [(1, 1), (3, 7), (20, 33)] {
-            let mut draw = |dims: &[usize]| {
-                let values: Vec<f32> = (0..dims.iter().product())
-                    .map(|_| random.normal() as f32)
-                    .collect();
-                Var::from_vec(values, dims, &Device::Cpu).unwrap()
+    impl Examples<3> for AttendOp {
+        const TOLERANCE: f32 = 5e-5;
+
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let neighbours = [vec![3, 1], vec![0], vec![], vec![4, 0, 1], vec![2]];
+            let mut example = |batch, width| Example {
+                operation: Self {
+                    edges: Arc::new(Edges::new(&neighbours)),
+                    shares: OnceLock::new(),
+                },
+                inputs: [
+                    draw.variable(&[batch, 5, width]),
+                    draw.variable(&[3, width]),
+                    draw.variable(&[2, 5]),
+                ],
             };
-            let inputs = [draw(&[batch, 5, width]), draw(&[3, width]), draw(&[2, 5])];
-            let upstream = draw(&[batch, 5, width]).detach();
-            let [states, vectors, offsets] = &inputs;
-            let found = attend(states, vectors, offsets, &edges).unwrap();
-            let expected = compose(states, vectors, offsets, &edges).unwrap();
-            let differentiate = |y: &Tensor| {
-                let store = (y * &upstream)
-                    .unwrap()
-                    .sum_all()
-                    .unwrap()
-                    .backward()
-                    .unwrap();
-                inputs
-                    .each_ref()
-                    .map(|input| store.get(input).unwrap().clone())
-            };
-            let pairs = differentiate(&found)
-                .into_iter()
-                .zip(differentiate(&expected));
-            for (found, expected) in pairs.chain([(found.clone(), expected.clone())]) {
-                assert_eq!(found.dims(), expected.dims());
-                let apart = (found - expected)
-                    .unwrap()
-                    .abs()
-                    .unwrap()
-                    .flatten_all()
-                    .unwrap()
-                    .max(0)
-                    .unwrap();
-                assert!(
-                    apart.to_scalar::<f32>().unwrap() < 2e-4,
-                    "{batch} {width}: {apart}"
-                );
-            }
-            assert!(attend(states, offsets, vectors, &edges).is_err());
+            vec![example(1, 1), example(3, 7), example(20, 33)]
         }
     }
 

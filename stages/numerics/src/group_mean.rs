@@ -1,11 +1,10 @@
-//! Means over the rows of groups, as an operation of Candle's graph on the CPU with its backward pass: Candle's own sums over
-//! any axis but the last are slow.
+//! Means over the rows of groups. Candle's own sums over any axis but the last are slow.
 
 use candle_core::{Result, Shape, Tensor};
 
 use super::chunks::{chunks, fill_rows};
 use super::elementwise::group_means;
-use super::operation::{Input, Operation, apply, has_kernels};
+use super::operation::{Input, Operation, apply};
 use super::simd::{Level, vectorised};
 
 /// The mean over the last axis but one: `[…, group, columns]` to `[…, columns]`.
@@ -17,23 +16,25 @@ pub fn group_mean(x: &Tensor) -> Result<Tensor> {
     if rank < 2 || x.elem_count() == 0 {
         candle_core::bail!("there are no groups of rows in {:?}", x.dims())
     }
-    if has_kernels(x) {
-        let op = GroupMean {
-            group: x.dims()[rank - 2],
-            columns: x.dims()[rank - 1],
-        };
-        return apply(op, [x]);
-    }
-    x.mean(rank - 2)
+    let op = GroupMean {
+        group: x.dims()[rank - 2],
+        columns: x.dims()[rank - 1],
+    };
+    apply(op, [x])
 }
 
-struct GroupMean {
+/// `[…, group, columns]` to `[…, columns]`.
+pub(crate) struct GroupMean {
     group: usize,
     columns: usize,
 }
 
 impl Operation<1> for GroupMean {
-    const NAME: &'static str = "group-mean";
+    const LABEL: &'static str = "group-mean";
+
+    fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.mean(x.rank() - 2)
+    }
 
     fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
         let (group, columns) = (self.group, self.columns);
@@ -81,51 +82,30 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device, Var};
-    use contract::Random;
+    use crate::conformance::{Draw, Example, Examples};
+    use candle_core::{DType, Device};
 
-    #[test]
-    fn agrees_with_candle_forward_and_backward() {
-        let mut random = Random::new(4, "means");
-        for shape in [vec![1, 1], vec![5, 3], vec![40, 7, 33], vec![2, 3, 4, 5]] {
-            let mut draw = |shape: &[usize]| {
-                let values: Vec<f32> = (0..shape.iter().product())
-                    .map(|_| random.normal() as f32)
-                    .collect();
-                Var::from_vec(values, shape, &Device::Cpu).unwrap()
+    impl Examples<1> for GroupMean {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 1>> {
+            let mut example = |dims: &[usize]| Example {
+                operation: Self {
+                    group: dims[dims.len() - 2],
+                    columns: dims[dims.len() - 1],
+                },
+                inputs: [draw.variable(dims)],
             };
-            let x = draw(&shape);
-            let (found, expected) = (group_mean(&x).unwrap(), x.mean(shape.len() - 2).unwrap());
-            let upstream = draw(expected.dims());
-            let slope = |y: &Tensor| {
-                let store = (y * upstream.as_tensor())
-                    .unwrap()
-                    .sum_all()
-                    .unwrap()
-                    .backward()
-                    .unwrap();
-                store.get(&x).unwrap().clone()
-            };
-            for (found, expected) in [
-                (found.clone(), expected.clone()),
-                (slope(&found), slope(&expected)),
-            ] {
-                assert_eq!(found.dims(), expected.dims());
-                let apart = (found - expected)
-                    .unwrap()
-                    .abs()
-                    .unwrap()
-                    .flatten_all()
-                    .unwrap()
-                    .max(0)
-                    .unwrap();
-                assert!(apart.to_scalar::<f32>().unwrap() < 1e-6);
-            }
+            vec![
+                example(&[1, 1]),
+                example(&[5, 3]),
+                example(&[40, 7, 33]),
+                example(&[2, 3, 4, 5]),
+            ]
         }
-        assert!(group_mean(&draw_nothing()).is_err());
     }
 
-    fn draw_nothing() -> Tensor {
-        Tensor::zeros((2, 0, 3), DType::F32, &Device::Cpu).unwrap()
+    #[test]
+    fn empty_groups_are_refused() {
+        let nothing = Tensor::zeros((2, 0, 3), DType::F32, &Device::Cpu).unwrap();
+        assert!(group_mean(&nothing).is_err());
     }
 }

@@ -2,13 +2,12 @@
 //! Stacked and bidirectional layers are put together from these by the models that need them.
 
 mod cell;
-mod op;
-mod reset_after;
-mod reset_before;
+pub(crate) mod op;
+pub(crate) mod reset_after;
+pub(crate) mod reset_before;
 mod sequence;
 
-use candle_core::{D, Result, Tensor, Var, bail};
-use candle_nn::ops::sigmoid;
+use candle_core::{Result, Tensor, Var, bail};
 
 use self::cell::{Cell, Sizes};
 use self::op::{GruOp, Spare};
@@ -16,8 +15,7 @@ use self::reset_after::ResetAfter;
 use self::reset_before::ResetBefore;
 use super::batch_norm::Mode;
 use super::initialise::Initial;
-use super::operation::{apply, has_kernels};
-use super::precision::matmul;
+use super::operation::apply;
 use super::state::StateBuilder;
 
 /// One layer of `torch.nn.GRU`: gates r, z, n stacked in `weight_ih_l0`, `[3 * hidden, input]`, `weight_hh_l0`,
@@ -74,31 +72,7 @@ impl Gru {
             &self.bias_ih,
             &self.bias_hh,
         ];
-        if has_kernels(x) {
-            return run::<ResetAfter>(x, weights, initial, sizes, mode, &self.spare);
-        }
-        self.compose(x, initial)
-    }
-
-    /// The same with Candle's own operations, on any device.
-    ///
-    /// # Errors
-    /// As [`Self::forward`].
-    pub fn compose(&self, x: &Tensor, initial: Option<&Tensor>) -> Result<Tensor> {
-        let sizes = sizes(x, self.input, self.hidden)?;
-        let hidden = self.hidden;
-        let rows = x.reshape((sizes.batch * sizes.time, self.input))?;
-        let input = matmul(&rows, &self.weight_ih.t()?)?.broadcast_add(&self.bias_ih)?;
-        let input = input.reshape((sizes.batch, sizes.time, 3 * hidden))?;
-        let from_state = self.weight_hh.t()?;
-        walk(&input, initial, sizes, |input, state| {
-            let product = matmul(state, &from_state)?.broadcast_add(&self.bias_hh)?;
-            let part = |of: &Tensor, gate: usize| of.narrow(D::Minus1, gate * hidden, hidden);
-            let reset = sigmoid(&(part(input, 0)? + part(&product, 0)?)?)?;
-            let update = sigmoid(&(part(input, 1)? + part(&product, 1)?)?)?;
-            let candidate = (part(input, 2)? + (reset * part(&product, 2)?)?)?.tanh()?;
-            &candidate + (update * (state - &candidate)?)?
-        })
+        run::<ResetAfter>(x, weights, initial, sizes, mode, &self.spare)
     }
 }
 
@@ -160,29 +134,7 @@ impl GruCell {
             &self.gates_bias,
             &self.candidate_bias,
         ];
-        if has_kernels(x) {
-            return run::<ResetBefore>(x, weights, initial, sizes, mode, &self.spare);
-        }
-        self.compose(x, initial)
-    }
-
-    /// The same with Candle's own operations, on any device.
-    ///
-    /// # Errors
-    /// As [`Gru::forward`].
-    pub fn compose(&self, x: &Tensor, initial: Option<&Tensor>) -> Result<Tensor> {
-        let sizes = sizes(x, self.input, self.hidden)?;
-        let (input, hidden) = (self.input, self.hidden);
-        walk(&x.contiguous()?, initial, sizes, |x, state| {
-            debug_assert_eq!(x.dims(), [sizes.batch, input]);
-            let gates = matmul(&Tensor::cat(&[x, state], 1)?, &self.gates_kernel)?;
-            let gates = sigmoid(&gates.broadcast_add(&self.gates_bias)?)?;
-            let reset = (gates.narrow(1, 0, hidden)? * state)?;
-            let update = gates.narrow(1, hidden, hidden)?;
-            let candidate = matmul(&Tensor::cat(&[x, &reset], 1)?, &self.candidate_kernel)?;
-            let candidate = candidate.broadcast_add(&self.candidate_bias)?.tanh()?;
-            &candidate + (update * (state - &candidate)?)?
-        })
+        run::<ResetBefore>(x, weights, initial, sizes, mode, &self.spare)
     }
 }
 
@@ -227,22 +179,6 @@ fn run<C: Cell>(
     debug_assert_eq!(packed.elem_count(), C::packed(sizes.input, sizes.hidden));
     let op = GruOp::<C>::new(sizes, mode == Mode::Train, spare);
     apply(op, [x, &packed, &initial])
-}
-
-/// Step after step over `[batch, time, …]`, from one state to the next.
-fn walk(
-    input: &Tensor,
-    initial: Option<&Tensor>,
-    sizes: Sizes,
-    step: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
-) -> Result<Tensor> {
-    let mut state = initial_state(input, initial, sizes)?;
-    let mut states = Vec::with_capacity(sizes.time);
-    for time in 0..sizes.time {
-        state = step(&input.narrow(1, time, 1)?.squeeze(1)?, &state)?;
-        states.push(state.clone());
-    }
-    Tensor::stack(&states, 1)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ pub mod attention;
 pub mod batch_norm;
 pub mod chunks;
 mod circular_conv;
+#[doc(hidden)]
+pub mod conformance;
 pub mod conv;
 pub mod conv1d;
 pub mod conv2d;
@@ -28,7 +30,7 @@ pub mod linear;
 pub mod loss;
 pub mod moments;
 pub mod noise;
-mod operation;
+pub mod operation;
 pub mod optimizer;
 pub mod pool;
 pub mod positions;

@@ -1,13 +1,12 @@
 //! Linear layers over the last axis, which are also 1x1 convolutions of channels-last data.
 //! Activation and residuals are not fused in here.
 
-mod op;
+pub(crate) mod op;
 
 use candle_core::{Result, Tensor, Var};
 
 use super::initialise::Initial;
-use super::operation::{apply, has_kernels};
-use super::precision::matmul;
+use super::operation::{Operation, apply};
 use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
 use super::simd::Level;
 use super::state::StateBuilder;
@@ -96,9 +95,17 @@ impl Linear {
         forward(x, &self.weight, &self.bias)
     }
 
-    /// The same with Candle's own operations, on any device.
-    pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
-        compose(x, &self.weight, &self.bias)
+    /// The same as one matrix product: for few rows and a layer so wide that parts of its weights' gradient, one for each
+    /// chunk of rows, would be too many.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_wide(&self, x: &Tensor) -> Result<Tensor> {
+        let op = op::LinearOp {
+            input: self.input,
+            output: self.output,
+        };
+        op.compose([x, &self.weight, &self.bias])
     }
 }
 
@@ -114,23 +121,7 @@ pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
             x.dims()
         )
     }
-    if has_kernels(x) {
-        return apply(op::LinearOp { input, output }, [x, weight, bias]);
-    }
-    compose(x, weight, bias)
-}
-
-fn compose(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let (output, input) = (weight.dim(0)?, weight.dim(1)?);
-    let mut shape = x.dims().to_vec();
-    let rows = x.elem_count() / input;
-    if let Some(last) = shape.last_mut() {
-        *last = output;
-    }
-    let weight = weight.reshape((output, input))?;
-    matmul(&x.reshape((rows, input))?, &weight.t()?)?
-        .broadcast_add(bias)?
-        .reshape(shape)
+    apply(op::LinearOp { input, output }, [x, weight, bias])
 }
 
 /// Weights of which there are so many are packed by several threads.
@@ -241,85 +232,15 @@ impl Starts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::with_slice;
-    use candle_core::Device;
+    use candle_core::{DType, Device};
     use contract::Random;
 
     #[test]
-    fn kernels_agree_with_candle_forward_and_backward() {
+    fn other_widths_are_refused() {
         let mut random = Random::new(6, "linear");
-        let (rows, input, output) = (5, 3, 9);
         let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
-        let layer = Linear::pointwise(&mut builder, "layer", input, output).unwrap();
-        let mut draw = |count: usize| {
-            (0..count)
-                .map(|_| random.range(-1.0, 1.0) as f32)
-                .collect::<Vec<_>>()
-        };
-        let (x, upstream) = (draw(rows * input), draw(rows * output));
-        let tensor = Var::from_slice(&x, (rows, input), &Device::Cpu).unwrap();
-        let y = layer.compose(&tensor).unwrap();
-        let differentiate = |y: &Tensor| {
-            let weighted =
-                (y * Tensor::from_slice(&upstream, (rows, output), &Device::Cpu).unwrap()).unwrap();
-            weighted.sum_all().unwrap().backward().unwrap()
-        };
-        let gradients = differentiate(&y);
-        let by_op = layer.forward(&tensor).unwrap();
-        let op_gradients = differentiate(&by_op);
-        for (found, expected) in [
-            (&by_op, &y),
-            (
-                op_gradients.get(&tensor).unwrap(),
-                gradients.get(&tensor).unwrap(),
-            ),
-            (
-                op_gradients.get(&layer.weight).unwrap(),
-                gradients.get(&layer.weight).unwrap(),
-            ),
-            (
-                op_gradients.get(&layer.bias).unwrap(),
-                gradients.get(&layer.bias).unwrap(),
-            ),
-        ] {
-            assert_eq!(found.dims(), expected.dims());
-            let apart = (found - expected)
-                .unwrap()
-                .abs()
-                .unwrap()
-                .flatten_all()
-                .unwrap()
-                .max(0)
-                .unwrap();
-            assert!(apart.to_scalar::<f32>().unwrap() < 1e-5);
-        }
-        assert!(layer.forward(&tensor.t().unwrap()).is_err());
-
-        let mut kernel = LinearKernel::new(Level::detect(), input, output);
-        with_slice(&layer.weight, |weight| {
-            with_slice(&layer.bias, |bias| kernel.load(weight, bias, true)).unwrap();
-        })
-        .unwrap();
-        let mut starts = Starts::default();
-        let mut target = vec![0.0; rows * output];
-        kernel.forward(&mut starts, &x, &mut target);
-        let mut input_gradient = vec![0.0; rows * input];
-        kernel.input_gradient(&mut starts, &upstream, &mut input_gradient);
-        let (mut weight, mut bias) = (vec![0.0; input * output], vec![0.0; output]);
-        kernel.add_gradients(&mut starts, &x, &upstream, &mut weight, &mut bias);
-        for (found, expected) in [
-            (target, &y),
-            (input_gradient, gradients.get(&tensor).unwrap()),
-            (weight, gradients.get(&layer.weight).unwrap()),
-            (bias, gradients.get(&layer.bias).unwrap()),
-        ] {
-            let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
-            assert!(
-                found
-                    .iter()
-                    .zip(&expected)
-                    .all(|(found, expected)| (found - expected).abs() < 1e-5)
-            );
-        }
+        let layer = Linear::new(&mut builder, "layer", 3, 9).unwrap();
+        let x = Tensor::zeros((3, 5), DType::F32, &Device::Cpu).unwrap();
+        assert!(layer.forward(&x).is_err());
     }
 }

@@ -4,7 +4,7 @@
 use candle_core::{Result, Shape, Tensor, bail};
 
 use super::chunks::{chunks, fill_rows};
-use super::operation::{Input, Operation, apply, has_kernels};
+use super::operation::{Input, Operation, apply};
 use super::simd::{Level, vectorised};
 
 /// What a difference costs.
@@ -40,22 +40,11 @@ fn pair(found: &Tensor, wanted: &Tensor, kind: Kind) -> Result<Tensor> {
             wanted.dims()
         )
     }
-    if has_kernels(found) {
-        return apply(Pair(kind), [found, wanted]);
-    }
-    let difference = (found - wanted)?;
-    match kind {
-        Kind::Squared => difference.sqr()?.mean_all(),
-        Kind::Smooth => {
-            let size = difference.abs()?;
-            // |d| - 1/2 where the size is beyond 1: with c = min(|d|, 1) both cases are c (|d| - c / 2).
-            let bounded = size.clamp(0.0, 1.0)?;
-            (&bounded * (&size - (&bounded * 0.5)?)?)?.mean_all()
-        }
-    }
+    apply(Pair(kind), [found, wanted])
 }
 
-struct Pair(Kind);
+/// The mean cost of the differences between two tensors of one shape.
+pub(crate) struct Pair(Kind);
 
 impl Pair {
     /// The slope of the costs with respect to `one`, times `scale`.
@@ -70,7 +59,20 @@ impl Pair {
 }
 
 impl Operation<2> for Pair {
-    const NAME: &'static str = "loss";
+    const LABEL: &'static str = "loss";
+
+    fn compose(&self, [found, wanted]: [&Tensor; 2]) -> Result<Tensor> {
+        let difference = (found - wanted)?;
+        match self.0 {
+            Kind::Squared => difference.sqr()?.mean_all(),
+            Kind::Smooth => {
+                let size = difference.abs()?;
+                // |d| - 1/2 where the size is beyond 1: with c = min(|d|, 1) both cases are c (|d| - c / 2).
+                let bounded = size.clamp(0.0, 1.0)?;
+                (&bounded * (&size - (&bounded * 0.5)?)?)?.mean_all()
+            }
+        }
+    }
 
     fn forward(&self, [found, wanted]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
         let smooth = self.0 == Kind::Smooth;
@@ -152,16 +154,17 @@ pub fn mean(x: &Tensor) -> Result<Tensor> {
     if x.elem_count() == 0 {
         bail!("there is no mean of no values")
     }
-    if has_kernels(x) {
-        return apply(Mean, [x]);
-    }
-    x.mean_all()
+    apply(Mean, [x])
 }
 
-struct Mean;
+pub(crate) struct Mean;
 
 impl Operation<1> for Mean {
-    const NAME: &'static str = "mean";
+    const LABEL: &'static str = "mean";
+
+    fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.mean_all()
+    }
 
     fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
         let sum: f64 = x.values.iter().map(|value| f64::from(*value)).sum();
@@ -185,19 +188,11 @@ impl Operation<1> for Mean {
 /// # Errors
 /// If the tensor does not have three axes.
 pub fn mean_squared_step(x: &Tensor) -> Result<Tensor> {
-    let (_, length, _) = x.dims3()?;
-    if has_kernels(x) {
-        return apply(Steps, [x]);
-    }
-    if length < 2 {
-        return x.zeros_like()?.sum_all();
-    }
-    (x.narrow(1, 1, length - 1)? - x.narrow(1, 0, length - 1)?)?
-        .sqr()?
-        .mean_all()
+    x.dims3()?;
+    apply(Steps, [x])
 }
 
-struct Steps;
+pub(crate) struct Steps;
 
 impl Steps {
     /// Floats of a sample and of one of its rows, and the number of all steps' values, at least 1.
@@ -209,7 +204,17 @@ impl Steps {
 }
 
 impl Operation<1> for Steps {
-    const NAME: &'static str = "mean-squared-step";
+    const LABEL: &'static str = "mean-squared-step";
+
+    fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        let length = x.dim(1)?;
+        if length < 2 {
+            return x.zeros_like()?.sum_all();
+        }
+        (x.narrow(1, 1, length - 1)? - x.narrow(1, 0, length - 1)?)?
+            .sqr()?
+            .mean_all()
+    }
 
     fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
         let (size, width, count) = Self::sizes(x.dims)?;
@@ -259,89 +264,61 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
-    use contract::Random;
+    use crate::conformance::{Draw, Example, Examples};
+    use candle_core::Device;
 
-    fn variable(shape: (usize, usize, usize), seed: u64) -> Var {
-        let mut random = Random::new(seed, "loss");
-        let values: Vec<f32> = (0..shape.0 * shape.1 * shape.2)
-            .map(|_| random.range(-2.0, 2.0) as f32)
-            .collect();
-        Var::from_vec(values, shape, &Device::Cpu).unwrap()
+    impl Examples<2> for Pair {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 2>> {
+            let mut examples = Vec::new();
+            for kind in [Kind::Squared, Kind::Smooth] {
+                for dims in [[1, 1, 1], [3, 7, 5], [2, 16, 16]] {
+                    examples.push(Example {
+                        operation: Self(kind),
+                        inputs: [draw.variable(&dims), draw.variable(&dims)],
+                    });
+                }
+            }
+            examples
+        }
     }
 
-    fn check(found: &Tensor, expected: &Tensor, variables: &[&Var]) {
-        let scalar = |tensor: &Tensor| tensor.to_scalar::<f32>().unwrap();
-        assert!(
-            (scalar(found) - scalar(expected)).abs() < 1e-6,
-            "{found} {expected}"
-        );
-        let (found, expected) = ((found * 3.0).unwrap(), (expected * 3.0).unwrap());
-        let (found, expected) = (found.backward().unwrap(), expected.backward().unwrap());
-        for variable in variables {
-            let (found, expected) = (
-                found.get(variable).unwrap(),
-                expected.get(variable).unwrap(),
-            );
-            let apart = (found - expected)
-                .unwrap()
-                .abs()
-                .unwrap()
-                .flatten_all()
-                .unwrap()
-                .max(0)
-                .unwrap();
-            assert!(scalar(&apart) < 1e-6, "{apart}");
+    impl Examples<1> for Mean {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 1>> {
+            let mut example = |dims: &[usize]| Example {
+                operation: Self,
+                inputs: [draw.variable(dims)],
+            };
+            vec![example(&[1]), example(&[3, 5, 4]), example(&[1003])]
+        }
+    }
+
+    impl Examples<1> for Steps {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 1>> {
+            let mut example = |dims: &[usize]| Example {
+                operation: Self,
+                inputs: [draw.variable(dims)],
+            };
+            // A single row has no steps.
+            vec![
+                example(&[3, 1, 4]),
+                example(&[3, 5, 4]),
+                example(&[40, 2, 1]),
+            ]
         }
     }
 
     #[test]
-    fn losses_and_slopes_are_those_of_their_definitions() {
-        for shape in [(1, 1, 1), (3, 7, 5), (2, 16, 16)] {
-            let (one, other) = (variable(shape, 1), variable(shape, 2));
-            let difference = (one.as_tensor() - other.as_tensor()).unwrap();
-            let found = mean_squared_error(&one, &other).unwrap();
-            check(
-                &found,
-                &difference.sqr().unwrap().mean_all().unwrap(),
-                &[&one, &other],
-            );
-
-            let size = difference.abs().unwrap();
-            let near = (difference.sqr().unwrap() * 0.5).unwrap();
-            let expected = size
-                .lt(1.0)
-                .unwrap()
-                .where_cond(&near, &(&size - 0.5).unwrap())
-                .unwrap();
-            let found = smooth_l1(&one, &other).unwrap();
-            check(&found, &expected.mean_all().unwrap(), &[&one, &other]);
-        }
-        assert!(smooth_l1(&variable((1, 2, 3), 1), &variable((1, 3, 2), 1)).is_err());
+    fn a_smooth_loss_is_half_a_square_up_to_one_and_straight_beyond() {
+        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
+        let loss = smooth_l1(&tensor(&[0.5, 3.0]), &tensor(&[0.0, -1.0])).unwrap();
+        assert_eq!(loss.to_scalar::<f32>().unwrap(), (0.125 + 3.5) / 2.0);
     }
 
     #[test]
-    fn means_are_means() {
-        let x = variable((3, 5, 4), 1);
-        check(&mean(&x).unwrap(), &x.mean_all().unwrap(), &[&x]);
-        assert!(mean(&x.narrow(0, 0, 0).unwrap()).is_err());
-    }
-
-    #[test]
-    fn steps_are_those_between_neighbouring_rows() {
-        let x = variable((3, 5, 4), 1);
-        let steps = (x.narrow(1, 1, 4).unwrap() - x.narrow(1, 0, 4).unwrap()).unwrap();
-        check(
-            &mean_squared_step(&x).unwrap(),
-            &steps.sqr().unwrap().mean_all().unwrap(),
-            &[&x],
-        );
-        assert_eq!(
-            mean_squared_step(&variable((3, 1, 4), 1))
-                .unwrap()
-                .to_scalar::<f32>()
-                .unwrap(),
-            0.0
-        );
+    fn other_shapes_and_nothing_are_refused() {
+        let zeros = |dims: &[usize]| Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu);
+        let (wide, tall) = (zeros(&[2, 3]).unwrap(), zeros(&[3, 2]).unwrap());
+        assert!(mean_squared_error(&wide, &tall).is_err());
+        assert!(mean(&zeros(&[0, 2]).unwrap()).is_err());
     }
 }

@@ -1,5 +1,7 @@
-//! Operations with our own kernels as nodes of Candle's graph on the CPU: one adapter for all of them.
-//! On other devices, layers are composed of Candle's operations instead.
+//! One function of a few tensors, said once for all devices. On the CPU our own kernels compute its values and gradients as
+//! one node of Candle's graph; elsewhere, and for other types of number, it is composed of Candle's operations.
+//!
+//! `conformance` holds every operation's kernels to its composition.
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
@@ -7,14 +9,9 @@ use candle_core::{
 
 use super::host::{floats, with_slices};
 
-/// Whether our kernels can work on this tensor.
-pub(crate) fn has_kernels(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
-}
-
 /// One of the tensors that go into an operation, contiguous.
 #[derive(Clone, Copy)]
-pub(crate) struct Input<'a> {
+pub struct Input<'a> {
     pub values: &'a [f32],
     pub dims: &'a [usize],
     /// In the backward pass: whether the gradient of this input is wanted.
@@ -32,15 +29,29 @@ impl Input<'_> {
     }
 }
 
-/// A function of `N` tensors of 32-bit floats with its derivative. Candle's graph allows three tensors at most.
-pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
+/// A function of `N` tensors with its derivative. Candle's graph allows three tensors at most, so parameters that belong
+/// together are often one.
+pub trait Operation<const N: usize>: Send + Sync + 'static {
     /// What Candle's messages call it.
-    const NAME: &'static str;
+    const LABEL: &'static str;
 
-    /// The values of the output and its shape.
+    /// The output by Candle's own operations, on any device and for any type of number.
+    ///
+    /// # Errors
+    /// If the operation cannot take the inputs.
+    fn compose(&self, inputs: [&Tensor; N]) -> Result<Tensor>;
+
+    /// The values of the output and its shape, by kernels for 32-bit floats on the CPU.
+    ///
+    /// # Errors
+    /// As [`Self::compose`].
     fn forward(&self, inputs: [Input<'_>; N]) -> Result<(Vec<f32>, Shape)>;
 
-    /// The gradients of the inputs, from the output and its gradient. An input that is not tracked needs none.
+    /// The gradients of the inputs, from the output and its gradient, by the same kernels. An input that is not tracked
+    /// needs none.
+    ///
+    /// # Errors
+    /// If [`Self::forward`] has to come first, and did not.
     fn backward(
         &self,
         inputs: [Input<'_>; N],
@@ -55,39 +66,54 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     }
 }
 
-/// Applies an operation to tensors for which there are kernels.
+/// The output of an operation: by its kernels where it has some for the inputs, otherwise by its composition.
 ///
 /// # Errors
-/// If the operation cannot take them.
-pub(crate) fn apply<O, T: Inputs<O>>(operation: O, inputs: T) -> Result<Tensor> {
+/// If the operation cannot take the inputs.
+pub fn apply<O, T: Inputs<O>>(operation: O, inputs: T) -> Result<Tensor> {
     inputs.apply(operation)
 }
 
+/// Whether kernels can work on these tensors.
+fn have_kernels(inputs: &[&Tensor]) -> bool {
+    let mut inputs = inputs.iter();
+    inputs.all(|input| input.device().is_cpu() && input.dtype() == DType::F32)
+}
+
 /// As many tensors as an operation takes.
-pub(crate) trait Inputs<O> {
+pub trait Inputs<O> {
+    /// # Errors
+    /// As [`apply`].
     fn apply(self, operation: O) -> Result<Tensor>;
 }
 
 impl<O: Operation<1>> Inputs<O> for [&Tensor; 1] {
     fn apply(self, operation: O) -> Result<Tensor> {
+        if !have_kernels(&self) {
+            return operation.compose(self);
+        }
         self[0].contiguous()?.apply_op1(Node(operation))
     }
 }
 
 impl<O: Operation<2>> Inputs<O> for [&Tensor; 2] {
     fn apply(self, operation: O) -> Result<Tensor> {
-        self[0]
-            .contiguous()?
-            .apply_op2(&self[1].contiguous()?, Node(operation))
+        if !have_kernels(&self) {
+            return operation.compose(self);
+        }
+        let second = self[1].contiguous()?;
+        self[0].contiguous()?.apply_op2(&second, Node(operation))
     }
 }
 
 impl<O: Operation<3>> Inputs<O> for [&Tensor; 3] {
     fn apply(self, operation: O) -> Result<Tensor> {
+        if !have_kernels(&self) {
+            return operation.compose(self);
+        }
         let (second, third) = (self[1].contiguous()?, self[2].contiguous()?);
-        self[0]
-            .contiguous()?
-            .apply_op3(&second, &third, Node(operation))
+        let node = Node(operation);
+        self[0].contiguous()?.apply_op3(&second, &third, node)
     }
 }
 
@@ -150,7 +176,7 @@ impl<O> Node<O> {
 
 impl<O: Operation<1>> CustomOp1 for Node<O> {
     fn name(&self) -> &'static str {
-        O::NAME
+        O::LABEL
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -165,7 +191,7 @@ impl<O: Operation<1>> CustomOp1 for Node<O> {
 
 impl<O: Operation<2>> CustomOp2 for Node<O> {
     fn name(&self) -> &'static str {
-        O::NAME
+        O::LABEL
     }
 
     fn cpu_fwd(
@@ -192,7 +218,7 @@ impl<O: Operation<2>> CustomOp2 for Node<O> {
 
 impl<O: Operation<3>> CustomOp3 for Node<O> {
     fn name(&self) -> &'static str {
-        O::NAME
+        O::LABEL
     }
 
     fn cpu_fwd(

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::conv2d::Window2d;
 use super::group_mean::group_mean;
-use super::operation::{Input, Operation, apply, has_kernels};
+use super::operation::{Input, Operation, apply};
 use super::simd::{Level, vectorised};
 use super::unfolded::shifted;
 
@@ -38,28 +38,13 @@ pub fn max_pool2d(x: &Tensor, window: Window2d) -> Result<Tensor> {
             window.kernel
         )
     }
-    if has_kernels(x) {
-        let op = MaxPoolOp {
-            window,
-            plane: [height, width],
-            map: [rows, columns],
-            winners: OnceLock::new(),
-        };
-        return apply(op, [x]);
-    }
-    compose_max_pool2d(x, window, [rows, columns])
-}
-
-/// By Candle's own operations: the largest of all shifted copies, the first one among equals.
-fn compose_max_pool2d(x: &Tensor, window: Window2d, places: [usize; 2]) -> Result<Tensor> {
-    let mut largest: Option<Tensor> = None;
-    for part in shifted(x, &window, places, f32::MIN)? {
-        largest = Some(match largest {
-            None => part,
-            Some(largest) => part.gt(&largest)?.where_cond(&part, &largest)?,
-        });
-    }
-    largest.ok_or_else(|| candle_core::Error::Msg("a pooling without a kernel".to_owned()))
+    let op = MaxPoolOp {
+        window,
+        plane: [height, width],
+        map: [rows, columns],
+        winners: OnceLock::new(),
+    };
+    apply(op, [x])
 }
 
 /// The mean over height and width: `[batch, height, width, channels]` to `[batch, channels]`.
@@ -68,13 +53,11 @@ fn compose_max_pool2d(x: &Tensor, window: Window2d, places: [usize; 2]) -> Resul
 /// If the tensor has another number of axes.
 pub fn global_mean(x: &Tensor) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
-    if has_kernels(x) {
-        return group_mean(&x.reshape((batch, height * width, channels))?);
-    }
-    x.mean((1, 2))
+    group_mean(&x.reshape((batch, height * width, channels))?)
 }
 
-struct MaxPoolOp {
+/// `[batch, height, width, channels]` to `[batch, rows, columns, channels]`.
+pub(crate) struct MaxPoolOp {
     window: Window2d,
     /// Height and width of the plane, and rows and columns of what becomes of it.
     plane: [usize; 2],
@@ -145,7 +128,19 @@ vectorised! {
 }
 
 impl Operation<1> for MaxPoolOp {
-    const NAME: &'static str = "max-pool2d";
+    const LABEL: &'static str = "max-pool2d";
+
+    /// The largest of all shifted copies, the first one among equals.
+    fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        let mut largest: Option<Tensor> = None;
+        for part in shifted(x, &self.window, self.map, f32::MIN)? {
+            largest = Some(match largest {
+                None => part,
+                Some(largest) => part.gt(&largest)?.where_cond(&part, &largest)?,
+            });
+        }
+        largest.ok_or_else(|| candle_core::Error::Msg("a pooling without a kernel".to_owned()))
+    }
 
     fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
         let (batch, height, width, channels) = Shape::from(x.dims).dims4()?;
@@ -203,8 +198,43 @@ impl Operation<1> for MaxPoolOp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::{Draw, Example, Examples};
     use candle_core::{DType, Device, Var};
     use contract::Random;
+
+    impl Examples<1> for MaxPoolOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 1>> {
+            let windows = [
+                Window2d::square(3).stride(2).padding(1),
+                Window2d::square(2).stride(2),
+                Window2d {
+                    kernel: [2, 3],
+                    stride: [3, 1],
+                    padding: [1, 1],
+                    dilation: [1, 2],
+                },
+            ];
+            let mut examples = Vec::new();
+            for (window, plane, channels) in windows
+                .into_iter()
+                .flat_map(|window| [(window, [7, 6], 5), (window, [5, 8], 17)])
+            {
+                let Some(map) = window.places(plane) else {
+                    continue;
+                };
+                examples.push(Example {
+                    operation: Self {
+                        window,
+                        plane,
+                        map,
+                        winners: OnceLock::new(),
+                    },
+                    inputs: [draw.variable(&[3, plane[0], plane[1], channels])],
+                });
+            }
+            examples
+        }
+    }
 
     fn flat(tensor: &Tensor) -> Vec<f32> {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
@@ -239,7 +269,13 @@ mod tests {
             assert_eq!(y.dims(), [2, places[0], places[1], channels]);
             let upstream: Vec<f32> = values(&mut random, y.elem_count());
             let upstream = Tensor::from_vec(upstream, y.shape(), &Device::Cpu).unwrap();
-            let composed = compose_max_pool2d(&x, window, places).unwrap();
+            let op = MaxPoolOp {
+                window,
+                plane: [height, width],
+                map: places,
+                winners: OnceLock::new(),
+            };
+            let composed = op.compose([&x]).unwrap();
             let gradient = |y: &Tensor| {
                 let store = (y * &upstream)
                     .unwrap()

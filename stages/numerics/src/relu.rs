@@ -3,23 +3,24 @@
 use candle_core::{Result, Shape, Tensor};
 
 use super::chunks::{chunks, fill_rows};
-use super::operation::{Input, Operation, apply, has_kernels};
+use super::operation::{Input, Operation, apply};
 
 /// `max(x, 0)` of every value; a NaN stays one. The gradient at 0 is 0, as in PyTorch.
 ///
 /// # Errors
 /// If a tensor operation fails.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
-    if has_kernels(x) {
-        return apply(ReluOp, [x]);
-    }
-    x.relu()
+    apply(ReluOp, [x])
 }
 
-struct ReluOp;
+pub(crate) struct ReluOp;
 
 impl Operation<1> for ReluOp {
-    const NAME: &'static str = "relu";
+    const LABEL: &'static str = "relu";
+
+    fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.relu()
+    }
 
     fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
         let ([target], _) = fill_rows(&chunks(x.values.len()), [1], |range, [target]| {
@@ -49,7 +50,18 @@ impl Operation<1> for ReluOp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::{Draw, Example, Examples};
     use candle_core::{Device, Var};
+
+    impl Examples<1> for ReluOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 1>> {
+            let mut example = |dims: &[usize]| Example {
+                operation: Self,
+                inputs: [draw.variable(dims)],
+            };
+            vec![example(&[1]), example(&[5, 3]), example(&[1003])]
+        }
+    }
 
     #[test]
     fn values_and_gradients_are_those_of_the_definition() {

@@ -4,7 +4,7 @@
 //! Training plays the two against each other (section 3.3): one phase moves the attention away from the prior, the other
 //! the prior towards the attention. As in the authors' program, both are one step: the gradients of both losses add up.
 
-mod association;
+pub(crate) mod association;
 
 use candle_core::{D, Tensor};
 

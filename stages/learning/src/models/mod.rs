@@ -461,11 +461,6 @@ pub(crate) fn exact_mean(values: &Tensor) -> Result<f64> {
     })
 }
 
-/// A gradient with the shape of the tensor it belongs to, as operations return it.
-fn gradient_of(tensor: &Tensor, values: Vec<f32>) -> Result<Option<Tensor>> {
-    Tensor::from_vec(values, tensor.shape(), tensor.device()).map(Some)
-}
-
 /// The product of two vectors, added up in their order.
 fn dot(left: &[f32], right: &[f32]) -> f32 {
     left.iter()
@@ -672,6 +667,9 @@ fn on_cpu<T>(seed: u64, build: impl FnOnce(&mut StateBuilder<'_>) -> T) -> T {
 
 #[cfg(test)]
 mod conformance;
+
+#[cfg(test)]
+mod operations;
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,8 @@
 //! Network", KDD 2019): recurrent networks around a latent vector per row, which depends on the one before it. The same file
 //! holds what the authors' program computes, which is not quite the paper.
 
-mod connected;
-mod flow;
+pub(crate) mod connected;
+pub(crate) mod flow;
 mod prior;
 mod recurrent;
 

@@ -193,8 +193,7 @@ impl Autoencoder {
     /// `[batch, latent]` to `[batch, length, channels]`.
     fn decode(&self, z: &Tensor) -> Result<Tensor> {
         let [first, second] = &self.decoder;
-        // Few rows and a very wide layer: one matrix product, not chunks of rows with a gradient of the weights for each.
-        let rows = second.compose(&relu(&first.forward(z)?)?)?;
+        let rows = second.forward_wide(&relu(&first.forward(z)?)?)?;
         rows.reshape((z.dim(0)?, self.shape.length, self.shape.channels))
     }
 

@@ -2,12 +2,12 @@
 //! 2025, arXiv 2503.07674): forecasting, imputation, classification, and detection by reconstruction.
 //! The network as published is in `paper`, the authors' program in `official`, the variants of a re-implementation in `seed`.
 
-mod dynamic;
+pub(crate) mod dynamic;
 mod embedding;
 mod official;
 mod paper;
 mod seed;
-mod tied;
+pub(crate) mod tied;
 
 use candle_core::{Tensor, bail};
 use schemars::JsonSchema;

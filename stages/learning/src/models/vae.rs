@@ -2,7 +2,7 @@
 //! convolutions: what it reconstructs badly, or needs unlikely codes for, is unlike what it was trained on. Scores come
 //! from the mean of the code, so nothing is drawn at scoring.
 
-mod elbo;
+pub(crate) mod elbo;
 mod images;
 mod windows;
 

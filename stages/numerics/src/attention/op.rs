@@ -1,16 +1,16 @@
-//! Self-attention as an operation with kernels for the CPU. Samples are worked on in parallel, the heads of a sample one
-//! after another.
+//! Self-attention as an operation. Its kernels work on samples in parallel, and on the heads of a sample one after another.
 
-use candle_core::{Result, Shape};
+use candle_core::{Result, Shape, Tensor};
 
 use super::head::{HeadKernel, Sizes};
+use super::{combine, weights};
 use crate::chunks::{chunks, fill_rows};
 use crate::dropout::Dropout;
 use crate::operation::{Input, Operation};
 use crate::simd::Level;
 
 /// Queries, keys and values side by side, `[batch, length, 3 * width]`, to what the heads found, `[batch, length, width]`.
-pub(super) struct AttentionOp {
+pub(crate) struct AttentionOp {
     pub heads: usize,
     /// Of the attention weights; the mask's rows are numbered by sample, head and row.
     pub dropout: Dropout,
@@ -97,7 +97,12 @@ impl AttentionOp {
 }
 
 impl Operation<1> for AttentionOp {
-    const NAME: &'static str = "attention";
+    const LABEL: &'static str = "attention";
+
+    fn compose(&self, [projected]: [&Tensor; 1]) -> Result<Tensor> {
+        let weights = self.dropout.compose(&weights(projected, self.heads)?)?;
+        combine(&weights, projected, self.heads)
+    }
 
     fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
         let (batch, sizes) = self.sizes(x.dims)?;
@@ -113,5 +118,32 @@ impl Operation<1> for AttentionOp {
     ) -> Result<[Option<Vec<f32>>; 1]> {
         let (batch, sizes) = self.sizes(x.dims)?;
         Ok([Some(self.run_back(x.values, gradient, batch, sizes))])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draw, Example, Examples};
+
+    impl Examples<1> for AttentionOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 1>> {
+            let mut example = |(batch, length, width, heads, rate): (_, _, usize, _, _)| Example {
+                operation: Self {
+                    heads,
+                    dropout: draw.dropout(rate),
+                },
+                inputs: [draw.between(-1.5, 1.5, &[batch, length, 3 * width])],
+            };
+            [
+                (1, 1, 1, 1, 0.0),
+                (3, 7, 6, 2, 0.0),
+                (2, 33, 20, 5, 0.0),
+                (18, 5, 8, 1, 0.3),
+                (2, 19, 12, 3, 0.2),
+            ]
+            .map(&mut example)
+            .into()
+        }
     }
 }

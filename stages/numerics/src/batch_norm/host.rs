@@ -1,6 +1,6 @@
 //! Batch normalisation in training without a graph, for networks that keep their own tape.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor};
 
@@ -35,17 +35,15 @@ impl BatchNorm {
     ) -> Result<(Vec<f32>, NormTape)> {
         let channels = self.weight.elem_count();
         self.check(x.len() / channels)?;
-        let op = BatchNormOp {
-            channels,
-            relu,
-            running: None,
-            statistics: Arc::new(OnceLock::new()),
-        };
+        let of_batch = Arc::default();
+        let op = BatchNormOp::new(channels, relu, None, &of_batch);
         let affine = with_slice(&self.weight, |weight| {
             with_slice(&self.bias, |bias| [weight, bias].concat())
         })??;
-        let (y, statistics) = op.apply(x, &affine, residual);
-        self.update_from(&statistics.moments)?;
+        let (y, statistics) = op.apply(x, &affine, residual)?;
+        if let Some([mean, unbiased]) = of_batch.get() {
+            self.update(mean, unbiased)?;
+        }
         Ok((y, NormTape { op, statistics }))
     }
 }

@@ -1,15 +1,16 @@
-//! Batch normalisation as an operation with kernels for the CPU, its statistics kept for backward, with what often follows
-//! it in the same pass: the addition of a residual, a ReLU.
+//! Batch normalisation as an operation, with what often follows it in the same pass: the addition of a residual, a ReLU.
+//! Its kernels keep the statistics for the backward pass.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{Result, Shape, bail};
+use candle_core::{Device, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::Normaliser;
+use super::{EPSILON, Normaliser, moments_on};
 use crate::chunks::{chunks, each_part, split_rows};
 use crate::elementwise::{Lanes, lanes};
+use crate::host::with_slices;
 use crate::moments::Moments;
 use crate::operation::{Input, Operation};
 use crate::simd::{Level, vectorised};
@@ -17,23 +18,79 @@ use crate::simd::{Level, vectorised};
 /// Rows that are worked on together: few enough to stay in the cache and to be summed in 32 bits.
 const BLOCK: usize = 128;
 
-/// What the forward pass found out.
-pub(super) struct Statistics {
-    pub moments: Moments,
+/// What backward needs to know.
+pub(crate) struct Statistics {
+    moments: Moments,
     normaliser: Normaliser,
 }
 
+/// Where the means and unbiased variances of a batch, `[channels]` each, can be found after the forward pass.
+type OfBatch = Arc<OnceLock<[Tensor; 2]>>;
+
 /// `x`, `[…, channels]`, weight above bias, `[2, channels]`, and perhaps a residual of the shape of `x`, to that shape.
-pub(super) struct BatchNormOp {
-    pub channels: usize,
-    pub relu: bool,
-    /// Means and variances that are settled; otherwise the batch decides.
-    pub running: Option<(Vec<f32>, Vec<f32>)>,
-    /// Written by the forward pass.
-    pub statistics: Arc<OnceLock<Statistics>>,
+pub(crate) struct BatchNormOp {
+    channels: usize,
+    relu: bool,
+    /// Means and variances that are settled, `[channels]` each; otherwise the batch decides.
+    running: Option<[Tensor; 2]>,
+    /// Written by the forward pass, unless the statistics are settled.
+    of_batch: OfBatch,
+    statistics: OnceLock<Statistics>,
 }
 
 impl BatchNormOp {
+    pub fn new(
+        channels: usize,
+        relu: bool,
+        running: Option<[Tensor; 2]>,
+        of_batch: &OfBatch,
+    ) -> Self {
+        Self {
+            channels,
+            relu,
+            running,
+            of_batch: Arc::clone(of_batch),
+            statistics: OnceLock::new(),
+        }
+    }
+
+    fn composed(&self, x: &Tensor, affine: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let rows = x.reshape((x.elem_count() / self.channels, self.channels))?;
+        let normalised = match &self.running {
+            None => self.composed_by_batch(&rows)?,
+            Some([mean, variance]) => {
+                let (mean, variance) = (mean.to_dtype(x.dtype())?, variance.to_dtype(x.dtype())?);
+                rows.broadcast_sub(&mean)?
+                    .broadcast_div(&(variance + EPSILON)?.sqrt()?)?
+            }
+        };
+        let mut y = normalised
+            .broadcast_mul(&affine.get(0)?)?
+            .broadcast_add(&affine.get(1)?)?
+            .reshape(x.dims())?;
+        if let Some(residual) = residual {
+            y = (y + residual)?;
+        }
+        if self.relu { y.relu() } else { Ok(y) }
+    }
+
+    fn composed_by_batch(&self, rows: &Tensor) -> Result<Tensor> {
+        let count = rows.dim(0)? as f64;
+        let mean = rows.mean_keepdim(0)?;
+        let centred = rows.broadcast_sub(&mean)?;
+        let variance = centred.sqr()?.mean_keepdim(0)?;
+        let unbiased = (variance.detach() * (count / (count - 1.0)))?;
+        self.note([mean.detach().flatten_all()?, unbiased.flatten_all()?])?;
+        centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)
+    }
+
+    fn note(&self, of_batch: [Tensor; 2]) -> Result<()> {
+        if self.of_batch.set(of_batch).is_err() {
+            bail!("a batch normalisation was applied twice")
+        }
+        Ok(())
+    }
+
     fn rows(&self, range: &Range<usize>) -> Range<usize> {
         range.start * self.channels..range.end * self.channels
     }
@@ -57,14 +114,16 @@ impl BatchNormOp {
         moments
     }
 
-    fn settle(&self, x: &[f32], affine: &[f32]) -> Statistics {
+    fn settle(&self, x: &[f32], affine: &[f32]) -> Result<Statistics> {
         let (weight, bias) = affine.split_at(self.channels);
         let mut normaliser = Normaliser::default();
         let moments = match &self.running {
-            Some((mean, variance)) => {
-                normaliser.set(weight, bias, |channel| {
-                    (f64::from(mean[channel]), f64::from(variance[channel]))
-                });
+            Some(running) => {
+                with_slices(running.each_ref(), |[mean, variance]| {
+                    normaliser.set(weight, bias, |channel| {
+                        (f64::from(mean[channel]), f64::from(variance[channel]))
+                    });
+                })?;
                 Moments::default()
             }
             None => {
@@ -72,13 +131,14 @@ impl BatchNormOp {
                 normaliser.set(weight, bias, |channel| {
                     (moments.mean[channel], moments.variance(channel))
                 });
+                self.note(moments_on(&moments, &Device::Cpu)?)?;
                 moments
             }
         };
-        Statistics {
+        Ok(Statistics {
             moments,
             normaliser,
-        }
+        })
     }
 
     /// The output, and what backward will need to know.
@@ -87,8 +147,8 @@ impl BatchNormOp {
         x: &[f32],
         affine: &[f32],
         residual: Option<&[f32]>,
-    ) -> (Vec<f32>, Statistics) {
-        let statistics = self.settle(x, affine);
+    ) -> Result<(Vec<f32>, Statistics)> {
+        let statistics = self.settle(x, affine)?;
         let norm = &statistics.normaliser;
         let mut target = vec![0.0; x.len()];
         let parts = chunks(x.len() / self.channels);
@@ -103,7 +163,7 @@ impl BatchNormOp {
                 None => scale_and_shift(level, x, norm, target),
             }
         });
-        (target, statistics)
+        Ok((target, statistics))
     }
 
     fn run(
@@ -119,7 +179,7 @@ impl BatchNormOp {
             )
         }
         let residual = residual.map(|residual| residual.values);
-        let (target, statistics) = self.apply(x.values, affine.values, residual);
+        let (target, statistics) = self.apply(x.values, affine.values, residual)?;
         if self.statistics.set(statistics).is_err() {
             bail!("a batch normalisation was applied twice")
         }
@@ -247,7 +307,11 @@ impl BatchNormOp {
 }
 
 impl Operation<2> for BatchNormOp {
-    const NAME: &'static str = "batch-norm";
+    const LABEL: &'static str = "batch-norm";
+
+    fn compose(&self, [x, affine]: [&Tensor; 2]) -> Result<Tensor> {
+        self.composed(x, affine, None)
+    }
 
     fn forward(&self, [x, affine]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
         self.run(x, affine, None)
@@ -265,7 +329,11 @@ impl Operation<2> for BatchNormOp {
 }
 
 impl Operation<3> for BatchNormOp {
-    const NAME: &'static str = "batch-norm-add";
+    const LABEL: &'static str = "batch-norm-add";
+
+    fn compose(&self, [x, affine, residual]: [&Tensor; 3]) -> Result<Tensor> {
+        self.composed(x, affine, Some(residual))
+    }
 
     fn forward(&self, [x, affine, residual]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
         self.run(x, affine, Some(residual))
@@ -375,6 +443,57 @@ vectorised! {
                 let centred = Lanes::load(gradient, block) - bias - normalised * weight;
                 (scale * centred).store(gradient, block);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draw, Example, Examples};
+
+    /// Every way to normalise a batch of these sizes.
+    fn ways(draw: &mut Draw, relu: &[bool]) -> Vec<(BatchNormOp, [usize; 2])> {
+        let mut ways = Vec::new();
+        for (rows, channels) in [(4, 1), (5, 3), (300, 21)] {
+            for relu in relu {
+                let settled = [
+                    draw.constant(&[channels]),
+                    draw.between(0.1, 2.0, &[channels]).detach(),
+                ];
+                for running in [None, Some(settled)] {
+                    let op = BatchNormOp::new(channels, *relu, running, &Arc::default());
+                    ways.push((op, [rows, channels]));
+                }
+            }
+        }
+        ways
+    }
+
+    impl Examples<2> for BatchNormOp {
+        const TOLERANCE: f32 = 1e-4;
+
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 2>> {
+            let mut examples = Vec::new();
+            for (operation, dims) in ways(draw, &[false, true]) {
+                let inputs = [draw.variable(&dims), draw.variable(&[2, dims[1]])];
+                examples.push(Example { operation, inputs });
+            }
+            examples
+        }
+    }
+
+    impl Examples<3> for BatchNormOp {
+        const TOLERANCE: f32 = 1e-4;
+
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut examples = Vec::new();
+            for (operation, dims) in ways(draw, &[true]) {
+                let affine = draw.variable(&[2, dims[1]]);
+                let inputs = [draw.variable(&dims), affine, draw.variable(&dims)];
+                examples.push(Example { operation, inputs });
+            }
+            examples
         }
     }
 }

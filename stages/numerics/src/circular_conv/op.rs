@@ -1,18 +1,18 @@
-//! The circular convolution as an operation with kernels for the CPU: a one-dimensional convolution of samples whose ends
-//! were put around them.
+//! The circular convolution as an operation. Its kernels convolve samples whose ends were put around them.
 
-use candle_core::{Result, Shape};
+use candle_core::{Result, Shape, Tensor};
 
 use super::TAPS;
 use crate::chunks::{chunks, fill_rows, sum_parts};
 use crate::conv1d::Sizes;
 use crate::operation::{Input, Operation};
 use crate::positions::Positions;
+use crate::precision::matmul;
 use crate::product::{Rows, Start, accumulate_outer, multiply};
 use crate::simd::Level;
 
 /// `x`, `[batch, length, input]`, and weight, `[output, input, 3]`, to `[batch, length, output]`.
-pub(super) struct CircularConvOp {
+pub(crate) struct CircularConvOp {
     pub input: usize,
     pub output: usize,
     /// What the sums start from.
@@ -94,7 +94,27 @@ impl CircularConvOp {
 }
 
 impl Operation<2> for CircularConvOp {
-    const NAME: &'static str = "circular-convolution";
+    const LABEL: &'static str = "circular-convolution";
+
+    fn compose(&self, [x, weight]: [&Tensor; 2]) -> Result<Tensor> {
+        let (batch, length, input) = x.dims3()?;
+        let (last, first) = (x.narrow(1, length - 1, 1)?, x.narrow(1, 0, 1)?);
+        let (before, after) = match length {
+            1 => (last, first),
+            _ => (
+                Tensor::cat(&[&last, &x.narrow(1, 0, length - 1)?], 1)?,
+                Tensor::cat(&[&x.narrow(1, 1, length - 1)?, &first], 1)?,
+            ),
+        };
+        let rows =
+            Tensor::cat(&[&before, x, &after], 2)?.reshape((batch * length, TAPS * input))?;
+        let weight = weight.permute((2, 1, 0))?;
+        let weight = weight.reshape((TAPS * input, self.output))?;
+        let positions = self.positions.tensor(x.device())?.to_dtype(x.dtype())?;
+        matmul(&rows, &weight)?
+            .reshape((batch, length, self.output))?
+            .broadcast_add(&positions)
+    }
 
     fn forward(&self, [x, weight]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
         let dims = [x.dims[0], x.dims[1]];
@@ -116,5 +136,30 @@ impl Operation<2> for CircularConvOp {
         }
         let of_weight = self.weight_gradient(x.values, gradient, dims);
         Ok([of_x, Some(of_weight)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draw, Example, Examples};
+
+    impl Examples<2> for CircularConvOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 2>> {
+            let mut example = |(batch, length, input, output)| Example {
+                operation: Self {
+                    input,
+                    output,
+                    positions: Positions::new(length, output),
+                },
+                inputs: [
+                    draw.variable(&[batch, length, input]),
+                    draw.variable(&[output, input, TAPS]),
+                ],
+            };
+            [(1, 1, 1, 1), (2, 2, 3, 5), (3, 9, 7, 20), (17, 5, 2, 33)]
+                .map(&mut example)
+                .into()
+        }
     }
 }

@@ -1,21 +1,23 @@
-//! The convolution as an operation with kernels for the CPU.
+//! The convolution as an operation.
 
-use candle_core::{Result, Shape};
+use candle_core::{Result, Shape, Tensor};
 
 use super::{ConvKernel, Plane, TAPS};
 use crate::chunks::{chunks, fill_rows, sum_parts};
+use crate::conv2d::Window2d;
 use crate::elementwise::add_rows;
 use crate::operation::{Input, Operation};
 use crate::simd::Level;
+use crate::unfolded::convolve;
 
 /// `x`, `[batch, height, width, input]`, weight, `[output, input, 3, 3]`, and bias, `[output]`, to
 /// `[batch, height, width, output]`.
-pub(super) struct ConvOp {
+pub(crate) struct Conv3x3Op {
     pub input: usize,
     pub output: usize,
 }
 
-impl ConvOp {
+impl Conv3x3Op {
     fn kernel(&self, weight: Input<'_>, bias: Input<'_>, backward: bool) -> ConvKernel {
         let mut kernel = ConvKernel::new(Level::detect(), self.input, self.output);
         kernel.load(weight.values, bias.values, backward);
@@ -69,8 +71,12 @@ impl ConvOp {
     }
 }
 
-impl Operation<3> for ConvOp {
-    const NAME: &'static str = "conv3x3";
+impl Operation<3> for Conv3x3Op {
+    const LABEL: &'static str = "conv3x3";
+
+    fn compose(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<Tensor> {
+        convolve(x, weight, &Window2d::square(3).padding(1))?.broadcast_add(bias)
+    }
 
     fn forward(&self, [x, weight, bias]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
         let kernel = self.kernel(weight, bias, false);
@@ -101,5 +107,27 @@ impl Operation<3> for ConvOp {
         }
         let [weight, bias] = self.parameter_gradients(&kernel, x, gradient);
         Ok([of_x, Some(weight), Some(bias)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draw, Example, Examples};
+
+    impl Examples<3> for Conv3x3Op {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut example = |(batch, height, width, input, output)| Example {
+                operation: Self { input, output },
+                inputs: [
+                    draw.variable(&[batch, height, width, input]),
+                    draw.variable(&[output, input, 3, 3]),
+                    draw.variable(&[output]),
+                ],
+            };
+            [(1, 1, 1, 1, 1), (2, 3, 4, 5, 7), (19, 2, 5, 3, 17)]
+                .map(&mut example)
+                .into()
+        }
     }
 }

@@ -1,17 +1,19 @@
-//! The one-dimensional convolution as an operation with kernels for the CPU.
+//! The one-dimensional convolution as an operation.
 
-use candle_core::{Result, Shape};
+use candle_core::{Result, Shape, Tensor};
 
 use super::Sizes;
 use crate::chunks::{chunks, fill_rows, sum_parts};
+use crate::conv2d::Window2d;
 use crate::elementwise::{add, add_rows};
 use crate::operation::{Input, Operation};
 use crate::product::{Panels, Rows, Start, accumulate_outer, multiply, starts};
 use crate::simd::Level;
+use crate::unfolded::convolve;
 
 /// `x`, `[batch, length, input]`, weight, `[output, input, kernel]`, and bias, `[output]`, to
 /// `[batch, positions, output]`.
-pub(super) struct ConvOp {
+pub(crate) struct Conv1dOp {
     pub sizes: Sizes,
 }
 
@@ -37,7 +39,7 @@ impl Plan {
     }
 }
 
-impl ConvOp {
+impl Conv1dOp {
     fn input_gradient(&self, panels: &Panels, plan: &Plan, gradient: &[f32]) -> Vec<f32> {
         let depth = self.sizes.depth();
         // What every position of the kernel passes back to the values under it; overlapping ones are then added.
@@ -75,8 +77,27 @@ impl ConvOp {
     }
 }
 
-impl Operation<3> for ConvOp {
-    const NAME: &'static str = "conv1d-rows";
+impl Operation<3> for Conv1dOp {
+    const LABEL: &'static str = "conv1d-rows";
+
+    /// As a two-dimensional convolution of height 1.
+    fn compose(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<Tensor> {
+        let Sizes {
+            input,
+            output,
+            kernel,
+            stride,
+        } = self.sizes;
+        let window = Window2d {
+            kernel: [1, kernel],
+            stride: [1, stride],
+            ..Window2d::square(1)
+        };
+        let weight = weight.reshape((output, input, 1, kernel))?;
+        convolve(&x.unsqueeze(1)?, &weight, &window)?
+            .squeeze(1)?
+            .broadcast_add(bias)
+    }
 
     fn forward(&self, [x, weight, bias]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
         let plan = Plan::new(self.sizes, x.dims);
@@ -106,5 +127,81 @@ impl Operation<3> for ConvOp {
         }
         let [weight, bias] = self.parameter_gradients(&plan, x.values, gradient);
         Ok([of_x, Some(weight), Some(bias)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draw, Example, Examples};
+
+    const CASES: [(usize, usize, Sizes); 5] = [
+        (
+            3,
+            7,
+            Sizes {
+                input: 4,
+                output: 5,
+                kernel: 3,
+                stride: 1,
+            },
+        ),
+        (
+            2,
+            11,
+            Sizes {
+                input: 1,
+                output: 8,
+                kernel: 8,
+                stride: 3,
+            },
+        ),
+        (
+            19,
+            9,
+            Sizes {
+                input: 2,
+                output: 33,
+                kernel: 4,
+                stride: 4,
+            },
+        ),
+        (
+            1,
+            5,
+            Sizes {
+                input: 3,
+                output: 2,
+                kernel: 1,
+                stride: 2,
+            },
+        ),
+        (
+            4,
+            6,
+            Sizes {
+                input: 3,
+                output: 3,
+                kernel: 6,
+                stride: 1,
+            },
+        ),
+    ];
+
+    impl Examples<3> for Conv1dOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut examples = Vec::new();
+            for (batch, length, sizes) in CASES {
+                examples.push(Example {
+                    operation: Self { sizes },
+                    inputs: [
+                        draw.variable(&[batch, length, sizes.input]),
+                        draw.variable(&[sizes.output, sizes.input, sizes.kernel]),
+                        draw.variable(&[sizes.output]),
+                    ],
+                });
+            }
+            examples
+        }
     }
 }

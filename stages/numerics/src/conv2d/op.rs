@@ -1,6 +1,6 @@
-//! Convolution and transposed convolution as operations with kernels for the CPU.
+//! Convolution and transposed convolution as operations.
 
-use candle_core::{Result, Shape, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 
 use super::correlation::Correlation;
 use super::patches::Grid;
@@ -9,10 +9,11 @@ use crate::chunks::{chunks, sum_parts};
 use crate::elementwise::add_rows;
 use crate::operation::{Input, Operation};
 use crate::simd::Level;
+use crate::unfolded::convolve;
 
 /// Which way the weights are passed through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// From images to maps.
     Convolve,
     /// From maps to images with this many rows and columns added at the end.
@@ -21,12 +22,33 @@ pub(super) enum Way {
 
 /// `x`, `[batch, height, width, input]`, weight (`[output, input, kernel height, kernel width]`, transposed
 /// `[input, output, …]`) and, in its three-armed form, bias, `[output]`.
-pub(super) struct Conv2dOp {
+pub(crate) struct Conv2dOp {
     pub window: Window2d,
     pub way: Way,
 }
 
 impl Conv2dOp {
+    fn composed(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let Window2d {
+            stride, dilation, ..
+        } = self.window;
+        let Way::Transpose(added) = self.way else {
+            return convolve(x, weight, &self.window);
+        };
+        let padding = self.window.padding;
+        if [stride, dilation, padding, added]
+            .iter()
+            .any(|[one, other]| one != other)
+        {
+            bail!("on this device, a transposed convolution needs the same window along both axes")
+        }
+        let planes = x.permute((0, 3, 1, 2))?.contiguous()?;
+        planes
+            .conv_transpose2d(weight, padding[0], added[0], stride[0], dilation[0])?
+            .permute((0, 2, 3, 1))?
+            .contiguous()
+    }
+
     fn correlation(&self, x: &[usize], weight: &[usize]) -> Result<Correlation> {
         let &[batch, height, width, channels] = x else {
             bail!("a convolution cannot take {x:?}")
@@ -103,7 +125,11 @@ impl Conv2dOp {
 }
 
 impl Operation<2> for Conv2dOp {
-    const NAME: &'static str = "conv2d";
+    const LABEL: &'static str = "conv2d";
+
+    fn compose(&self, [x, weight]: [&Tensor; 2]) -> Result<Tensor> {
+        self.composed(x, weight)
+    }
 
     fn forward(&self, [x, weight]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
         self.run(x, weight, None)
@@ -120,7 +146,11 @@ impl Operation<2> for Conv2dOp {
 }
 
 impl Operation<3> for Conv2dOp {
-    const NAME: &'static str = "conv2d-bias";
+    const LABEL: &'static str = "conv2d-bias";
+
+    fn compose(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<Tensor> {
+        self.composed(x, weight)?.broadcast_add(bias)
+    }
 
     fn forward(&self, [x, weight, bias]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
         self.run(x, weight, Some(bias.values))
@@ -139,5 +169,78 @@ impl Operation<3> for Conv2dOp {
             add_rows(Level::detect(), rows, share);
         });
         Ok([of_x, of_weight, Some(of_bias)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draw, Example, Examples};
+
+    /// Windows of all kinds, from images to maps and, where the composition can, back.
+    fn ways() -> Vec<(Conv2dOp, [usize; 2])> {
+        let oblong = Window2d {
+            kernel: [2, 3],
+            stride: [3, 1],
+            padding: [1, 0],
+            dilation: [1, 2],
+        };
+        let windows = [
+            Window2d::square(1),
+            Window2d::square(3).padding(1),
+            Window2d::square(3).stride(2).padding(1),
+            Window2d::square(2).stride(3),
+            Window2d::square(3).dilation(2).padding(2),
+            oblong,
+        ];
+        let mut ways = Vec::new();
+        for window in windows {
+            let back = (window != oblong).then_some(Way::Transpose([0; 2]));
+            for way in [Some(Way::Convolve), back].into_iter().flatten() {
+                ways.push((Conv2dOp { window, way }, [5, 7]));
+            }
+        }
+        let window = Window2d::square(3).stride(2).padding(1);
+        let way = Way::Transpose([1, 1]);
+        ways.push((Conv2dOp { window, way }, [3, 4]));
+        ways
+    }
+
+    impl Conv2dOp {
+        fn example_inputs(&self, [height, width]: [usize; 2], draw: &mut Draw) -> [Tensor; 2] {
+            let (input, output) = (3, 5);
+            let [rows, columns] = self.window.kernel;
+            let channels = match self.way {
+                Way::Convolve => [output, input],
+                Way::Transpose(_) => [input, output],
+            };
+            [
+                draw.variable(&[2, height, width, input]),
+                draw.variable(&[channels[0], channels[1], rows, columns]),
+            ]
+        }
+    }
+
+    impl Examples<2> for Conv2dOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 2>> {
+            let mut examples = Vec::new();
+            for (operation, plane) in ways() {
+                let inputs = operation.example_inputs(plane, draw);
+                examples.push(Example { operation, inputs });
+            }
+            examples
+        }
+    }
+
+    impl Examples<3> for Conv2dOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut examples = Vec::new();
+            for (operation, plane) in ways() {
+                let [x, weight] = operation.example_inputs(plane, draw);
+                let inputs = [x, weight, draw.variable(&[5])];
+                examples.push(Example { operation, inputs });
+            }
+            examples
+        }
     }
 }

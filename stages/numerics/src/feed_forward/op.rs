@@ -1,13 +1,13 @@
-//! A feed-forward layer as an operation with kernels for the CPU.
+//! A feed-forward layer as an operation.
 
 use std::ops::Range;
 
-use candle_core::{Result, Shape};
+use candle_core::{Result, Shape, Tensor};
 
 use crate::chunks::{chunks, cut, fill_rows, sum_shares};
 use crate::dropout::Dropout;
-use crate::gelu::{gelu_backward, gelu_forward};
-use crate::linear::{LinearKernel, Starts};
+use crate::gelu::{gelu, gelu_backward, gelu_forward};
+use crate::linear::{self, LinearKernel, Starts};
 use crate::operation::{Input, Operation};
 use crate::simd::{Level, vectorised};
 
@@ -17,7 +17,7 @@ const HIDDEN: usize = 1 << 16;
 /// `x`, `[…, input]`, and all parameters as one, to `[…, output]`.
 ///
 /// The parameters are the weights `[hidden, input]` and `[output, hidden]`, each followed by its bias.
-pub(super) struct FeedForwardOp {
+pub(crate) struct FeedForwardOp {
     pub input: usize,
     pub hidden: usize,
     pub output: usize,
@@ -190,7 +190,18 @@ vectorised! {
 }
 
 impl Operation<2> for FeedForwardOp {
-    const NAME: &'static str = "feed-forward";
+    const LABEL: &'static str = "feed-forward";
+
+    /// Layer by layer.
+    fn compose(&self, [x, parameters]: [&Tensor; 2]) -> Result<Tensor> {
+        let [first, bias, second] = self.ends();
+        let part = |from: usize, to: usize| parameters.narrow(0, from, to - from);
+        let weight = part(0, first)?.reshape((self.hidden, self.input))?;
+        let hidden = linear::forward(x, &weight, &part(first, bias)?)?;
+        let hidden = self.dropout.forward(&gelu(&hidden)?)?;
+        let weight = part(bias, second)?.reshape((self.output, self.hidden))?;
+        linear::forward(&hidden, &weight, &part(second, second + self.output)?)
+    }
 
     fn forward(&self, [x, parameters]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
         let target = self.run(x.values, parameters.values);
@@ -205,5 +216,36 @@ impl Operation<2> for FeedForwardOp {
     ) -> Result<[Option<Vec<f32>>; 2]> {
         let gradients = self.run_back(x.values, parameters.values, gradient);
         Ok(gradients.map(Some))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draw, Example, Examples};
+
+    impl Examples<2> for FeedForwardOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 2>> {
+            let mut example = |(rows, input, hidden, output, rate)| Example {
+                operation: Self {
+                    input,
+                    hidden,
+                    output,
+                    dropout: draw.dropout(rate),
+                },
+                inputs: [
+                    draw.variable(&[1, rows, input]),
+                    draw.between(-0.5, 0.5, &[hidden * (input + 1) + output * (hidden + 1)]),
+                ],
+            };
+            [
+                (1, 1, 1, 1, 0.0),
+                (67, 5, 9, 3, 0.0),
+                (41, 33, 17, 20, 0.25),
+                (900, 8, 600, 4, 0.1),
+            ]
+            .map(&mut example)
+            .into()
+        }
     }
 }

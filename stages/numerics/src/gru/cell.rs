@@ -1,12 +1,14 @@
 //! What the two forms of the gated recurrent unit have in common towards the walk through time.
 //! How a sequence is walked through, and by how many threads, is in `sequence.rs`.
 
+use candle_core::{Result, Tensor};
+
 use crate::product::Rows;
 use crate::simd::Level;
 
 /// Sizes of a layer and of what it is given.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     pub batch: usize,
     pub time: usize,
     pub input: usize,
@@ -25,7 +27,7 @@ impl Sizes {
 
 /// Rows of all samples of a chunk at one step.
 #[derive(Clone, Copy)]
-pub(super) struct Step<'a> {
+pub(crate) struct Step<'a> {
     pub time: usize,
     /// `[samples, input]`.
     pub x: Rows<'a>,
@@ -41,7 +43,7 @@ impl<'a> Step<'a> {
 }
 
 /// Room for the steps of one chunk.
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     /// `[samples, 3 * hidden]`, twice: products with the input and with the state.
     pub input: Vec<f32>,
     pub state: Vec<f32>,
@@ -64,7 +66,7 @@ impl Scratch {
 
 /// One sample's share of what the gradient of the weights is computed from.
 #[derive(Clone, Copy)]
-pub(super) struct Sample<'a> {
+pub(crate) struct Sample<'a> {
     /// `[time, input]`.
     pub x: &'a [f32],
     /// `[hidden]`, where the sequence did not start from zeros.
@@ -76,9 +78,12 @@ pub(super) struct Sample<'a> {
 }
 
 /// One form of the unit, with its weights as the products want them. On one thread.
-pub(super) trait Cell: Sized + Send + Sync + 'static {
+pub(crate) trait Cell: Sized + Send + Sync + 'static {
     /// Floats of all weights and biases, one after another.
     fn packed(input: usize, hidden: usize) -> usize;
+
+    /// All states, `[batch, time, hidden]`, by Candle's own operations.
+    fn compose(sizes: Sizes, x: &Tensor, packed: &Tensor, initial: &Tensor) -> Result<Tensor>;
 
     /// Takes weights over.
     fn new(level: Level, sizes: Sizes, packed: &[f32], direction: Direction) -> Self;
@@ -105,9 +110,41 @@ pub(super) trait Cell: Sized + Send + Sync + 'static {
 
 /// Which products will be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     Forward,
     Backward,
     /// Backward without the gradient of the input.
     BackwardToState,
+}
+
+/// Step after step over `[batch, time, …]`, from one state to the next.
+pub(super) fn walk(
+    input: &Tensor,
+    initial: &Tensor,
+    sizes: Sizes,
+    step: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let mut state = initial.clone();
+    let mut states = Vec::with_capacity(sizes.time);
+    for time in 0..sizes.time {
+        state = step(&input.narrow(1, time, 1)?.squeeze(1)?, &state)?;
+        states.push(state.clone());
+    }
+    Tensor::stack(&states, 1)
+}
+
+/// Matrices that lie one after another, the rows and columns of each given.
+pub(super) fn parts<const N: usize>(
+    packed: &Tensor,
+    sizes: [[usize; 2]; N],
+) -> Result<[Tensor; N]> {
+    let mut parts = Vec::with_capacity(N);
+    let mut start = 0;
+    for [rows, columns] in sizes {
+        let part = packed.narrow(0, start, rows * columns)?;
+        parts.push(part.reshape((rows, columns))?);
+        start += rows * columns;
+    }
+    let parts = <[Tensor; N]>::try_from(parts);
+    parts.map_err(|_| candle_core::Error::Msg("a part for each size".to_owned()))
 }

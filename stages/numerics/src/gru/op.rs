@@ -1,9 +1,9 @@
-//! A layer over a whole sequence as one operation with kernels for the CPU, with its walk back through time.
+//! A layer over a whole sequence as one operation, with its walk back through time.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{Result, Shape};
+use candle_core::{Result, Shape, Tensor};
 
 use super::cell::{Cell, Sizes};
 use super::sequence::{self, Sequence};
@@ -11,7 +11,7 @@ use crate::operation::{Input, Operation};
 
 /// Memory that is handed from step to step of training, so that it need not be cleared and mapped again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Spare(Arc<Mutex<Vec<Vec<f32>>>>);
+pub(crate) struct Spare(Arc<Mutex<Vec<Vec<f32>>>>);
 
 impl Spare {
     /// Floats of any value.
@@ -34,7 +34,7 @@ impl Spare {
 
 /// `x`, `[batch, time, input]`, packed weights and initial states, `[batch, hidden]`, to all states,
 /// `[batch, time, hidden]`.
-pub(super) struct GruOp<C> {
+pub(crate) struct GruOp<C> {
     sizes: Sizes,
     /// What backward needs, if it is expected; otherwise it is computed again.
     kept: Mutex<Option<Vec<f32>>>,
@@ -78,7 +78,11 @@ impl<C> Drop for GruOp<C> {
 }
 
 impl<C: Cell> Operation<3> for GruOp<C> {
-    const NAME: &'static str = "gru";
+    const LABEL: &'static str = "gru";
+
+    fn compose(&self, [x, packed, initial]: [&Tensor; 3]) -> Result<Tensor> {
+        C::compose(self.sizes, x, packed, initial)
+    }
 
     fn forward(&self, inputs: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
         let Sizes {
@@ -112,5 +116,43 @@ impl<C: Cell> Operation<3> for GruOp<C> {
         self.spare.give(kept);
         let of_initial = initial.tracked.then_some(found.initial);
         Ok([found.x, Some(found.packed), of_initial])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draw, Example, Examples};
+
+    impl<C: Cell> Examples<3> for GruOp<C> {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut examples = Vec::new();
+            // Chunks of one sample and of many, vectors that are full and that are not.
+            for (batch, time, input, hidden) in [
+                (1, 1, 1, 1),
+                (3, 7, 5, 6),
+                (17, 4, 3, 16),
+                (29, 5, 33, 21),
+                (40, 3, 9, 130),
+            ] {
+                let sizes = Sizes {
+                    batch,
+                    time,
+                    input,
+                    hidden,
+                };
+                for keep in [true, false] {
+                    examples.push(Example {
+                        operation: Self::new(sizes, keep, &Spare::default()),
+                        inputs: [
+                            draw.variable(&[batch, time, input]),
+                            draw.between(-0.3, 0.3, &[C::packed(input, hidden)]),
+                            draw.variable(&[batch, hidden]),
+                        ],
+                    });
+                }
+            }
+            examples
+        }
     }
 }

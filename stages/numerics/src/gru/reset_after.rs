@@ -1,8 +1,12 @@
 //! The unit as PyTorch and cuDNN compute it: the reset gate acts on the product with the state.
 //! `r, z = σ(W x + b + U h + c)`, `n = tanh(W x + b + r (U h + c))`, `h' = n + z (h - n)`.
 
-use super::cell::{Cell, Direction, KEPT, Sample, Scratch, Sizes, Step};
+use candle_core::{D, Result, Tensor};
+use candle_nn::ops::sigmoid;
+
+use super::cell::{Cell, Direction, KEPT, Sample, Scratch, Sizes, Step, parts, walk};
 use crate::elementwise::{Lanes, add, add_rows, lanes};
+use crate::precision::matmul;
 use crate::product::{Panels, Rows, Start, accumulate_outer, multiply, starts};
 use crate::simd::{Level, vectorised};
 
@@ -10,7 +14,7 @@ use crate::simd::{Level, vectorised};
 ///
 /// Kept of every step are r, z, n and `U h + c` of n; backward turns them into the gradients in front of r, z, n and of
 /// the last.
-pub(super) struct ResetAfter {
+pub(crate) struct ResetAfter {
     level: Level,
     sizes: Sizes,
     from_input: Option<Panels>,
@@ -46,6 +50,32 @@ fn back(level: Level, hidden: usize, weight: &[f32], width: usize) -> Panels {
 impl Cell for ResetAfter {
     fn packed(input: usize, hidden: usize) -> usize {
         3 * hidden * (input + hidden + 2)
+    }
+
+    fn compose(sizes: Sizes, x: &Tensor, packed: &Tensor, initial: &Tensor) -> Result<Tensor> {
+        let Sizes {
+            batch,
+            time,
+            input,
+            hidden,
+        } = sizes;
+        let triple = 3 * hidden;
+        let [from_input, from_state, input_bias, state_bias] = parts(
+            packed,
+            [[triple, input], [triple, hidden], [1, triple], [1, triple]],
+        )?;
+        let rows = x.reshape((batch * time, input))?;
+        let input = matmul(&rows, &from_input.t()?)?.broadcast_add(&input_bias)?;
+        let input = input.reshape((batch, time, triple))?;
+        let from_state = from_state.t()?;
+        walk(&input, initial, sizes, |input, state| {
+            let product = matmul(state, &from_state)?.broadcast_add(&state_bias)?;
+            let part = |of: &Tensor, gate: usize| of.narrow(D::Minus1, gate * hidden, hidden);
+            let reset = sigmoid(&(part(input, 0)? + part(&product, 0)?)?)?;
+            let update = sigmoid(&(part(input, 1)? + part(&product, 1)?)?)?;
+            let candidate = (part(input, 2)? + (reset * part(&product, 2)?)?)?.tanh()?;
+            &candidate + (update * (state - &candidate)?)?
+        })
     }
 
     fn new(level: Level, sizes: Sizes, packed: &[f32], direction: Direction) -> Self {

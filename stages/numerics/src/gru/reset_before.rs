@@ -1,8 +1,12 @@
 //! The unit as it was published (Cho et al., EMNLP 2014) and as TensorFlow 1 computes it: the reset gate acts on the state.
 //! `r, u = σ([x, h] G + g)`, `c = tanh([x, r h] C + d)`, `h' = c + u (h - c)`.
 
-use super::cell::{Cell, Direction, Sample, Scratch, Sizes, Step};
+use candle_core::{Result, Tensor};
+use candle_nn::ops::sigmoid;
+
+use super::cell::{Cell, Direction, Sample, Scratch, Sizes, Step, parts, walk};
 use crate::elementwise::{Lanes, add_rows, lanes};
+use crate::precision::matmul;
 use crate::product::{Panels, Rows, Start, accumulate_outer, multiply, starts};
 use crate::simd::{Level, vectorised};
 
@@ -11,7 +15,7 @@ use crate::simd::{Level, vectorised};
 ///
 /// Kept of a sample are the gates, `[time, 2 * hidden]`, the candidates and the reset states, `[time, hidden]` each;
 /// backward turns the first two into the gradients in front of them.
-pub(super) struct ResetBefore {
+pub(crate) struct ResetBefore {
     level: Level,
     sizes: Sizes,
     forward: Option<Forward>,
@@ -110,6 +114,29 @@ impl ResetBefore {
 impl Cell for ResetBefore {
     fn packed(input: usize, hidden: usize) -> usize {
         3 * hidden * (input + hidden + 1)
+    }
+
+    fn compose(sizes: Sizes, x: &Tensor, packed: &Tensor, initial: &Tensor) -> Result<Tensor> {
+        let Sizes { input, hidden, .. } = sizes;
+        let rows = input + hidden;
+        let [for_gates, for_candidate, gates_bias, candidate_bias] = parts(
+            packed,
+            [
+                [rows, 2 * hidden],
+                [rows, hidden],
+                [1, 2 * hidden],
+                [1, hidden],
+            ],
+        )?;
+        walk(x, initial, sizes, |x, state| {
+            let gates = matmul(&Tensor::cat(&[x, state], 1)?, &for_gates)?;
+            let gates = sigmoid(&gates.broadcast_add(&gates_bias)?)?;
+            let reset = (gates.narrow(1, 0, hidden)? * state)?;
+            let update = gates.narrow(1, hidden, hidden)?;
+            let candidate = matmul(&Tensor::cat(&[x, &reset], 1)?, &for_candidate)?;
+            let candidate = candidate.broadcast_add(&candidate_bias)?.tanh()?;
+            &candidate + (update * (state - &candidate)?)?
+        })
     }
 
     fn new(level: Level, sizes: Sizes, packed: &[f32], direction: Direction) -> Self {

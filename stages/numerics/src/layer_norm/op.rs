@@ -1,7 +1,7 @@
-//! Layer normalisation as an operation with kernels for the CPU. Nothing is kept between forward and backward pass:
-//! means and variances of a row that is in the cache cost less than reading them would.
+//! Layer normalisation as an operation. Its kernels keep nothing between forward and backward pass: means and variances of
+//! a row that is in the cache cost less than reading them would.
 
-use candle_core::{Result, Shape};
+use candle_core::{D, Result, Shape, Tensor};
 
 use crate::chunks::{chunks, fill_rows};
 use crate::dropout::Dropout;
@@ -10,9 +10,9 @@ use crate::operation::{Input, Operation};
 use crate::simd::{Level, vectorised};
 
 /// `x`, `[…, size]`, perhaps a branch of the same shape, and weight and bias as one, `[2 * size]`, to the shape of `x`.
-pub(super) struct LayerNormOp {
+pub(crate) struct LayerNormOp {
     pub size: usize,
-    pub epsilon: f32,
+    pub epsilon: f64,
     /// What happens to the branch before it is added.
     pub dropout: Dropout,
 }
@@ -28,10 +28,20 @@ impl LayerNormOp {
             let mut factors = vec![0.0; size];
             for (row, target) in rows.zip(target.chunks_exact_mut(size)) {
                 self.sum(x, branch, row, &mut factors, target);
-                normalise(Level::detect(), weight, bias, self.epsilon, target);
+                normalise(Level::detect(), weight, bias, self.epsilon as f32, target);
             }
         });
         target
+    }
+
+    fn composed(&self, x: &Tensor, parameters: &Tensor) -> Result<Tensor> {
+        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+        let normalised = centred.broadcast_div(&(variance + self.epsilon)?.sqrt()?)?;
+        let part = |index: usize| parameters.narrow(0, index * self.size, self.size);
+        normalised
+            .broadcast_mul(&part(0)?)?
+            .broadcast_add(&part(1)?)
     }
 
     /// The row that is normalised: `x + dropout(branch)`.
@@ -83,7 +93,7 @@ impl LayerNormOp {
                     normalise_backward(
                         Level::detect(),
                         weight,
-                        self.epsilon,
+                        self.epsilon as f32,
                         gradient,
                         target,
                         &mut sums,
@@ -106,7 +116,11 @@ impl LayerNormOp {
 }
 
 impl Operation<2> for LayerNormOp {
-    const NAME: &'static str = "layer-norm";
+    const LABEL: &'static str = "layer-norm";
+
+    fn compose(&self, [x, parameters]: [&Tensor; 2]) -> Result<Tensor> {
+        self.composed(x, parameters)
+    }
 
     fn forward(&self, [x, parameters]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
         let target = self.run(x.values, None, parameters.values);
@@ -125,7 +139,11 @@ impl Operation<2> for LayerNormOp {
 }
 
 impl Operation<3> for LayerNormOp {
-    const NAME: &'static str = "layer-norm-residual";
+    const LABEL: &'static str = "layer-norm-residual";
+
+    fn compose(&self, [x, branch, parameters]: [&Tensor; 3]) -> Result<Tensor> {
+        self.composed(&(x + self.dropout.compose(branch)?)?, parameters)
+    }
 
     fn forward(&self, [x, branch, parameters]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
         let target = self.run(x.values, Some(branch.values), parameters.values);
@@ -202,6 +220,49 @@ vectorised! {
         for span in lanes(row.len()) {
             let inner = Lanes::load(gradient, span) * Lanes::load(weight, span);
             (inverse * (inner - plain - Lanes::load(row, span) * weighted)).store(row, span);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draw, Example, Examples};
+
+    impl Examples<2> for LayerNormOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 2>> {
+            let mut example = |size| Example {
+                operation: Self {
+                    size,
+                    epsilon: 1e-5,
+                    dropout: Dropout::NONE,
+                },
+                inputs: [
+                    draw.variable(&[3, 11, size]),
+                    draw.between(0.2, 1.5, &[2 * size]),
+                ],
+            };
+            [1, 7, 16, 37].map(&mut example).into()
+        }
+    }
+
+    impl Examples<3> for LayerNormOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut example = |(size, rate)| Example {
+                operation: Self {
+                    size,
+                    epsilon: 1e-5,
+                    dropout: draw.dropout(rate),
+                },
+                inputs: [
+                    draw.variable(&[3, 11, size]),
+                    draw.variable(&[3, 11, size]),
+                    draw.between(0.2, 1.5, &[2 * size]),
+                ],
+            };
+            [(1, 0.25), (7, 0.0), (16, 0.25), (37, 0.1)]
+                .map(&mut example)
+                .into()
         }
     }
 }

@@ -1,14 +1,15 @@
-//! The linear layer as an operation with kernels for the CPU.
+//! The linear layer as an operation.
 
-use candle_core::{Result, Shape};
+use candle_core::{Result, Shape, Tensor};
 
 use super::{LinearKernel, Starts};
 use crate::chunks::{chunks, fill_rows, sum_parts};
 use crate::operation::{Input, Operation};
+use crate::precision::matmul;
 use crate::simd::Level;
 
 /// `x`, `[…, input]`, weight, `[output, input, …]`, and bias, `[output]`, to `[…, output]`.
-pub(super) struct LinearOp {
+pub(crate) struct LinearOp {
     pub input: usize,
     pub output: usize,
 }
@@ -48,7 +49,19 @@ impl LinearOp {
 }
 
 impl Operation<3> for LinearOp {
-    const NAME: &'static str = "linear";
+    const LABEL: &'static str = "linear";
+
+    fn compose(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<Tensor> {
+        let mut shape = x.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = self.output;
+        }
+        let rows = x.reshape((x.elem_count() / self.input, self.input))?;
+        let weight = weight.reshape((self.output, self.input))?;
+        matmul(&rows, &weight.t()?)?
+            .broadcast_add(bias)?
+            .reshape(shape)
+    }
 
     fn forward(&self, [x, weight, bias]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
         let mut kernel = self.kernel();
@@ -74,5 +87,30 @@ impl Operation<3> for LinearOp {
         });
         let [weight, bias] = self.parameter_gradients(&kernel, x.values, gradient);
         Ok([of_x, Some(weight), Some(bias)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Draw, Example, Examples};
+
+    impl Examples<3> for LinearOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut example = |dims: &[usize], input, output, weight: &[usize]| Example {
+                operation: Self { input, output },
+                inputs: [
+                    draw.variable(dims),
+                    draw.variable(weight),
+                    draw.variable(&[output]),
+                ],
+            };
+            vec![
+                example(&[1, 1], 1, 1, &[1, 1]),
+                example(&[5, 3], 3, 9, &[9, 3]),
+                // A 1x1 convolution's weight has an axis more; so many weights are packed by several threads.
+                example(&[2, 7, 257], 257, 256, &[256, 257, 1]),
+            ]
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! Stochastic variable connection (Su et al., section 3.3): each latent vector is drawn from a normal distribution whose
-//! parameters depend on the one before it. One operation of Candle's graph on the CPU, composed elsewhere.
+//! parameters depend on the one before it.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
 use super::softplus;
-use crate::models::{dot, gradient_of};
-use numerics::host::{floats, with_slices};
+use crate::models::dot;
+use numerics::operation::{Input, Operation, apply};
 
 /// The latent vectors of a batch, `[batch, length, latent]`, and the standard deviations that they were drawn with.
 pub(super) struct Drawn {
@@ -24,47 +24,17 @@ pub(super) fn draw(
     least: f64,
 ) -> Result<Drawn> {
     let latent = kernel.dim(0)?;
-    if projected.device().is_cpu() && projected.dtype() == DType::F32 {
-        let op = Connected {
-            latent,
-            least: least as f32,
-        };
-        let both =
-            projected
-                .contiguous()?
-                .apply_op3(&kernel.contiguous()?, &draws.contiguous()?, op)?;
-        return Ok(Drawn {
-            z: both.narrow(2, 0, latent)?,
-            deviation: both.narrow(2, latent, latent)?,
-        });
-    }
-    compose(projected, kernel, draws, least)
-}
-
-/// The same with Candle's own operations, on any device.
-fn compose(projected: &Tensor, kernel: &Tensor, draws: &Tensor, least: f64) -> Result<Drawn> {
-    let latent = kernel.dim(0)?;
-    let (batch, length, _) = projected.dims3()?;
-    let mut z = Tensor::zeros((batch, latent), projected.dtype(), projected.device())?;
-    let (mut all, mut deviations) = (Vec::with_capacity(length), Vec::with_capacity(length));
-    for time in 0..length {
-        let (own, draws) = (projected.narrow(1, time, 1)?, draws.narrow(1, time, 1)?);
-        let parameters = (own.squeeze(1)? + z.matmul(kernel)?)?;
-        let deviation = (softplus(&parameters.narrow(1, latent, latent)?)? + least)?;
-        z = (parameters.narrow(1, 0, latent)? + (&deviation * draws.squeeze(1)?)?)?;
-        all.push(z.clone());
-        deviations.push(deviation);
-    }
+    let both = apply(Connected { latent, least }, [projected, kernel, draws])?;
     Ok(Drawn {
-        z: Tensor::stack(&all, 1)?,
-        deviation: Tensor::stack(&deviations, 1)?,
+        z: both.narrow(2, 0, latent)?,
+        deviation: both.narrow(2, latent, latent)?,
     })
 }
 
 /// Gives latent vectors and deviations side by side, `[batch, length, 2 * latent]`.
-struct Connected {
+pub(crate) struct Connected {
     latent: usize,
-    least: f32,
+    least: f64,
 }
 
 impl Connected {
@@ -86,7 +56,7 @@ impl Connected {
         }
     }
 
-    fn forward(&self, projected: &[f32], kernel: &[f32], draws: &[f32], length: usize) -> Vec<f32> {
+    fn run(&self, projected: &[f32], kernel: &[f32], draws: &[f32], length: usize) -> Vec<f32> {
         let width = 2 * self.latent;
         let mut both = vec![0.0; projected.len()];
         let mut parameters = vec![0.0; width];
@@ -100,7 +70,7 @@ impl Connected {
             let (mean, spread) = parameters.split_at(self.latent);
             let (z, deviation) = after[..width].split_at_mut(self.latent);
             for unit in 0..self.latent {
-                deviation[unit] = softplus_of(spread[unit]) + self.least;
+                deviation[unit] = softplus_of(spread[unit]) + self.least as f32;
                 z[unit] = mean[unit] + deviation[unit] * draws[unit];
             }
         }
@@ -108,7 +78,7 @@ impl Connected {
     }
 
     /// The gradients of `projected` and `kernel`; `both` is what the forward pass gave.
-    fn backward(
+    fn run_back(
         &self,
         [projected, kernel, draws, both, gradient]: [&[f32]; 5],
         length: usize,
@@ -152,89 +122,62 @@ fn softplus_of(x: f32) -> f32 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-impl CustomOp3 for Connected {
-    fn name(&self) -> &'static str {
-        "connected"
+impl Operation<3> for Connected {
+    const LABEL: &'static str = "connected";
+
+    fn compose(&self, [projected, kernel, draws]: [&Tensor; 3]) -> Result<Tensor> {
+        let latent = self.latent;
+        let (batch, length, _) = projected.dims3()?;
+        let mut z = Tensor::zeros((batch, latent), projected.dtype(), projected.device())?;
+        let mut rows = Vec::with_capacity(length);
+        for time in 0..length {
+            let (own, draws) = (projected.narrow(1, time, 1)?, draws.narrow(1, time, 1)?);
+            let parameters = (own.squeeze(1)? + z.matmul(kernel)?)?;
+            let deviation = (softplus(&parameters.narrow(1, latent, latent)?)? + self.least)?;
+            z = (parameters.narrow(1, 0, latent)? + (&deviation * draws.squeeze(1)?)?)?;
+            rows.push(Tensor::cat(&[&z, &deviation], 1)?);
+        }
+        Tensor::stack(&rows, 1)
     }
 
-    fn cpu_fwd(
-        &self,
-        projected: &CpuStorage,
-        projected_layout: &Layout,
-        kernel: &CpuStorage,
-        kernel_layout: &Layout,
-        draws: &CpuStorage,
-        draws_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (_, length, _) = projected_layout.shape().dims3()?;
-        let both = self.forward(
-            floats(projected, projected_layout)?,
-            floats(kernel, kernel_layout)?,
-            floats(draws, draws_layout)?,
-            length,
-        );
-        Ok((CpuStorage::F32(both), projected_layout.shape().clone()))
+    fn forward(&self, inputs: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let [projected, kernel, draws] = inputs.map(|input| input.values);
+        let dims = inputs[0].dims;
+        Ok((self.run(projected, kernel, draws, dims[1]), dims.into()))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        projected: &Tensor,
-        kernel: &Tensor,
-        draws: &Tensor,
-        both: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let length = projected.dim(1)?;
-        let values = [projected, kernel, draws, both, &gradient];
-        let [of_projected, of_kernel] =
-            with_slices(values, |values| self.backward(values, length))?;
-        Ok((
-            gradient_of(projected, of_projected)?,
-            gradient_of(kernel, of_kernel)?,
-            None,
-        ))
+        inputs: [Input<'_>; 3],
+        both: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
+        let [projected, kernel, draws] = inputs.map(|input| input.values);
+        let values = [projected, kernel, draws, both, gradient];
+        let [of_projected, of_kernel] = self.run_back(values, inputs[0].dims[1]);
+        Ok([Some(of_projected), Some(of_kernel), None])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
-    use contract::Random;
+    use numerics::conformance::{Draw, Example, Examples};
 
-    #[test]
-    fn agrees_with_the_composed_way_forward_and_backward() {
-        let mut random = Random::new(4, "connected");
-        let mut var = |shape: &[usize]| {
-            let values: Vec<f32> = (0..shape.iter().product())
-                .map(|_| random.normal() as f32)
-                .collect();
-            Var::from_vec(values, shape, &Device::Cpu).unwrap()
-        };
-        let (batch, length, latent) = (3, 7, 2);
-        let projected = var(&[batch, length, 2 * latent]);
-        let kernel = var(&[latent, 2 * latent]);
-        let draws = var(&[batch, length, latent]).as_tensor().detach();
-        let weights = [var(&[batch, length, latent]), var(&[batch, length, latent])];
-        let all = |drawn: Drawn| {
-            let sum = ((&drawn.z * &*weights[0]).unwrap()
-                + (&drawn.deviation * &*weights[1]).unwrap())
-            .unwrap();
-            let gradients = sum.sum_all().unwrap().backward().unwrap();
-            let of = |var: &Var| gradients.get(var.as_tensor()).unwrap().clone();
-            [drawn.z, drawn.deviation, of(&projected), of(&kernel)]
-        };
-        let found = all(draw(&projected, &kernel, &draws, 1e-4).unwrap());
-        let expected = all(compose(&projected, &kernel, &draws, 1e-4).unwrap());
-        for (found, expected) in found.iter().zip(&expected) {
-            let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            for (found, expected) in values(found).iter().zip(values(expected)) {
-                assert!(
-                    (found - expected).abs() < 1e-5 * (1.0 + expected.abs()),
-                    "{found} {expected}"
-                );
-            }
+    impl Examples<3> for Connected {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut example = |(batch, length, latent)| Example {
+                operation: Self {
+                    latent,
+                    least: 1e-4,
+                },
+                inputs: [
+                    draw.variable(&[batch, length, 2 * latent]),
+                    draw.between(-0.7, 0.7, &[latent, 2 * latent]),
+                    draw.constant(&[batch, length, latent]),
+                ],
+            };
+            [(1, 1, 1), (3, 7, 2), (5, 4, 9)].map(&mut example).into()
         }
     }
 }

@@ -1,15 +1,15 @@
 //! Planar normalising flows (Rezende and Mohamed, ICML 2015) that make a normal posterior supple: a few layers, shared by
-//! all rows. One operation of Candle's graph on the CPU, composed elsewhere.
+//! all rows.
 
-use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, Var};
+use candle_core::{D, Result, Shape, Tensor, Var};
 use rayon::prelude::*;
 
 use super::softplus;
-use crate::models::{dot, gradient_of};
+use crate::models::dot;
 use numerics::StateBuilder;
 use numerics::chunks::{chunks, split_rows};
-use numerics::host::{floats, with_slices};
 use numerics::initialise::Initial;
+use numerics::operation::{Input, Operation, apply};
 
 /// Layers one after another, `y + û tanh(w·y + b)` each.
 #[derive(Clone, Debug)]
@@ -52,17 +52,14 @@ impl PlanarFlow {
         let flat = y.contiguous()?.reshape((rows, self.latent))?;
         let (y, volume) = if self.layers.is_empty() {
             (flat.clone(), flat.sum(1)?.zeros_like()?)
-        } else if y.device().is_cpu() && y.dtype() == DType::F32 {
+        } else {
             let latent = self.latent;
-            let packed = self.packed()?.contiguous()?;
-            let both = flat.apply_op2(&packed, Planar { latent })?;
+            let both = apply(Planar { latent }, [&flat, &self.packed()?])?;
             let volume = both.narrow(1, latent, 1)?.squeeze(1)?;
             (
                 both.narrow(1, 0, latent)?.contiguous()?,
                 volume.contiguous()?,
             )
-        } else {
-            self.compose(&flat, &self.packed()?)?
         };
         let y = y.reshape(shape.as_slice())?;
         shape.pop();
@@ -88,33 +85,10 @@ impl PlanarFlow {
         let direction = (along / w.sqr()?.sum_keepdim(1)?)?.broadcast_mul(&w)?;
         Tensor::cat(&[w, (u + direction)?, b.unsqueeze(1)?], 1)
     }
-
-    fn compose(&self, flat: &Tensor, packed: &Tensor) -> Result<(Tensor, Tensor)> {
-        let latent = self.latent;
-        let (mut y, mut volume) = (flat.clone(), flat.sum(1)?.zeros_like()?);
-        for index in 0..self.layers.len() {
-            let layer = packed.narrow(0, index, 1)?;
-            let (w, u, b) = (
-                layer.narrow(1, 0, latent)?,
-                layer.narrow(1, latent, latent)?,
-                layer.narrow(1, 2 * latent, 1)?,
-            );
-            let a = y
-                .broadcast_mul(&w)?
-                .sum_keepdim(D::Minus1)?
-                .broadcast_add(&b)?
-                .tanh()?;
-            let stretch = (&w * &u)?.sum_keepdim(1)?;
-            let slope = (1.0 - a.sqr()?)?.broadcast_mul(&stretch)?;
-            volume = (volume + (slope + 1.0)?.log()?.squeeze(1)?)?;
-            y = (y + a.broadcast_mul(&u)?)?;
-        }
-        Ok((y, volume))
-    }
 }
 
 /// `y`, `[rows, latent]`, and packed layers to `[rows, latent + 1]`: what comes out, and the logarithm of the volume.
-struct Planar {
+pub(crate) struct Planar {
     latent: usize,
 }
 
@@ -151,7 +125,7 @@ impl Planar {
         layers
     }
 
-    fn forward(&self, y: &[f32], packed: &[f32]) -> Vec<f32> {
+    fn run(&self, y: &[f32], packed: &[f32]) -> Vec<f32> {
         let (latent, layers) = (self.latent, self.layers(packed));
         let rows = y.len() / latent;
         let mut target = vec![0.0; rows * (latent + 1)];
@@ -172,7 +146,7 @@ impl Planar {
     }
 
     /// The gradients of `y` and of the packed layers, the chunks' shares added in their order.
-    fn backward(&self, y: &[f32], packed: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
+    fn run_back(&self, y: &[f32], packed: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
         let (latent, layers) = (self.latent, self.layers(packed));
         let rows = y.len() / latent;
         let mut of_y = vec![0.0; y.len()];
@@ -254,35 +228,45 @@ impl Walk {
     }
 }
 
-impl CustomOp2 for Planar {
-    fn name(&self) -> &'static str {
-        "planar-flow"
+impl Operation<2> for Planar {
+    const LABEL: &'static str = "planar-flow";
+
+    fn compose(&self, [y, packed]: [&Tensor; 2]) -> Result<Tensor> {
+        let latent = self.latent;
+        let (mut y, mut volume) = (y.clone(), y.narrow(1, 0, 1)?.zeros_like()?);
+        for index in 0..packed.dim(0)? {
+            let layer = packed.narrow(0, index, 1)?;
+            let (w, u, b) = (
+                layer.narrow(1, 0, latent)?,
+                layer.narrow(1, latent, latent)?,
+                layer.narrow(1, 2 * latent, 1)?,
+            );
+            let a = y
+                .broadcast_mul(&w)?
+                .sum_keepdim(D::Minus1)?
+                .broadcast_add(&b)?
+                .tanh()?;
+            let stretch = (&w * &u)?.sum_keepdim(1)?;
+            let slope = (1.0 - a.sqr()?)?.broadcast_mul(&stretch)?;
+            volume = (volume + (slope + 1.0)?.log()?)?;
+            y = (y + a.broadcast_mul(&u)?)?;
+        }
+        Tensor::cat(&[y, volume], 1)
     }
 
-    fn cpu_fwd(
-        &self,
-        y: &CpuStorage,
-        y_layout: &Layout,
-        packed: &CpuStorage,
-        packed_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let target = self.forward(floats(y, y_layout)?, floats(packed, packed_layout)?);
-        let rows = target.len() / (self.latent + 1);
-        Ok((CpuStorage::F32(target), (rows, self.latent + 1).into()))
+    fn forward(&self, [y, packed]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let target = self.run(y.values, packed.values);
+        Ok((target, y.with_last(self.latent + 1)))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        y: &Tensor,
-        packed: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let [of_y, of_packed] = with_slices([y, packed, &gradient], |[y, packed, gradient]| {
-            self.backward(y, packed, gradient)
-        })?;
-        Ok((gradient_of(y, of_y)?, gradient_of(packed, of_packed)?))
+        [y, packed]: [Input<'_>; 2],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 2]> {
+        let gradients = self.run_back(y.values, packed.values, gradient);
+        Ok(gradients.map(Some))
     }
 }
 
@@ -291,6 +275,21 @@ mod tests {
     use super::*;
     use candle_core::Device;
     use contract::Random;
+    use numerics::conformance::{Draw, Example, Examples};
+
+    impl Examples<2> for Planar {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 2>> {
+            let mut example = |(rows, layers, latent)| {
+                // Near nothing, as layers start, so that they are invertible.
+                let packed = draw.between(-0.4, 0.4, &[layers, 2 * latent + 1]);
+                Example {
+                    operation: Self { latent },
+                    inputs: [draw.variable(&[rows, latent]), packed],
+                }
+            };
+            [(1, 1, 1), (40, 3, 3), (19, 5, 2)].map(&mut example).into()
+        }
+    }
 
     fn flow(latent: usize) -> PlanarFlow {
         let mut random = Random::new(7, "flow");
@@ -311,56 +310,6 @@ mod tests {
 
     fn values(tensor: &Tensor) -> Vec<f32> {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    #[test]
-    fn agrees_with_the_composed_way_forward_and_backward() {
-        let flow = flow(3);
-        let mut random = Random::new(8, "flow");
-        let mut draw = |count: usize| {
-            (0..count)
-                .map(|_| random.normal() as f32)
-                .collect::<Vec<_>>()
-        };
-        let y = Var::from_vec(draw(40 * 3), (20, 2, 3), &Device::Cpu).unwrap();
-        let weights = Tensor::from_vec(draw(40 * 3), (20, 2, 3), &Device::Cpu).unwrap();
-        let volumes = Tensor::from_vec(draw(40), (20, 2), &Device::Cpu).unwrap();
-        let all = |(out, volume): (Tensor, Tensor)| {
-            let sum = (&out * &weights).unwrap().sum_all().unwrap()
-                + (&volume * &volumes).unwrap().sum_all().unwrap();
-            let gradients = sum.unwrap().backward().unwrap();
-            let mut all = vec![
-                values(&out),
-                values(&volume),
-                values(gradients.get(y.as_tensor()).unwrap()),
-            ];
-            for layer in &flow.layers {
-                all.extend(
-                    [&layer.w, &layer.u, &layer.b]
-                        .map(|var| values(gradients.get(var.as_tensor()).unwrap())),
-                );
-            }
-            all
-        };
-        let found = all(flow.forward(&y).unwrap());
-        let flat = y.reshape((40, 3)).unwrap();
-        let (out, volume) = flow.compose(&flat, &flow.packed().unwrap()).unwrap();
-        let expected = all((
-            out.reshape((20, 2, 3)).unwrap(),
-            volume.reshape((20, 2)).unwrap(),
-        ));
-        for (found, expected) in found.iter().zip(&expected) {
-            let largest = expected
-                .iter()
-                .fold(1.0_f32, |most, value| most.max(value.abs()));
-            assert!(
-                found
-                    .iter()
-                    .zip(expected)
-                    .all(|(a, b)| (a - b).abs() < 1e-5 * largest),
-                "{found:?} {expected:?}"
-            );
-        }
     }
 
     #[test]

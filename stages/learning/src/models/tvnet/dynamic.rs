@@ -7,15 +7,14 @@
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::models::gradient_of;
 use numerics::Level;
-use numerics::chunks::{chunks, split_rows};
+use numerics::chunks::{chunks, fill_rows};
 use numerics::conv::TAPS;
 use numerics::elementwise::add;
-use numerics::host::{floats, with_slices};
+use numerics::operation::{Input, Operation, apply};
 use numerics::product::{Panels, Rows, Start, accumulate_outer, multiply};
 
 /// `weights ⊙ (W * x)`: `x` is `[patches, 2 * width, input]`, the kernel `[output, input, 3, 3]`, weights
@@ -34,36 +33,15 @@ pub(super) fn dynamic_convolution(x: &Tensor, kernel: &Tensor, weights: &Tensor)
             x.dims()
         )
     }
-    if x.device().is_cpu() && x.dtype() == DType::F32 {
-        let op = DynamicOp {
-            patch,
-            input,
-            output,
-        };
-        return x
-            .contiguous()?
-            .apply_op3(&kernel.contiguous()?, &weights.contiguous()?, op);
-    }
-    compose(x, kernel, weights)
+    let op = DynamicOp {
+        patch,
+        input,
+        output,
+    };
+    apply(op, [x, kernel, weights])
 }
 
-/// The same with Candle's own operations, on any device.
-fn compose(x: &Tensor, kernel: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    let (patches, patch, channels) = x.dims3()?;
-    let planes = x
-        .reshape((patches, 2, patch / 2, channels))?
-        .permute((0, 3, 1, 2))?
-        .contiguous()?;
-    let convolved = planes
-        .conv2d(kernel, 1, 1, 1, 1)?
-        .permute((0, 2, 3, 1))?
-        .contiguous()?;
-    convolved
-        .reshape((patches, patch, kernel.dim(0)?))?
-        .broadcast_mul(&weights.unsqueeze(1)?)
-}
-
-struct DynamicOp {
+pub(crate) struct DynamicOp {
     /// Values of a patch, in two rows.
     patch: usize,
     input: usize,
@@ -129,7 +107,7 @@ impl DynamicOp {
         Direction { places, panels }
     }
 
-    fn forward(&self, kernel: &[f32]) -> Direction {
+    fn ahead(&self, kernel: &[f32]) -> Direction {
         let input = self.input;
         self.direction((input, self.output), |tap, from, to| {
             kernel[(to * input + from) * TAPS + tap]
@@ -137,7 +115,7 @@ impl DynamicOp {
     }
 
     /// From the gradient of the output to that of the input: the kernel turned round.
-    fn backward(&self, kernel: &[f32]) -> Direction {
+    fn back(&self, kernel: &[f32]) -> Direction {
         let input = self.input;
         self.direction((self.output, input), |tap, to, from| {
             kernel[(to * input + from) * TAPS + (TAPS - 1 - tap)]
@@ -174,7 +152,7 @@ impl DynamicOp {
     }
 
     /// What the forward pass gives for some patches.
-    fn apply(&self, direction: &Direction, x: &[f32], weights: &[f32], target: &mut [f32]) {
+    fn scaled(&self, direction: &Direction, x: &[f32], weights: &[f32], target: &mut [f32]) {
         let inner = self.convolve(direction, x);
         let (output, count) = (self.output, weights.len() / self.output);
         for (patch, target) in target.chunks_exact_mut(self.patch * output).enumerate() {
@@ -283,7 +261,7 @@ impl DynamicOp {
 
     /// The gradients of `x`, kernel and weights; the chunks' shares are added in their order.
     fn gradients(&self, [kernel, x, weights, gradient]: [&[f32]; 4]) -> [Vec<f32>; 3] {
-        let directions = (&self.forward(kernel), &self.backward(kernel));
+        let directions = (&self.ahead(kernel), &self.back(kernel));
         let parts = chunks(weights.len() / self.output);
         let shares: Vec<Share> = parts
             .into_par_iter()
@@ -317,57 +295,44 @@ fn rows<'a>(values: &'a [f32], range: &Range<usize>, width: usize) -> &'a [f32] 
     &values[range.start * width..range.end * width]
 }
 
-impl CustomOp3 for DynamicOp {
-    fn name(&self) -> &'static str {
-        "dynamic-convolution"
+impl Operation<3> for DynamicOp {
+    const LABEL: &'static str = "dynamic-convolution";
+
+    fn compose(&self, [x, kernel, weights]: [&Tensor; 3]) -> Result<Tensor> {
+        let (patches, patch, channels) = x.dims3()?;
+        let planes = x
+            .reshape((patches, 2, patch / 2, channels))?
+            .permute((0, 3, 1, 2))?
+            .contiguous()?;
+        let convolved = planes
+            .conv2d(kernel, 1, 1, 1, 1)?
+            .permute((0, 2, 3, 1))?
+            .contiguous()?;
+        convolved
+            .reshape((patches, patch, self.output))?
+            .broadcast_mul(&weights.unsqueeze(1)?)
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        kernel: &CpuStorage,
-        kernel_layout: &Layout,
-        weights: &CpuStorage,
-        weights_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, weights) = (floats(x, x_layout)?, floats(weights, weights_layout)?);
-        let direction = self.forward(floats(kernel, kernel_layout)?);
-        let patches = weights.len() / self.output;
-        let mut target = vec![0.0; patches * self.patch * self.output];
+    fn forward(&self, [x, kernel, weights]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let direction = self.ahead(kernel.values);
+        let patches = weights.values.len() / self.output;
         let parts = chunks(patches);
-        let targets = split_rows(&mut target, &parts, self.patch * self.output);
-        targets
-            .into_par_iter()
-            .zip(&parts)
-            .for_each(|(target, part)| {
-                let x = rows(x, part, self.patch * self.input);
-                self.apply(&direction, x, rows(weights, part, self.output), target);
-            });
-        Ok((
-            CpuStorage::F32(target),
-            Shape::from((patches, self.patch, self.output)),
-        ))
+        let ([target], _) = fill_rows(&parts, [self.patch * self.output], |part, [target]| {
+            let x = rows(x.values, &part, self.patch * self.input);
+            let weights = rows(weights.values, &part, self.output);
+            self.scaled(&direction, x, weights, target);
+        });
+        Ok((target, (patches, self.patch, self.output).into()))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        kernel: &Tensor,
-        weights: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let [of_x, of_kernel, of_weights] =
-            with_slices([kernel, x, weights, &gradient], |values| {
-                self.gradients(values)
-            })?;
-        Ok((
-            gradient_of(x, of_x)?,
-            gradient_of(kernel, of_kernel)?,
-            gradient_of(weights, of_weights)?,
-        ))
+        [x, kernel, weights]: [Input<'_>; 3],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
+        let values = [kernel.values, x.values, weights.values, gradient];
+        Ok(self.gradients(values).map(Some))
     }
 }
 
@@ -376,106 +341,33 @@ mod tests {
     use super::*;
     use candle_core::{Device, Var};
     use contract::Random;
+    use numerics::conformance::{Draw, Example, Examples};
+
+    impl Examples<3> for DynamicOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut example = |(patches, patch, input, output)| Example {
+                operation: Self {
+                    patch,
+                    input,
+                    output,
+                },
+                inputs: [
+                    draw.variable(&[patches, patch, input]),
+                    draw.variable(&[output, input, 3, 3]),
+                    draw.variable(&[patches, output]),
+                ],
+            };
+            [(3, 8, 2, 7), (37, 2, 5, 5), (1, 4, 33, 3), (20, 6, 16, 16)]
+                .map(&mut example)
+                .into()
+        }
+    }
 
     fn draws(shape: &[usize], random: &mut Random) -> Var {
         let values = (0..shape.iter().product())
             .map(|_| random.range(-1.0, 1.0) as f32)
             .collect::<Vec<_>>();
         Var::from_vec(values, shape, &Device::Cpu).unwrap()
-    }
-
-    fn flat(tensor: &Tensor) -> Vec<f32> {
-        tensor.flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    #[test]
-    fn the_operation_agrees_with_its_composition_forward_and_backward() {
-        let mut random = Random::new(8, "dynamic");
-        for (patches, patch, input, output) in
-            [(3, 8, 2, 7), (37, 2, 5, 5), (1, 4, 33, 3), (20, 6, 16, 16)]
-        {
-            let x = draws(&[patches, patch, input], &mut random);
-            let kernel = draws(&[output, input, 3, 3], &mut random);
-            let weights = draws(&[patches, output], &mut random);
-            let upstream = draws(&[patches, patch, output], &mut random);
-            let differentiate = |y: &Tensor| {
-                (y * upstream.as_tensor())
-                    .unwrap()
-                    .sum_all()
-                    .unwrap()
-                    .backward()
-                    .unwrap()
-            };
-            let found = dynamic_convolution(&x, &kernel, &weights).unwrap();
-            let expected = compose(&x, &kernel, &weights).unwrap();
-            let (gradients, composed) = (differentiate(&found), differentiate(&expected));
-            let mut pairs = vec![(found.clone(), expected.clone())];
-            for parameter in [&x, &kernel, &weights] {
-                pairs.push((
-                    gradients.get(parameter).unwrap().clone(),
-                    composed.get(parameter).unwrap().clone(),
-                ));
-            }
-            for (index, (found, expected)) in pairs.iter().enumerate() {
-                assert_eq!(found.dims(), expected.dims());
-                let (found, expected) = (flat(found), flat(expected));
-                let largest = expected
-                    .iter()
-                    .fold(0.0_f32, |largest, value| largest.max(value.abs()));
-                let apart = found
-                    .iter()
-                    .zip(&expected)
-                    .fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
-                assert!(
-                    apart < 1e-5 * largest,
-                    "{patches} {patch} {index}: {apart} of {largest}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn gradients_are_slopes() {
-        let mut random = Random::new(9, "dynamic");
-        let parameters = [
-            draws(&[5, 6, 3], &mut random),
-            draws(&[4, 3, 3, 3], &mut random),
-            draws(&[5, 4], &mut random),
-        ];
-        let upstream = draws(&[5, 6, 4], &mut random);
-        let value = || {
-            let [x, kernel, weights] = &parameters;
-            (dynamic_convolution(x, kernel, weights).unwrap() * upstream.as_tensor())
-                .unwrap()
-                .sum_all()
-                .unwrap()
-        };
-        let gradients = value().backward().unwrap();
-        for parameter in &parameters {
-            let gradient = gradients.get(parameter).unwrap();
-            let length = f64::from(
-                gradient
-                    .sqr()
-                    .unwrap()
-                    .sum_all()
-                    .unwrap()
-                    .to_scalar::<f32>()
-                    .unwrap(),
-            )
-            .sqrt();
-            let original = parameter.copy().unwrap();
-            let shifted = |by: f64| {
-                parameter
-                    .set(&(&original + (gradient * (by / length)).unwrap()).unwrap())
-                    .unwrap();
-                let value: f32 = value().to_scalar().unwrap();
-                parameter.set(&original).unwrap();
-                f64::from(value)
-            };
-            // Linear in each of them, so that the step may be long.
-            let slope = (shifted(0.1) - shifted(-0.1)) / 0.2;
-            assert!((slope / length - 1.0).abs() < 1e-3, "{slope} {length}");
-        }
     }
 
     #[test]

@@ -7,15 +7,14 @@
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::models::gradient_of;
 use numerics::Level;
 use numerics::chunks::{chunks, split_rows};
 use numerics::conv::TAPS;
 use numerics::elementwise::add;
-use numerics::host::{floats, with_slice, with_slices};
+use numerics::operation::{Input, Operation, apply};
 use numerics::product::{Panels, Rows, Start, accumulate_outer, multiply};
 
 /// `Wᵀ(scales ⊙ (W x))`: `x` is `[batch, height, width, channels]`, the kernel `[output, channels, 3, 3]`, scales
@@ -34,33 +33,16 @@ pub(super) fn tied_convolution(x: &Tensor, kernel: &Tensor, scales: &Tensor) -> 
             x.dims()
         )
     }
-    if x.device().is_cpu() && x.dtype() == DType::F32 {
-        let op = TiedOp {
-            height,
-            width,
-            channels,
-            output,
-        };
-        return x
-            .contiguous()?
-            .apply_op3(&kernel.contiguous()?, &scales.contiguous()?, op);
-    }
-    compose(x, kernel, scales)
+    let op = TiedOp {
+        height,
+        width,
+        channels,
+        output,
+    };
+    apply(op, [x, kernel, scales])
 }
 
-/// The same with Candle's own operations, on any device.
-fn compose(x: &Tensor, kernel: &Tensor, scales: &Tensor) -> Result<Tensor> {
-    let planes = x.permute((0, 3, 1, 2))?.contiguous()?;
-    let inner = planes
-        .conv2d(kernel, 0, 1, 1, 1)?
-        .broadcast_mul(&scales.unsqueeze(2)?.unsqueeze(3)?)?;
-    inner
-        .conv_transpose2d(kernel, 0, 0, 1, 1)?
-        .permute((0, 2, 3, 1))?
-        .contiguous()
-}
-
-struct TiedOp {
+pub(crate) struct TiedOp {
     height: usize,
     width: usize,
     channels: usize,
@@ -202,7 +184,7 @@ impl TiedOp {
         }
     }
 
-    fn apply(&self, kernel: &Kernel<'_>, x: &[f32], scales: &[f32]) -> Vec<f32> {
+    fn run(&self, kernel: &Kernel<'_>, x: &[f32], scales: &[f32]) -> Vec<f32> {
         let mut target = vec![0.0; x.len()];
         let (plane, parts) = (self.plane(), chunks(x.len() / self.plane()));
         let targets = split_rows(&mut target, &parts, plane).into_par_iter();
@@ -280,53 +262,37 @@ impl TiedOp {
     }
 }
 
-impl CustomOp3 for TiedOp {
-    fn name(&self) -> &'static str {
-        "tied-convolution"
+impl Operation<3> for TiedOp {
+    const LABEL: &'static str = "tied-convolution";
+
+    fn compose(&self, [x, kernel, scales]: [&Tensor; 3]) -> Result<Tensor> {
+        let planes = x.permute((0, 3, 1, 2))?.contiguous()?;
+        let inner = planes
+            .conv2d(kernel, 0, 1, 1, 1)?
+            .broadcast_mul(&scales.unsqueeze(2)?.unsqueeze(3)?)?;
+        inner
+            .conv_transpose2d(kernel, 0, 0, 1, 1)?
+            .permute((0, 2, 3, 1))?
+            .contiguous()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        kernel: &CpuStorage,
-        kernel_layout: &Layout,
-        scales: &CpuStorage,
-        scales_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let kernel = self.kernel(floats(kernel, kernel_layout)?);
-        let target = self.apply(
-            &kernel,
-            floats(x, x_layout)?,
-            floats(scales, scales_layout)?,
-        );
-        Ok((CpuStorage::F32(target), x_layout.shape().clone()))
+    fn forward(&self, [x, kernel, scales]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let kernel = self.kernel(kernel.values);
+        Ok((self.run(&kernel, x.values, scales.values), x.dims.into()))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
-        scales: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let kernel = with_slice(weight, |weight| self.kernel(weight))?;
-        let values = [x, &gradient, scales];
-        let (x_gradient, [of_weight, of_scales]) = with_slices(values, |[x, gradient, scales]| {
-            // The operation is its own transpose.
-            let of_x = self.apply(&kernel, gradient, scales);
-            (
-                of_x,
-                self.parameter_gradients(&kernel, (x, gradient, scales)),
-            )
-        })?;
-        Ok((
-            gradient_of(x, x_gradient)?,
-            gradient_of(weight, of_weight)?,
-            gradient_of(scales, of_scales)?,
-        ))
+        [x, kernel, scales]: [Input<'_>; 3],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
+        let kernel = self.kernel(kernel.values);
+        // The operation is its own transpose.
+        let of_x = x.tracked.then(|| self.run(&kernel, gradient, scales.values));
+        let values = (x.values, gradient, scales.values);
+        let [of_kernel, of_scales] = self.parameter_gradients(&kernel, values);
+        Ok([of_x, Some(of_kernel), Some(of_scales)])
     }
 }
 
@@ -335,103 +301,34 @@ mod tests {
     use super::*;
     use candle_core::{Device, Var};
     use contract::Random;
+    use numerics::conformance::{Draw, Example, Examples};
+
+    impl Examples<3> for TiedOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut example = |(batch, height, width, channels, output)| Example {
+                operation: Self {
+                    height,
+                    width,
+                    channels,
+                    output,
+                },
+                inputs: [
+                    draw.variable(&[batch, height, width, channels]),
+                    draw.variable(&[output, channels, 3, 3]),
+                    draw.variable(&[batch, output]),
+                ],
+            };
+            [(3, 4, 5, 2, 7), (19, 3, 3, 5, 5), (1, 6, 4, 33, 3)]
+                .map(&mut example)
+                .into()
+        }
+    }
 
     fn draws(shape: &[usize], random: &mut Random) -> Var {
         let values = (0..shape.iter().product())
             .map(|_| random.range(-1.0, 1.0) as f32)
             .collect::<Vec<_>>();
         Var::from_vec(values, shape, &Device::Cpu).unwrap()
-    }
-
-    fn flat(tensor: &Tensor) -> Vec<f32> {
-        tensor.flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    #[test]
-    fn the_operation_agrees_with_its_composition_forward_and_backward() {
-        let mut random = Random::new(8, "tied");
-        for (batch, height, width, channels, output) in
-            [(3, 4, 5, 2, 7), (19, 3, 3, 5, 5), (1, 6, 4, 33, 3)]
-        {
-            let x = draws(&[batch, height, width, channels], &mut random);
-            let kernel = draws(&[output, channels, 3, 3], &mut random);
-            let scales = draws(&[batch, output], &mut random);
-            let upstream = draws(&[batch, height, width, channels], &mut random);
-            let differentiate = |y: &Tensor| {
-                (y * upstream.as_tensor())
-                    .unwrap()
-                    .sum_all()
-                    .unwrap()
-                    .backward()
-                    .unwrap()
-            };
-            let found = tied_convolution(&x, &kernel, &scales).unwrap();
-            let expected = compose(&x, &kernel, &scales).unwrap();
-            let (gradients, composed) = (differentiate(&found), differentiate(&expected));
-            let mut pairs = vec![(found.clone(), expected.clone())];
-            for parameter in [&x, &kernel, &scales] {
-                pairs.push((
-                    gradients.get(parameter).unwrap().clone(),
-                    composed.get(parameter).unwrap().clone(),
-                ));
-            }
-            for (index, (found, expected)) in pairs.iter().enumerate() {
-                let (found, expected) = (flat(found), flat(expected));
-                let largest = expected
-                    .iter()
-                    .fold(0.0_f32, |largest, value| largest.max(value.abs()));
-                let pairs = found.iter().zip(&expected);
-                assert!(
-                    pairs
-                        .into_iter()
-                        .all(|(a, b)| (a - b).abs() < 1e-5 * largest),
-                    "{batch} {channels} {index}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn gradients_are_slopes() {
-        let mut random = Random::new(9, "tied");
-        let parameters = [
-            draws(&[2, 4, 5, 3], &mut random),
-            draws(&[4, 3, 3, 3], &mut random),
-            draws(&[2, 4], &mut random),
-        ];
-        let upstream = draws(&[2, 4, 5, 3], &mut random);
-        let value = || {
-            let [x, kernel, scales] = &parameters;
-            (tied_convolution(x, kernel, scales).unwrap() * upstream.as_tensor())
-                .unwrap()
-                .sum_all()
-                .unwrap()
-        };
-        let gradients = value().backward().unwrap();
-        for parameter in &parameters {
-            let gradient = gradients.get(parameter).unwrap();
-            let length = f64::from(
-                gradient
-                    .sqr()
-                    .unwrap()
-                    .sum_all()
-                    .unwrap()
-                    .to_scalar::<f32>()
-                    .unwrap(),
-            )
-            .sqrt();
-            let original = parameter.copy().unwrap();
-            let shifted = |by: f64| {
-                parameter
-                    .set(&(&original + (gradient * (by / length)).unwrap()).unwrap())
-                    .unwrap();
-                let value: f32 = value().to_scalar().unwrap();
-                parameter.set(&original).unwrap();
-                f64::from(value)
-            };
-            let slope = (shifted(0.02) - shifted(-0.02)) / 0.04;
-            assert!((slope / length - 1.0).abs() < 2e-3, "{slope} {length}");
-        }
     }
 
     #[test]

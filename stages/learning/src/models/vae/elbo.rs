@@ -1,16 +1,16 @@
 //! The evidence lower bound as a loss: how badly values are reconstructed, and how far codes are from the standard
 //! normal distribution (Kingma and Welling, 2014, equation 10).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{D, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::models::gradient_of;
 use numerics::Level;
 use numerics::chunks::{chunks, split_rows};
 use numerics::elementwise::squared_error;
-use numerics::host::{floats, with_slice};
+use numerics::host::with_slice;
+use numerics::operation::{Input, Operation, apply};
 
 /// How the two parts of the bound weigh.
 #[derive(Clone, Copy, Debug)]
@@ -29,16 +29,12 @@ impl Elbo {
         mean: &Tensor,
         log_variance: &Tensor,
     ) -> Result<Tensor> {
-        if found.device().is_cpu() && found.dtype() == DType::F32 {
-            let op = ElboOp {
-                elbo: *self,
-                wanted: wanted.contiguous()?,
-                gradient: Arc::default(),
-            };
-            let (mean, log_variance) = (mean.contiguous()?, log_variance.contiguous()?);
-            return found.contiguous()?.apply_op3(&mean, &log_variance, op);
-        }
-        self.compose(found, wanted, mean, log_variance)
+        let op = ElboOp {
+            elbo: *self,
+            wanted: wanted.contiguous()?,
+            gradient: OnceLock::new(),
+        };
+        apply(op, [found, mean, log_variance])
     }
 
     /// What every value adds to the loss, from squared errors `[batch, …values]`: the mean over a sample is its loss.
@@ -55,27 +51,15 @@ impl Elbo {
         let share = share.reshape([vec![errors.dim(0)?], vec![1; errors.rank() - 1]].concat())?;
         (errors * (0.5 / self.deviation.powi(2)))?.broadcast_add(&share)
     }
-
-    fn compose(
-        &self,
-        found: &Tensor,
-        wanted: &Tensor,
-        mean: &Tensor,
-        log_variance: &Tensor,
-    ) -> Result<Tensor> {
-        let errors = ((found - wanted)?.sqr()?.sum_all()? * (0.5 / self.deviation.powi(2)))?;
-        let divergence =
-            (((mean.sqr()? + log_variance.exp()?)? - log_variance)? - 1.0)?.sum_all()?;
-        (errors + (divergence * (0.5 * self.beta))?)? / found.elem_count() as f64
-    }
 }
 
-/// Reconstruction, mean and logarithmic variance to the loss. All are contiguous.
-struct ElboOp {
+/// Reconstruction, mean and logarithmic variance to the loss.
+pub(crate) struct ElboOp {
     elbo: Elbo,
+    /// Contiguous.
     wanted: Tensor,
     /// Of the reconstruction, as the forward pass found it.
-    gradient: Arc<OnceLock<Vec<f32>>>,
+    gradient: OnceLock<Vec<f32>>,
 }
 
 impl ElboOp {
@@ -97,102 +81,91 @@ impl ElboOp {
     }
 }
 
-impl CustomOp3 for ElboOp {
-    fn name(&self) -> &'static str {
-        "elbo"
+impl Operation<3> for ElboOp {
+    const LABEL: &'static str = "elbo";
+
+    fn compose(&self, [found, mean, log_variance]: [&Tensor; 3]) -> Result<Tensor> {
+        let Elbo { beta, deviation } = self.elbo;
+        let wanted = self.wanted.to_dtype(found.dtype())?;
+        let errors = ((found - wanted)?.sqr()?.sum_all()? * (0.5 / deviation.powi(2)))?;
+        let divergence =
+            (((mean.sqr()? + log_variance.exp()?)? - log_variance)? - 1.0)?.sum_all()?;
+        (errors + (divergence * (0.5 * beta))?)? / found.elem_count() as f64
     }
 
-    fn cpu_fwd(
+    fn forward(
         &self,
-        found: &CpuStorage,
-        found_layout: &Layout,
-        mean: &CpuStorage,
-        mean_layout: &Layout,
-        log_variance: &CpuStorage,
-        log_variance_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let found = floats(found, found_layout)?;
+        [found, mean, log_variance]: [Input<'_>; 3],
+    ) -> Result<(Vec<f32>, Shape)> {
         let Elbo { beta, deviation } = self.elbo;
-        if self.wanted.elem_count() != found.len() {
+        let count = found.values.len() as f64;
+        if self.wanted.elem_count() != found.values.len() {
             bail!("a reconstruction has another size than what it reconstructs")
         }
-        let scale = 1.0 / (deviation * deviation * found.len() as f64);
-        let (errors, gradient) = self.errors(found, scale as f32)?;
-        let means = floats(mean, mean_layout)?;
+        let scale = 1.0 / (deviation * deviation * count);
+        let (errors, gradient) = self.errors(found.values, scale as f32)?;
         let mut divergence = 0.0;
-        for (mean, log_variance) in means.iter().zip(floats(log_variance, log_variance_layout)?) {
+        for (mean, log_variance) in mean.values.iter().zip(log_variance.values) {
             let (mean, log_variance) = (f64::from(*mean), f64::from(*log_variance));
             divergence += mean * mean + log_variance.exp() - log_variance - 1.0;
         }
         if self.gradient.set(gradient).is_err() {
             bail!("a lower bound was applied twice")
         }
-        let loss = 0.5 * (errors * scale + beta * divergence / found.len() as f64);
-        Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
+        let loss = 0.5 * (errors * scale + beta * divergence / count);
+        Ok((vec![loss as f32], ().into()))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        found: &Tensor,
-        mean: &Tensor,
-        log_variance: &Tensor,
-        _: &Tensor,
-        upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        [found, mean, log_variance]: [Input<'_>; 3],
+        _: &[f32],
+        upstream: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
         let Some(gradient) = self.gradient.get() else {
             bail!("a lower bound was differentiated before it was applied")
         };
         // The forward pass found the gradient of the loss itself; what the loss is used for multiplies it.
-        let upstream: f32 = upstream.to_scalar()?;
-        let share = f64::from(upstream) * self.elbo.beta / found.elem_count() as f64;
-        let of_found: Vec<f32> = gradient
-            .iter()
-            .map(|gradient| gradient * upstream)
-            .collect();
-        let of_mean = (mean * share)?;
-        let of_log_variance = ((log_variance.exp()? - 1.0)? * (0.5 * share))?;
-        Ok((
-            gradient_of(found, of_found)?,
-            Some(of_mean),
-            Some(of_log_variance),
-        ))
+        let upstream = upstream[0];
+        let share = f64::from(upstream) * self.elbo.beta / found.values.len() as f64;
+        let (whole, half) = (share as f32, (0.5 * share) as f32);
+        let of_found = gradient.iter().map(|gradient| gradient * upstream);
+        let of_mean = mean.values.iter().map(|mean| mean * whole);
+        let slopes = log_variance.values.iter().map(|value| value.exp() - 1.0);
+        let of_log_variance = slopes.map(|slope| slope * half);
+        Ok([
+            Some(of_found.collect()),
+            Some(of_mean.collect()),
+            Some(of_log_variance.collect()),
+        ])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
-    use contract::Random;
+    use numerics::conformance::{Draw, Example, Examples};
 
-    #[test]
-    fn the_operation_agrees_with_its_composition() {
-        let mut random = Random::new(1, "elbo");
-        let mut draw = |rows: usize, columns: usize| {
-            let values = (0..rows * columns)
-                .map(|_| random.normal() as f32)
-                .collect();
-            Var::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
-        };
-        let (found, wanted, mean, log_variance) =
-            (draw(3, 37), draw(3, 37), draw(3, 4), draw(3, 4));
-        let elbo = Elbo {
-            beta: 0.7,
-            deviation: 0.4,
-        };
-        let one = elbo.loss(&found, &wanted, &mean, &log_variance).unwrap();
-        let other = elbo
-            .compose(&found, &wanted.detach(), &mean, &log_variance)
-            .unwrap();
-        let scalar = |tensor: &Tensor| tensor.to_scalar::<f32>().unwrap();
-        assert!((scalar(&one) / scalar(&other) - 1.0).abs() < 1e-5);
-        let [one, other] = [one, other].map(|loss| (loss * 3.0).unwrap().backward().unwrap());
-        for parameter in [&found, &mean, &log_variance] {
-            let apart = (one.get(parameter).unwrap() - other.get(parameter).unwrap())
-                .unwrap()
-                .abs()
-                .unwrap();
-            assert!(scalar(&apart.flatten_all().unwrap().max(0).unwrap()) < 1e-5);
+    impl Examples<3> for ElboOp {
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
+            let mut example = |(rows, width, codes)| Example {
+                operation: Self {
+                    elbo: Elbo {
+                        beta: 0.7,
+                        deviation: 0.4,
+                    },
+                    wanted: draw.constant(&[rows, width]),
+                    gradient: OnceLock::new(),
+                },
+                inputs: [
+                    draw.variable(&[rows, width]),
+                    draw.variable(&[rows, codes]),
+                    draw.variable(&[rows, codes]),
+                ],
+            };
+            [(1, 1, 1), (3, 37, 4), (20, 100, 16)]
+                .map(&mut example)
+                .into()
         }
     }
 }

@@ -1,19 +1,19 @@
-//! Anomaly attention as an operation of Candle's graph on the CPU, with its backward pass. Series and prior associations
-//! are computed again there, head by head, instead of being kept.
+//! Anomaly attention as an operation. Its kernels compute series and prior associations again for the backward pass, head by
+//! head, instead of keeping them.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{D, Result, Shape, Tensor};
 
-use super::{Association, EPSILON};
-use crate::models::gradient_of;
+use super::{Association, EPSILON, discrepancy, prior};
 use numerics::attention::head::{HeadKernel, Sizes};
+use numerics::attention::{combine, weights};
 use numerics::chunks::{chunks, fill_rows};
 use numerics::elementary::{exp, ln};
 use numerics::elementwise::{Lanes, lanes};
-use numerics::host::{floats, with_slices};
+use numerics::operation::{Input, Operation};
 use numerics::simd::{Level, vectorised};
 
 /// The two inputs of [`Association::forward`] to its two outputs, flat and one after the other.
-pub(super) struct AssociationOp(pub Association);
+pub(crate) struct AssociationOp(pub Association);
 
 /// Memory of one thread.
 struct Scratch {
@@ -63,7 +63,7 @@ impl AssociationOp {
         }
     }
 
-    fn forward(&self, x: &[f32], sigma: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
+    fn run(&self, x: &[f32], sigma: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
         let Sizes {
             length,
             width,
@@ -111,7 +111,7 @@ impl AssociationOp {
     }
 
     /// The gradients of both inputs; `gradient` is that of the flat output.
-    fn backward(
+    fn run_back(
         &self,
         x: &[f32],
         sigma: &[f32],
@@ -241,8 +241,8 @@ impl AssociationOp {
         }
     }
 
-    fn sizes(&self, shape: &Shape) -> Result<(usize, Sizes)> {
-        let (batch, length, triple) = shape.dims3()?;
+    fn sizes(&self, dims: &[usize]) -> Result<(usize, Sizes)> {
+        let (batch, length, triple) = Shape::from(dims).dims3()?;
         Ok((
             batch,
             Sizes {
@@ -254,46 +254,44 @@ impl AssociationOp {
     }
 }
 
-impl CustomOp2 for AssociationOp {
-    fn name(&self) -> &'static str {
-        "anomaly-attention"
+impl Operation<2> for AssociationOp {
+    const LABEL: &'static str = "anomaly-attention";
+
+    fn compose(&self, [projected, sigma]: [&Tensor; 2]) -> Result<Tensor> {
+        let Association {
+            heads,
+            dropout,
+            pull,
+        } = self.0;
+        let series = weights(projected, heads)?;
+        let found = combine(&dropout.compose(&series)?, projected, heads)?;
+        let prior = prior(sigma)?;
+        let prior = prior.broadcast_div(&prior.sum_keepdim(D::Minus1)?)?;
+        let reached = discrepancy(&series, &prior.detach())?;
+        let other = discrepancy(&series.detach(), &prior)?;
+        // The value once, and the gradients of both sides: x - x.detach() is 0 with the gradient of x.
+        let pulled = ((&reached - reached.detach())? * pull.series)?;
+        let pulled = (pulled + ((&other - other.detach())? * pull.prior)?)?;
+        let discrepancies = (reached.detach() + pulled)?;
+        Tensor::cat(&[found.flatten_all()?, discrepancies.flatten_all()?], 0)
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        sigma: &CpuStorage,
-        sigma_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (batch, sizes) = self.sizes(x_layout.shape())?;
-        let target = self.forward(
-            floats(x, x_layout)?,
-            floats(sigma, sigma_layout)?,
-            batch,
-            sizes,
-        );
+    fn forward(&self, [x, sigma]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let (batch, sizes) = self.sizes(x.dims)?;
+        let target = self.run(x.values, sigma.values, batch, sizes);
         let shape = Shape::from(target.len());
-        Ok((CpuStorage::F32(target), shape))
+        Ok((target, shape))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        sigma: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (batch, sizes) = self.sizes(x.shape())?;
-        let gradient = gradient.contiguous()?;
-        let [x_gradient, sigma_gradient] =
-            with_slices([x, sigma, &gradient], |[x, sigma, gradient]| {
-                self.backward(x, sigma, gradient, batch, sizes)
-            })?;
-        Ok((
-            gradient_of(x, x_gradient)?,
-            gradient_of(sigma, sigma_gradient)?,
-        ))
+        [x, sigma]: [Input<'_>; 2],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 2]> {
+        let (batch, sizes) = self.sizes(x.dims)?;
+        let gradients = self.run_back(x.values, sigma.values, gradient, batch, sizes);
+        Ok(gradients.map(Some))
     }
 }
 
@@ -373,5 +371,43 @@ vectorised! {
         }
         // dp/dσ = p (d² - Σ p d²) / σ³.
         pulls[1] * product.sum() / (sigma * sigma * sigma)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Pull;
+    use super::*;
+    use numerics::conformance::{Draw, Example, Examples};
+
+    impl Examples<2> for AssociationOp {
+        const TOLERANCE: f32 = 5e-5;
+        // Gradients are stopped.
+        const HAS_SLOPES: bool = false;
+
+        fn examples(draw: &mut Draw) -> Vec<Example<Self, 2>> {
+            let both = |series: f64, prior: f64| Pull { series, prior };
+            let mut examples = Vec::new();
+            for (batch, length, width, heads, rate, pull) in [
+                (1, 1, 2, 1, 0.0, both(1.0, 1.0)),
+                (2, 5, 4, 2, 0.0, Pull::SERIES),
+                (3, 9, 6, 3, 0.0, Pull::PRIOR),
+                (17, 20, 8, 1, 0.0, both(-1.0, 1.0)),
+                (2, 33, 10, 5, 0.3, both(-1.0, 1.0)),
+            ] {
+                examples.push(Example {
+                    operation: Self(Association {
+                        heads,
+                        dropout: draw.dropout(rate),
+                        pull,
+                    }),
+                    inputs: [
+                        draw.between(-1.5, 1.5, &[batch, length, 3 * width]),
+                        draw.between(0.05, 2.0, &[batch, length, heads]),
+                    ],
+                });
+            }
+            examples
+        }
     }
 }
