@@ -70,11 +70,11 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         format: "csv",
-        why: "blanks around a number that are not ASCII, as of a word processor, are left out here",
+        why: "blanks around a number that are not ASCII, as of a word processor, are left out here, and a tab in front of quotes",
         holds: |case| {
             let is_text = case.complaint.contains("could not convert string to float");
             is_text
-                && ["\\xa0", "\\x85", "\\u"]
+                && ["\\xa0", "\\x85", "\\u", "\\t\""]
                     .iter()
                     .any(|blank| case.complaint.contains(blank))
         },

@@ -138,7 +138,7 @@ fn field_end(text: &[u8], at: usize, end: usize, delimiter: u8) -> usize {
 /// The end of a field, and whether a quote is still open there.
 fn scan_field(text: &[u8], at: usize, end: usize, delimiter: u8) -> (usize, bool) {
     let mut index = at;
-    while index < end && text[index] == b' ' && delimiter != b' ' {
+    while index < end && text[index] != delimiter && matches!(text[index], b' ' | b'\t') {
         index += 1;
     }
     let mut is_open = index < end && text[index] == b'"';

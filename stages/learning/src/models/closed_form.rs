@@ -1,6 +1,8 @@
 //! What models fitted in closed form have in common: training rows and windows as they want them, batches on the host,
 //! and a window's score as errors of its points.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::{Tensor, Var, bail};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -185,9 +187,7 @@ pub enum Distance {
 
 impl Distance {
     /// What each channel of `[batch, steps, channels]` adds to the score of the first step: `[batch, 1, channels]`.
-    ///
-    /// Variances of the errors below `least` of their mean count as that much: a channel that never moved in training
-    /// does not drown all others when it does.
+    /// Distances are measured with a matrix of [`whiten`].
     ///
     /// # Errors
     /// If a tensor operation fails or nothing varies.
@@ -195,16 +195,13 @@ impl Distance {
         self,
         forecast: &Tensor,
         actual: &Tensor,
-        least: f64,
-        covariance: impl FnOnce() -> Result<Matrix>,
+        whitening: impl FnOnce() -> Result<Arc<Matrix>>,
     ) -> Result<Tensor> {
         let errors = (actual.narrow(1, 0, 1)? - forecast.narrow(1, 0, 1)?)?;
         if self == Self::Squares {
             return errors.sqr();
         }
-        let Some(whitening) = whitening(&covariance()?, least) else {
-            bail!("the model expects no errors at all")
-        };
+        let whitening = whitening()?;
         let mut values = host_values(&errors)?;
         values
             .par_chunks_exact_mut(whitening.rows())
@@ -215,6 +212,45 @@ impl Distance {
                 }
             });
         Tensor::from_vec(values, errors.shape(), errors.device())
+    }
+}
+
+/// The matrix that turns errors with this covariance into independent ones of variance 1.
+///
+/// Variances below `least` of their mean count as that much: a channel that never moved in training does not drown all
+/// others when it does.
+///
+/// # Errors
+/// If nothing varies.
+pub fn whiten(covariance: &Matrix, least: f64) -> Result<Matrix> {
+    let found = whitening(covariance, least);
+    found.ok_or_else(|| candle_core::Error::Msg("the model expects no errors at all".to_owned()))
+}
+
+/// What was made last, and from what: for what takes long to make, and is asked for with every batch.
+pub struct Remembered<K, V>(Mutex<Option<(K, Arc<V>)>>);
+
+impl<K, V> Default for Remembered<K, V> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<K: PartialEq, V> Remembered<K, V> {
+    /// What `make` gives, which must follow from the source alone.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn get(&self, source: K, make: impl FnOnce(&K) -> Result<V>) -> Result<Arc<V>> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, made)) = &*last
+            && *known == source
+        {
+            return Ok(Arc::clone(made));
+        }
+        let made = Arc::new(make(&source)?);
+        *last = Some((source, Arc::clone(&made)));
+        Ok(made)
     }
 }
 
@@ -269,10 +305,8 @@ mod tests {
             |values: [f32; 2]| Tensor::from_vec(values.to_vec(), (1, 1, 2), &Device::Cpu).unwrap();
         let (forecast, actual) = (tensor([1.0, 1.0]), tensor([3.0, 2.0]));
         let judge = |distance: Distance| {
-            let covariance = || Ok(Matrix::diagonal(&[4.0, 0.25]));
-            let judged = distance
-                .judge(&forecast, &actual, 1e-3, covariance)
-                .unwrap();
+            let whitening = || whiten(&Matrix::diagonal(&[4.0, 0.25]), 1e-3).map(Arc::new);
+            let judged = distance.judge(&forecast, &actual, whitening).unwrap();
             judged.flatten_all().unwrap().to_vec1::<f32>().unwrap()
         };
         assert_eq!(judge(Distance::Squares), [4.0, 1.0]);
@@ -281,6 +315,18 @@ mod tests {
             (found[0] - 1.0).abs() < 1e-6 && (found[1] - 4.0).abs() < 1e-5,
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn what_is_remembered_is_made_again_from_another_source() {
+        let remembered = Remembered::default();
+        let get = |source: u32, made: &str| {
+            let found = remembered.get(source, |_| Ok(made.to_owned())).unwrap();
+            (*found).clone()
+        };
+        assert_eq!([get(1, "a"), get(1, "b"), get(2, "c")], ["a", "a", "c"]);
+        let failed = remembered.get(3, |_| bail!("no"));
+        assert!(failed.is_err() && get(2, "d") == "c");
     }
 
     #[test]

@@ -3,12 +3,16 @@
 //! Stoffer, 1982), or a level for each channel fitted by maximum likelihood. A window starts from what is known of a
 //! random row.
 
+use std::sync::Arc;
+
 use candle_core::{Tensor, Var, bail};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::closed_form::{Distance, count, forecast_windows, matrix, reals, set, set_count};
+use super::closed_form::{
+    Distance, Remembered, count, forecast_windows, matrix, reals, set, set_count, whiten,
+};
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, Built, DataShape, Result, Task, closed_form};
 use contract::artifact::Windows;
@@ -106,6 +110,8 @@ impl Architecture for Kalman {
             initial_mean: builder.reals("initial_mean", &[states])?,
             initial_covariance: builder.reals("initial_covariance", &[states, states])?,
             fitted: builder.counter("fitted")?,
+            filter: Remembered::default(),
+            whitening: Remembered::default(),
             state: builder.finish(),
             span,
             states,
@@ -130,6 +136,8 @@ struct Hidden {
     initial_covariance: Var,
     /// 1 once the model has been fitted.
     fitted: Var,
+    filter: Remembered<StateSpace, Recursion>,
+    whitening: Remembered<Matrix, Matrix>,
 }
 
 impl Hidden {
@@ -166,9 +174,11 @@ impl Hidden {
     }
 
     /// The model, and what its filter does to windows.
-    fn filter(&self) -> Result<(StateSpace, Recursion)> {
+    fn filter(&self) -> Result<(StateSpace, Arc<Recursion>)> {
         let model = self.model()?;
-        let recursion = Recursion::new(&model, self.span.past).map_err(candle_core::Error::Msg)?;
+        let recursion = self.filter.get(model.clone(), |model| {
+            Recursion::new(model, self.span.past).map_err(candle_core::Error::Msg)
+        })?;
         Ok((model, recursion))
     }
 
@@ -259,13 +269,14 @@ impl Forecaster for Hidden {
 
     fn judge(&self, forecast: &Tensor, actual: &Tensor) -> Result<Tensor> {
         let config = &self.config;
-        config
-            .score
-            .judge(forecast, actual, config.least_variance, || {
-                let (model, recursion) = self.filter()?;
-                let of_state = model.observation.sandwich(&recursion.covariance);
-                Ok(of_state.plus(&model.observation_noise))
+        config.score.judge(forecast, actual, || {
+            let (model, recursion) = self.filter()?;
+            let of_state = model.observation.sandwich(&recursion.covariance);
+            let covariance = of_state.plus(&model.observation_noise);
+            self.whitening.get(covariance, |covariance| {
+                whiten(covariance, config.least_variance)
             })
+        })
     }
 
     fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> Result<(), Trouble> {

@@ -6,7 +6,9 @@ use candle_core::{Tensor, Var, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::closed_form::{Distance, count, forecast_windows, matrix, reals, set, set_count};
+use super::closed_form::{
+    Distance, Remembered, count, forecast_windows, matrix, reals, set, set_count, whiten,
+};
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, Built, DataShape, Result, Task, closed_form};
 use contract::artifact::Windows;
@@ -94,6 +96,7 @@ impl Architecture for VectorAutoregression {
             covariance: builder.reals("covariance", &[channels, channels])?,
             order: builder.counter("order")?,
             rows: builder.counter("rows")?,
+            whitening: Remembered::default(),
             state: builder.finish(),
             span,
             most,
@@ -115,6 +118,7 @@ struct Lags {
     order: Var,
     /// Rows that it was fitted to; 0 before that.
     rows: Var,
+    whitening: Remembered<Matrix, Matrix>,
 }
 
 impl Lags {
@@ -154,8 +158,11 @@ impl Forecaster for Lags {
 
     fn judge(&self, forecast: &Tensor, actual: &Tensor) -> Result<Tensor> {
         let least = self.config.least_variance;
-        let covariance = || matrix(&self.covariance);
-        self.config.score.judge(forecast, actual, least, covariance)
+        self.config.score.judge(forecast, actual, || {
+            let covariance = matrix(&self.covariance)?;
+            self.whitening
+                .get(covariance, |covariance| whiten(covariance, least))
+        })
     }
 
     fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> Result<(), Trouble> {

@@ -70,15 +70,19 @@ pub fn fit(
 
 /// The model in which channels are scaled by `deviation` and shifted by `mean`.
 pub fn rescale(model: &StateSpace, mean: &[f64], deviation: &[f64]) -> StateSpace {
-    let scale = Matrix::diagonal(deviation);
+    let (channels, states) = (model.observed(), model.states());
     let mut observation_intercept = mean.to_vec();
     for (channel, intercept) in observation_intercept.iter_mut().enumerate() {
         *intercept += deviation[channel] * model.observation_intercept[channel];
     }
     StateSpace {
-        observation: scale.product(&model.observation),
+        observation: Matrix::from_fn(channels, states, |row, column| {
+            deviation[row] * model.observation[(row, column)]
+        }),
         observation_intercept,
-        observation_noise: scale.sandwich(&model.observation_noise),
+        observation_noise: Matrix::from_fn(channels, channels, |row, column| {
+            deviation[row] * model.observation_noise[(row, column)] * deviation[column]
+        }),
         ..model.clone()
     }
 }
@@ -116,11 +120,12 @@ fn start(sections: &[Matrix], states: usize) -> Result<StateSpace, String> {
         .minus(&transition.product_transposed(&between))
         .scaled(1.0 / count)
         .symmetric();
-    let explained = observation.sandwich(&observation.transposed().sandwich(&covariance));
+    let of_states = observation.transposed().sandwich(&covariance);
+    let loaded = observation.product(&of_states);
     let mut own = Vec::with_capacity(observed);
     for channel in 0..observed {
         let all = covariance[(channel, channel)];
-        let rest = all - explained[(channel, channel)];
+        let rest = all - dot(loaded.row(channel), observation.row(channel));
         // At least a tenth of a channel is taken to be its own: from no noise at all, the iterations hardly move.
         own.push(rest.max(0.1 * all).max(LEAST_VARIANCE));
     }

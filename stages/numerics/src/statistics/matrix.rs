@@ -222,6 +222,14 @@ impl Matrix {
             .fold(0.0, |largest, value| value.abs().max(largest))
     }
 
+    /// Whether all entries beside the diagonal are zero.
+    pub(crate) fn is_diagonal(&self) -> bool {
+        (0..self.rows()).all(|row| {
+            let mut entries = self.row(row).iter().enumerate();
+            entries.all(|(column, value)| column == row || *value == 0.0)
+        })
+    }
+
     pub(crate) fn is_finite(&self) -> bool {
         self.values.iter().all(|value| value.is_finite())
     }

@@ -43,8 +43,30 @@ pub struct Gains {
     pub filtered: Matrix,
     /// `[states, observed]`: how errors move the state.
     pub gain: Matrix,
-    /// Of Cov(y_t | y_1 … y_{t-1}) of the observed channels.
-    factor: Cholesky,
+    /// Cov(y_t | y_1 … y_{t-1}) of the observed channels.
+    error: ErrorCovariance,
+}
+
+/// The covariance of a forecast's error, Z P Zᵀ + H, ready to weigh an error with.
+#[derive(Debug)]
+enum ErrorCovariance {
+    Whole(Cholesky),
+    /// Where each channel has its own noise, by Woodbury's identity, which takes nothing as large as the square of the
+    /// channels.
+    Independent {
+        /// The variances in H.
+        noise: Vec<f64>,
+        /// Zᵀ H⁻¹, `[states, observed]`.
+        weighted: Matrix,
+        log_determinant: f64,
+    },
+}
+
+/// What follows from a predicted covariance.
+struct Update {
+    filtered: Matrix,
+    gain: Matrix,
+    error: ErrorCovariance,
 }
 
 /// One step of the filter.
@@ -133,29 +155,81 @@ impl StateSpace {
         predicted: &Matrix,
         observed: Vec<usize>,
     ) -> Result<(Arc<Gains>, Matrix), String> {
-        let observation = self.observation.select_rows(&observed);
+        let update = match self.update_of_few(predicted, &observed) {
+            Some(update) => update,
+            None => self.update(predicted, &observed)?,
+        };
+        let filtered = update.filtered;
+        let next = self.transition.sandwich(&filtered).plus(&self.state_noise);
+        let gains = Gains {
+            observed,
+            predicted: predicted.clone(),
+            filtered,
+            gain: update.gain,
+            error: update.error,
+        };
+        Ok((Arc::new(gains), next))
+    }
+
+    /// By the covariance of the error, whatever the noise.
+    fn update(&self, predicted: &Matrix, observed: &[usize]) -> Result<Update, String> {
+        let observation = self.observation.select_rows(observed);
+        let noise = self.observation_noise.select(observed);
         let cross = predicted.product_transposed(&observation);
-        let error = observation
-            .product(&cross)
-            .plus(&self.observation_noise.select(&observed))
-            .symmetric();
+        let error = observation.product(&cross).plus(&noise).symmetric();
         let factor = Cholesky::new(&error).ok_or_else(|| {
             "the covariance of a forecast's error is not positive definite".to_owned()
         })?;
         let gain = factor.solve(&cross.transposed()).transposed();
         // Joseph's form stays positive semidefinite.
         let kept = Matrix::identity(self.states()).minus(&gain.product(&observation));
-        let noise = gain.sandwich(&self.observation_noise.select(&observed));
-        let filtered = kept.sandwich(predicted).plus(&noise);
-        let next = self.transition.sandwich(&filtered).plus(&self.state_noise);
-        let gains = Gains {
-            observed,
-            predicted: predicted.clone(),
+        let filtered = kept.sandwich(predicted).plus(&gain.sandwich(&noise));
+        Ok(Update {
             filtered,
             gain,
-            factor,
-        };
-        Ok((Arc::new(gains), next))
+            error: ErrorCovariance::Whole(factor),
+        })
+    }
+
+    /// The same for fewer states than channels, each of which has its own noise; `None` for other models.
+    ///
+    /// With P = L Lᵀ and M = 1 + Lᵀ Zᵀ H⁻¹ Z L, the filtered covariance is L M⁻¹ Lᵀ, the gain is that times Zᵀ H⁻¹, and the
+    /// determinant of the error's covariance is that of H times that of M.
+    fn update_of_few(&self, predicted: &Matrix, observed: &[usize]) -> Option<Update> {
+        if self.states() >= observed.len() || !self.observation_noise.is_diagonal() {
+            return None;
+        }
+        let lower = Cholesky::new(predicted)?.lower().clone();
+        let noise: Vec<f64> = observed
+            .iter()
+            .map(|channel| self.observation_noise[(*channel, *channel)])
+            .collect();
+        if noise.iter().any(|variance| *variance <= 0.0) {
+            return None;
+        }
+        let observation = self.observation.select_rows(observed);
+        let mut weighted = observation.transposed();
+        for state in 0..weighted.rows() {
+            for (value, variance) in weighted.row_mut(state).iter_mut().zip(&noise) {
+                *value /= variance;
+            }
+        }
+        let information = weighted.product(&observation).symmetric();
+        let spread = lower.transposed().sandwich(&information);
+        let factor = Cholesky::new(&Matrix::identity(self.states()).plus(&spread).symmetric())?;
+        let filtered = lower
+            .product(&factor.solve(&lower.transposed()))
+            .symmetric();
+        let of_noise: f64 = noise.iter().map(|variance| libm::log(*variance)).sum();
+        Some(Update {
+            gain: filtered.product(&weighted),
+            filtered,
+            error: ErrorCovariance::Independent {
+                noise,
+                weighted,
+                log_determinant: of_noise + factor.log_determinant(),
+            },
+        })
     }
 
     fn step(&self, row: &[f64], mean: &[f64], gains: &Arc<Gains>) -> Step {
@@ -171,7 +245,7 @@ impl StateSpace {
         let log_likelihood = if own.is_empty() {
             0.0
         } else {
-            log_density(&own, &gains.factor)
+            gains.log_density(&own)
         };
         Step {
             gains: Arc::clone(gains),
@@ -228,11 +302,39 @@ impl StateSpace {
     }
 }
 
-/// ln of the normal density of an error with the covariance of a factor.
-fn log_density(error: &[f64], factor: &Cholesky) -> f64 {
-    let whitened = factor.whiten(error);
-    let circle = error.len() as f64 * libm::log(std::f64::consts::TAU);
-    -0.5 * (circle + factor.log_determinant() + dot(&whitened, &whitened))
+impl Gains {
+    /// ln of the normal density of an error of the observed channels.
+    fn log_density(&self, error: &[f64]) -> f64 {
+        match &self.error {
+            ErrorCovariance::Whole(factor) => {
+                let whitened = factor.whiten(error);
+                log_normal(
+                    error.len(),
+                    factor.log_determinant(),
+                    dot(&whitened, &whitened),
+                )
+            }
+            ErrorCovariance::Independent {
+                noise,
+                weighted,
+                log_determinant,
+            } => {
+                let terms = error.iter().zip(noise);
+                let own: f64 = terms
+                    .map(|(error, variance)| error * error / variance)
+                    .sum();
+                let shared = weighted.times(error);
+                let explained = dot(&shared, &self.filtered.times(&shared));
+                log_normal(error.len(), *log_determinant, own - explained)
+            }
+        }
+    }
+}
+
+/// ln of a normal density, from the logarithm of its covariance's determinant and the squared distance from its mean.
+fn log_normal(size: usize, log_determinant: f64, distance: f64) -> f64 {
+    let circle = size as f64 * libm::log(std::f64::consts::TAU);
+    -0.5 * (circle + log_determinant + distance)
 }
 
 #[cfg(test)]
@@ -295,9 +397,59 @@ mod tests {
             .iter()
             .map(|index| rows.values()[*index] - mean[*index])
             .collect();
-        let expected = log_density(&errors, &Cholesky::new(&covariance.select(&known)).unwrap());
+        let factor = Cholesky::new(&covariance.select(&known)).unwrap();
+        let whitened = factor.whiten(&errors);
+        let expected = log_normal(
+            errors.len(),
+            factor.log_determinant(),
+            dot(&whitened, &whitened),
+        );
         let found = model.filter(&rows).unwrap().log_likelihood();
         assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+    }
+
+    #[test]
+    fn few_states_behind_independent_noise_are_filtered_as_any_others() {
+        let (mut model, rows) = example(40);
+        // The example has more states than channels: three channels more, of which one says the same as another.
+        let wide = Matrix::from_fn(5, 3, |row, column| {
+            model.observation[(row % 2, column)] + (row * column) as f64 * 0.1
+        });
+        let values = Matrix::from_fn(40, 5, |row, column| rows[(row, column % 2)]);
+        model.observation = wide;
+        model.observation_intercept = vec![0.5, -0.5, 0.1, 0.2, 0.3];
+        model.observation_noise = Matrix::diagonal(&[0.4, 0.3, 1e-6, 2.0, 0.1]);
+        let mut covariance = model.initial_covariance.clone();
+        for row in 0..40 {
+            let observed: Vec<usize> = (0..5)
+                .filter(|channel| !values[(row, *channel)].is_nan())
+                .collect();
+            let own = model.update_of_few(&covariance, &observed);
+            let whole = model.update(&covariance, &observed).unwrap();
+            let Some(own) = own else {
+                assert!(observed.len() <= 3, "{row}");
+                covariance = model.gains(&covariance, observed).unwrap().1;
+                continue;
+            };
+            let apart = |one: &Matrix, other: &Matrix| {
+                one.minus(other).largest() / other.largest().max(1e-3)
+            };
+            assert!(apart(&own.filtered, &whole.filtered) < 1e-9, "{row}");
+            assert!(apart(&own.gain, &whole.gain) < 1e-6, "{row}");
+            let error = [0.3, -0.2, 0.1, 1.0, -0.4];
+            let [own, whole] = [own, whole].map(|update| {
+                let gains = Gains {
+                    observed: observed.clone(),
+                    predicted: covariance.clone(),
+                    filtered: update.filtered,
+                    gain: update.gain,
+                    error: update.error,
+                };
+                gains.log_density(&error[..observed.len()])
+            });
+            assert!((own / whole - 1.0).abs() < 1e-6, "{row}: {own} {whole}");
+            covariance = model.gains(&covariance, observed).unwrap().1;
+        }
     }
 
     #[test]
