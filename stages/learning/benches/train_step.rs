@@ -243,10 +243,8 @@ fn train_step(criterion: &mut Criterion) {
                     let loss = network
                         .loss(&batch, Mode::Train, &mut random)
                         .expect("the batch fits");
-                    let gradients = Gradients::of(
-                        network.state(),
-                        &loss.backward().expect("a differentiable loss"),
-                    );
+                    let gradients =
+                        Gradients::of(network.state(), &loss).expect("a differentiable loss");
                     optimizers[0]
                         .step(network.state(), &gradients, 1e-4)
                         .expect("the gradients fit");

@@ -1,8 +1,10 @@
 //! Gradients of a network's parameters, in the order of its state.
 //! What is done with them is up to the optimiser.
 
-use candle_core::backprop::GradStore;
-use candle_core::{Result, Tensor};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use candle_core::{Result, Tensor, TensorId};
 
 use super::host::{with_slice, with_slice_mut};
 use super::state::State;
@@ -11,14 +13,51 @@ use super::state::State;
 #[derive(Clone, Debug)]
 pub struct Gradients(pub Vec<Option<Tensor>>);
 
+thread_local! {
+    /// The gradients of parameters that operations have found in the backward pass under way on this thread, if there is
+    /// one that wants them.
+    static DIRECT: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
+}
+
+/// Takes the gradient of a parameter that an operation has found, so that it does not go through Candle's store, which adds
+/// the first one to zeros. Gives it back where nothing wants it.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub(crate) fn take(parameter: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
+    DIRECT.with_borrow_mut(|direct| {
+        let Some(direct) = direct.as_mut().filter(|_| parameter.is_variable()) else {
+            return Ok(Some(gradient));
+        };
+        let sum = match direct.remove(&parameter.id()) {
+            Some(sum) => (sum + gradient)?,
+            None => gradient,
+        };
+        direct.insert(parameter.id(), sum);
+        Ok(None)
+    })
+}
+
 impl Gradients {
-    /// What automatic differentiation found.
-    pub fn of(state: &State, store: &GradStore) -> Self {
+    /// What automatic differentiation finds for a loss, a scalar.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn of(state: &State, loss: &Tensor) -> Result<Self> {
+        DIRECT.set(Some(HashMap::new()));
+        let store = loss.backward();
+        let mut direct = DIRECT.take().unwrap_or_default();
+        let store = store?;
         let mut gradients = Vec::with_capacity(state.parameters().len());
         for (_, parameter) in state.parameters() {
-            gradients.push(store.get(parameter.as_tensor()).cloned());
+            let own = direct.remove(&parameter.id());
+            let rest = store.get(parameter.as_tensor());
+            gradients.push(match (own, rest) {
+                (Some(own), Some(rest)) => Some((own + rest)?),
+                (own, rest) => own.or_else(|| rest.cloned()),
+            });
         }
-        Self(gradients)
+        Ok(Self(gradients))
     }
 
     /// √(Σ g²) over all gradients.
@@ -113,7 +152,30 @@ fn scale(gradient: &mut Tensor, factor: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::StateBuilder;
+    use crate::linear::Linear;
     use candle_core::Device;
+
+    /// A parameter that two operations use, and that is squared by Candle.
+    #[test]
+    fn all_ways_to_a_parameter_count() {
+        let mut random = contract::Random::new(1, "gradients");
+        let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
+        let layer = Linear::new(&mut builder, "layer", 3, 3).unwrap();
+        let state = builder.finish();
+        let x = Tensor::new(&[[1_f32, -2.0, 0.5]], &Device::Cpu).unwrap();
+        let twice = layer.forward(&layer.forward(&x).unwrap()).unwrap();
+        let squares = layer.weight.sqr().unwrap().sum_all().unwrap();
+        let loss = (twice.sum_all().unwrap() + squares).unwrap();
+        let found = Gradients::of(&state, &loss).unwrap();
+        let store = loss.backward().unwrap();
+        for ((_, parameter), found) in state.parameters().zip(&found.0) {
+            let expected = store.get(parameter.as_tensor()).unwrap();
+            let apart = (found.as_ref().unwrap() - expected).unwrap().abs().unwrap();
+            let apart: f32 = apart.max_all().unwrap().to_scalar().unwrap();
+            assert!(apart < 1e-6, "{apart}");
+        }
+    }
 
     #[test]
     fn clipping_keeps_directions_and_small_norms() {

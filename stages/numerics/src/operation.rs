@@ -7,6 +7,7 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
 };
 
+use super::gradients;
 use super::host::{floats, with_slices};
 
 /// One of the tensors that go into an operation, contiguous.
@@ -169,6 +170,11 @@ impl<O> Node<O> {
         }
         if self.0.shares_gradient() {
             gradients[1] = gradients[0].clone();
+        }
+        for (gradient, input) in gradients.iter_mut().zip(inputs) {
+            if let Some(found) = gradient.take() {
+                *gradient = gradients::take(input, found)?;
+            }
         }
         Ok(gradients)
     }

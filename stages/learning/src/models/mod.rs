@@ -445,7 +445,7 @@ pub trait Network: Send + Sync {
 
 /// A loss and the gradients that automatic differentiation finds for it.
 fn differentiate(state: &State, loss: &Tensor) -> Result<(f64, Gradients)> {
-    let gradients = Gradients::of(state, &loss.backward()?);
+    let gradients = Gradients::of(state, loss)?;
     Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
 }
 

@@ -289,7 +289,9 @@ impl Operation<3> for TiedOp {
     ) -> Result<[Option<Vec<f32>>; 3]> {
         let kernel = self.kernel(kernel.values);
         // The operation is its own transpose.
-        let of_x = x.tracked.then(|| self.run(&kernel, gradient, scales.values));
+        let of_x = x
+            .tracked
+            .then(|| self.run(&kernel, gradient, scales.values));
         let values = (x.values, gradient, scales.values);
         let [of_kernel, of_scales] = self.parameter_gradients(&kernel, values);
         Ok([of_x, Some(of_kernel), Some(of_scales)])

@@ -93,10 +93,7 @@ impl Operation<3> for ElboOp {
         (errors + (divergence * (0.5 * beta))?)? / found.elem_count() as f64
     }
 
-    fn forward(
-        &self,
-        [found, mean, log_variance]: [Input<'_>; 3],
-    ) -> Result<(Vec<f32>, Shape)> {
+    fn forward(&self, [found, mean, log_variance]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
         let Elbo { beta, deviation } = self.elbo;
         let count = found.values.len() as f64;
         if self.wanted.elem_count() != found.values.len() {
