@@ -55,7 +55,7 @@ pub fn check_network(
             "trainer" => network.gradients(0, &batch, &mut random).unwrap(),
             _ => {
                 let loss = network.loss(&batch, Mode::Train, &mut random).unwrap();
-                let gradients = Gradients::of(network.state(), &loss.backward().unwrap());
+                let gradients = Gradients::of(network.state(), &loss).unwrap();
                 (f64::from(loss.to_scalar::<f32>().unwrap()), gradients)
             }
         };
