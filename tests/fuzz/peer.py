@@ -113,7 +113,9 @@ def text(request):
         names = [f"c{index}" for index in range(table.shape[1])]
     table.columns = names
     time = request.get("time")
-    values = [name for name in names if name != time]
+    # By their places: names that blanks alone told apart are the same by now.
+    places = [place for place, name in enumerate(names) if name != time]
+    values = [names[place] for place in places]
     for place, name in enumerate(names):
         column = table.iloc[:, place]
         if name != time and column.dtype == bool:
@@ -125,14 +127,14 @@ def text(request):
             table.isetitem(place, column.mask(missing))
     if request["drop"]:
         # What pandas keeps as text, such as `NaN` with a blank behind it, is a number after all, and may be missing.
-        whole = table[values].astype("float64").notna().all(axis=1)
+        whole = table.iloc[:, places].astype("float64").notna().all(axis=1)
         table = table[whole]
     times = None
     if time:
         stamps = pandas.to_datetime(table[time].str.strip(BLANKS), utc=True, format="ISO8601")
         nanoseconds = stamps.astype("datetime64[ns, UTC]").astype("int64")
         times = [int(number) // 1_000_000 for number in nanoseconds]
-    columns = [table[name] for name in values]
+    columns = [table.iloc[:, place] for place in places]
     return values, [column.astype("float64").to_numpy() for column in columns], times
 
 

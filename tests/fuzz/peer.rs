@@ -139,6 +139,7 @@ impl Peer {
             };
         };
         self.worker = Some(worker);
-        serde_json::from_str(&line).expect("the worker answers with a table or a reason")
+        let answer = serde_json::from_str(&line);
+        answer.unwrap_or_else(|error| panic!("{error}: {question} is answered by {line:.2000}"))
     }
 }

@@ -91,7 +91,7 @@ impl Dropout {
     ///
     /// # Errors
     /// If a tensor operation fails.
-    pub fn compose(self, x: &Tensor) -> Result<Tensor> {
+    pub fn composed(self, x: &Tensor) -> Result<Tensor> {
         if self.is_none() {
             return Ok(x.clone());
         }
@@ -134,7 +134,7 @@ impl Operation<1> for Dropout {
     const LABEL: &'static str = "dropout";
 
     fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
-        Self::compose(*self, x)
+        self.composed(x)
     }
 
     fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {

@@ -19,6 +19,22 @@ thread_local! {
     static DIRECT: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
 }
 
+/// Runs a backward pass: what it gives, and the gradients of parameters that operations found in it.
+fn collecting<T>(pass: impl FnOnce() -> T) -> (T, HashMap<TensorId, Tensor>) {
+    /// However the pass ends, the next one does not find its gradients.
+    struct Forget;
+
+    impl Drop for Forget {
+        fn drop(&mut self) {
+            DIRECT.set(None);
+        }
+    }
+
+    DIRECT.set(Some(HashMap::new()));
+    let _forget = Forget;
+    (pass(), DIRECT.take().unwrap_or_default())
+}
+
 /// Takes the gradient of a parameter that an operation has found, so that it does not go through Candle's store, which adds
 /// the first one to zeros. Gives it back where nothing wants it.
 ///
@@ -44,9 +60,7 @@ impl Gradients {
     /// # Errors
     /// If a tensor operation fails.
     pub fn of(state: &State, loss: &Tensor) -> Result<Self> {
-        DIRECT.set(Some(HashMap::new()));
-        let store = loss.backward();
-        let mut direct = DIRECT.take().unwrap_or_default();
+        let (store, mut direct) = collecting(|| loss.backward());
         let store = store?;
         let mut gradients = Vec::with_capacity(state.parameters().len());
         for (_, parameter) in state.parameters() {

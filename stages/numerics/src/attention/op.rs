@@ -100,7 +100,7 @@ impl Operation<1> for AttentionOp {
     const LABEL: &'static str = "attention";
 
     fn compose(&self, [projected]: [&Tensor; 1]) -> Result<Tensor> {
-        let weights = self.dropout.compose(&weights(projected, self.heads)?)?;
+        let weights = self.dropout.composed(&weights(projected, self.heads)?)?;
         combine(&weights, projected, self.heads)
     }
 

@@ -142,7 +142,7 @@ impl Operation<3> for LayerNormOp {
     const LABEL: &'static str = "layer-norm-residual";
 
     fn compose(&self, [x, branch, parameters]: [&Tensor; 3]) -> Result<Tensor> {
-        self.composed(&(x + self.dropout.compose(branch)?)?, parameters)
+        self.composed(&(x + self.dropout.composed(branch)?)?, parameters)
     }
 
     fn forward(&self, [x, branch, parameters]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {

@@ -264,7 +264,7 @@ impl Operation<2> for AssociationOp {
             pull,
         } = self.0;
         let series = weights(projected, heads)?;
-        let found = combine(&dropout.compose(&series)?, projected, heads)?;
+        let found = combine(&dropout.composed(&series)?, projected, heads)?;
         let prior = prior(sigma)?;
         let prior = prior.broadcast_div(&prior.sum_keepdim(D::Minus1)?)?;
         let reached = discrepancy(&series, &prior.detach())?;
