@@ -26,7 +26,7 @@ OWN = {"dynonet": {"window": 96}}
 
 PIPELINE = """pipeline: growth
 stages:
-  raw: {{uses: generate, with: {{channels: {channels}, day: 24, rows: {{train: {rows}, validation: 200, calibration: 200, test: {rows}}}}}}}
+  raw: {{uses: generate, with: {{channels: {channels}, day: 24, rows: {{train: {rows}, validation: 400, calibration: 400, test: {rows}}}}}}}
   scaled: {{uses: normalize, from: raw}}
   windows: {{uses: window, from: scaled, with: {{length: {window}{horizon}}}}}
   model: {{uses: train, from: windows, with: {{task: {task}, model: {{kind: {model}}}{epochs}}}}}

@@ -349,9 +349,11 @@ impl Host for Noting<'_> {
 
 /// The first thing in which a table is not the series.
 fn difference(format: &str, series: &Series, table: &Table) -> Option<String> {
-    // Blanks around a name stay here within quotes only, and there outside of them, too; the answer has none.
-    let names = series.channels.iter().map(|name| name.trim());
-    if !names.eq(table.columns.iter().map(String::as_str)) {
+    // Blanks around a name stay here within quotes only, and there outside of them, too; the answer has none. Lines within
+    // quotes end alike here, however the file ends its lines.
+    let names = series.channels.iter().map(|name| name.trim().to_owned());
+    let there = table.columns.iter().map(|name| name.replace("\r\n", "\n"));
+    if !names.eq(there) {
         return Some(format!(
             "the columns are {:?} here, {:?} there",
             series.channels, table.columns
