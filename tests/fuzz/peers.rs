@@ -26,6 +26,8 @@ struct Exception {
 
 /// A file that `ingest` has read, and that another library reads differently.
 struct Case<'a> {
+    bytes: &'a [u8],
+    form: &'a Form,
     /// What the other library says.
     complaint: &'a str,
     /// What `ingest` said of how it read the file.
@@ -37,6 +39,20 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// Whether quotes come after a tab that delimits nothing.
+    fn has_tab_before_quotes(&self) -> bool {
+        if self.form.question["delimiter"] == "\t" {
+            return false;
+        }
+        let mut parts = self.bytes.split(|byte| *byte == b'"');
+        parts.next_back();
+        parts.any(|before| {
+            let blanks = before.iter().rev();
+            let mut blanks = blanks.take_while(|byte| matches!(byte, b' ' | b'\t'));
+            blanks.any(|byte| *byte == b'\t')
+        })
+    }
+
     /// Whether a value is beyond the whole numbers of 64 bits with a sign.
     fn has_huge_integer(&self) -> bool {
         const LARGEST: f64 = i64::MAX as f64;
@@ -70,14 +86,19 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         format: "csv",
-        why: "blanks around a number that are not ASCII, as of a word processor, are left out here, and a tab in front of quotes",
+        why: "blanks around a number that are not ASCII, as of a word processor, are left out here",
         holds: |case| {
             let is_text = case.complaint.contains("could not convert string to float");
             is_text
-                && ["\\xa0", "\\x85", "\\u", "\\t\""]
+                && ["\\xa0", "\\x85", "\\u"]
                     .iter()
                     .any(|blank| case.complaint.contains(blank))
         },
+    },
+    Exception {
+        format: "csv",
+        why: "a tab in front of quotes is left out here, as a space is; pandas takes the quotes for text then",
+        holds: |case| case.has_tab_before_quotes(),
     },
     Exception {
         format: "csv",
@@ -257,6 +278,8 @@ fn compare(
             return Ok(());
         };
         let case = Case {
+            bytes,
+            form,
             complaint: &complaint,
             notes: &notes,
             series: &series,
