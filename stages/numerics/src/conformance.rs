@@ -29,6 +29,14 @@ pub trait Examples<const N: usize>: Operation<N> + Sized {
 
     /// Sizes of one, odd ones, and more rows than there are chunks of them. The same draws give the same examples.
     fn examples(draw: &mut Draw) -> Vec<Example<Self, N>>;
+
+    /// The same operation for inputs on another device, if it holds tensors itself.
+    ///
+    /// # Errors
+    /// If the device has no memory for them.
+    fn to_device(self, _device: &Device) -> Result<Self> {
+        Ok(self)
+    }
 }
 
 /// Where the numbers of examples come from.
@@ -98,7 +106,8 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
 
 fn outcome(inputs: &[Tensor], output: Result<Tensor>) -> Outcome {
     let output = output.unwrap_or_else(|error| panic!("an example cannot be computed: {error}"));
-    let weights = Tensor::from_vec(upstream(output.elem_count()), output.shape(), &Device::Cpu);
+    let weights = upstream(output.elem_count());
+    let weights = Tensor::from_vec(weights, output.shape(), output.device());
     let sum = weights.and_then(|weights| (&output * weights)?.sum_all());
     let store = sum.and_then(|sum| sum.backward());
     let store = store.unwrap_or_else(|error| panic!("an example has no gradient: {error}"));
@@ -151,6 +160,7 @@ where
             assert!(same, "{}: {threads} threads give other bits", self.name());
         }
         self.expect_composition(&by_kernels);
+        self.expect_same_on_a_gpu(&by_kernels);
         self.expect_single_gradients(&by_kernels);
         if O::HAS_SLOPES {
             self.expect_slopes(&by_kernels);
@@ -184,6 +194,31 @@ where
     fn expect_composition(&self, found: &Outcome) {
         let Example { operation, inputs } = self.example();
         let expected = outcome(&inputs, operation.compose(inputs.each_ref()));
+        self.expect_same(found, &expected);
+    }
+
+    /// A GPU gives what the CPU does, where there is one.
+    fn expect_same_on_a_gpu(&self, expected: &Outcome) {
+        let Ok(device) = crate::device(contract::Device::Cuda(0)) else {
+            return;
+        };
+        let Example { operation, inputs } = self.example();
+        let inputs = inputs.map(|input| {
+            let moved = input.to_device(&device).expect("the device has memory");
+            if !input.is_variable() {
+                return moved;
+            }
+            let variable = Var::from_tensor(&moved);
+            variable.expect("the device has memory").into_inner()
+        });
+        let operation = operation.to_device(&device);
+        let operation = operation.expect("the device has memory");
+        let found = outcome(&inputs, apply(operation, inputs.each_ref()));
+        self.expect_same(&found, expected);
+    }
+
+    fn expect_same(&self, found: &Outcome, expected: &Outcome) {
+        let inputs = self.example().inputs;
         assert_eq!(found.dims, expected.dims, "{}: the shape", self.name());
         self.expect_close("a value", &found.values, &expected.values);
         for (number, input) in inputs.iter().enumerate() {
@@ -192,7 +227,7 @@ where
             }
             // Candle leaves out what is multiplied by nothing but 0.
             let zeros = || vec![0.0; input.elem_count()];
-            let [found, expected] = [found, &expected]
+            let [found, expected] = [found, expected]
                 .map(|outcome| outcome.gradients[number].clone().unwrap_or_else(zeros));
             self.expect_close(&format!("gradient {number}"), &found, &expected);
         }
@@ -206,7 +241,7 @@ where
         for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
             assert!(
                 (found - expected).abs() <= O::TOLERANCE * largest,
-                "{}: {what} at {index} is {found}, and by composition {expected}; the largest is {largest}",
+                "{}: {what} at {index} is {found} instead of {expected}; the largest is {largest}",
                 self.name()
             );
         }

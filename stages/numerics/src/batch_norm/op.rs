@@ -470,8 +470,22 @@ mod tests {
         ways
     }
 
+    impl BatchNormOp {
+        fn moved(self, device: &Device) -> Result<Self> {
+            let Some([mean, variance]) = &self.running else {
+                return Ok(self);
+            };
+            let running = Some([mean.to_device(device)?, variance.to_device(device)?]);
+            Ok(Self { running, ..self })
+        }
+    }
+
     impl Examples<2> for BatchNormOp {
         const TOLERANCE: f32 = 1e-4;
+
+        fn to_device(self, device: &Device) -> Result<Self> {
+            self.moved(device)
+        }
 
         fn examples(draw: &mut Draw) -> Vec<Example<Self, 2>> {
             let mut examples = Vec::new();
@@ -485,6 +499,10 @@ mod tests {
 
     impl Examples<3> for BatchNormOp {
         const TOLERANCE: f32 = 1e-4;
+
+        fn to_device(self, device: &Device) -> Result<Self> {
+            self.moved(device)
+        }
 
         fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
             let mut examples = Vec::new();

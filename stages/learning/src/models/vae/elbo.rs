@@ -140,10 +140,17 @@ impl Operation<3> for ElboOp {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use numerics::conformance::{Draw, Example, Examples};
 
     impl Examples<3> for ElboOp {
+        fn to_device(self, device: &Device) -> Result<Self> {
+            let wanted = self.wanted.to_device(device)?;
+            Ok(Self { wanted, ..self })
+        }
+
         fn examples(draw: &mut Draw) -> Vec<Example<Self, 3>> {
             let mut example = |(rows, width, codes)| Example {
                 operation: Self {

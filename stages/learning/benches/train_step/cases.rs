@@ -1,35 +1,25 @@
-//! Time of one training step per model at its source's sizes: loss, gradients and the optimiser's update of a batch in
-//! memory, the way training takes it; for some, beside it, as a graph that is differentiated automatically.
-//! `benches/peers/train_step.sh` runs it beside PyTorch; the thread count is RAYON_NUM_THREADS, the device RUNNER_DEVICE
-//! (`cpu` or `cuda`).
-
-use std::ffi::{c_int, c_long};
-use std::hint::black_box;
+//! Each model at its source's sizes, with a batch in memory. Used by the bench `train_step` and by the test `budget`.
 
 use candle_core::{Device, Tensor};
-use contract::{self, Random};
-use criterion::{Criterion, criterion_group, criterion_main};
+use contract::Random;
 use learning::models::{self, Batch, DataShape, ModelChoice, Network, Task};
 use numerics::optimizer::{Optimizer, OptimizerChoice};
-use numerics::{Gradients, Mode};
 use serde_json::{Value, json};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A model at its source's sizes. `benches/peers/models/NAME.py` has the same in PyTorch.
-struct Case {
+pub struct Case {
     /// The name of the file beside it, and of the group of measurements.
-    name: &'static str,
-    model: &'static str,
-    parameters: fn() -> Value,
-    shape: fn() -> DataShape,
-    batch: usize,
+    pub name: &'static str,
+    pub model: &'static str,
+    pub parameters: fn() -> Value,
+    pub shape: fn() -> DataShape,
+    pub batch: usize,
     /// Whether the automatically differentiated graph is timed too.
-    graph: bool,
+    #[allow(dead_code, reason = "the bench alone reads it")]
+    pub graph: bool,
 }
 
-const CASES: &[Case] = &[
+pub const CASES: &[Case] = &[
     Case {
         name: "anomaly_transformer",
         model: "anomaly-transformer",
@@ -182,89 +172,55 @@ fn batch(shape: DataShape, count: usize, device: &Device, random: &mut Random) -
     batch
 }
 
-/// All phases of a step.
-fn step(network: &dyn Network, optimizers: &mut [Optimizer], batch: &Batch, random: &mut Random) {
-    for (phase, optimizer) in optimizers.iter_mut().enumerate() {
-        let (loss, gradients) = network
-            .gradients(phase, batch, random)
-            .expect("the batch fits");
-        optimizer
-            .step(network.state(), &gradients, 1e-4)
-            .expect("the gradients fit");
-        black_box(loss);
-    }
-    network
-        .state()
-        .device()
-        .synchronize()
-        .expect("the device answers");
+/// A network with what it takes to train it.
+pub struct Work {
+    pub network: Box<dyn Network>,
+    pub optimizers: Vec<Optimizer>,
+    pub batch: Batch,
+    pub random: Random,
+    task: Task,
 }
 
-/// The device that the environment asks for.
-fn device() -> Device {
-    let asked = match std::env::var("RUNNER_DEVICE").as_deref() {
-        Ok("cuda") => contract::Device::Cuda(0),
-        _ => contract::Device::Cpu,
-    };
-    numerics::device(asked).expect("the device can be used")
-}
-
-/// mimalloc's number for the milliseconds after which freed memory goes back to the system.
-const PURGE_DELAY: c_int = 15;
-
-unsafe extern "C" {
-    fn mi_option_set(option: c_int, value: c_long);
-}
-
-fn train_step(criterion: &mut Criterion) {
-    // As the program does it.
-    // SAFETY: the option is one of the allocator's, and any number of milliseconds is allowed.
-    unsafe { mi_option_set(PURGE_DELAY, 10_000) };
-    let device = device();
-    for case in CASES {
+impl Work {
+    pub fn new(case: &Case, device: &Device) -> Self {
         let mut random = Random::new(0, "bench");
         let choice =
             ModelChoice::new(case.model, (case.parameters)()).expect("the model is in the table");
-        let network = models::build(&choice, (case.shape)(), &device, &mut random)
-            .expect("the sizes are possible");
+        let shape = (case.shape)();
+        let network =
+            models::build(&choice, shape, device, &mut random).expect("the sizes are possible");
         let adam = OptimizerChoice::new("adam", json!({"lr": 1e-4}))
             .expect("the optimizer is in the table");
         let optimizer = |_: &_| Optimizer::new(&adam, network.state()).expect("the optimizer fits");
-        let mut optimizers: Vec<Optimizer> = network.phases().iter().map(optimizer).collect();
-        let batch = batch((case.shape)(), case.batch, &device, &mut random);
-
-        let mut group = criterion.benchmark_group(case.name);
-        group.bench_function("train_step", |bencher| {
-            bencher.iter(|| step(network.as_ref(), &mut optimizers, &batch, &mut random));
-        });
-        if case.graph {
-            group.bench_function("train_step_graph", |bencher| {
-                bencher.iter(|| {
-                    let loss = network
-                        .loss(&batch, Mode::Train, &mut random)
-                        .expect("the batch fits");
-                    let gradients =
-                        Gradients::of(network.state(), &loss).expect("a differentiable loss");
-                    optimizers[0]
-                        .step(network.state(), &gradients, 1e-4)
-                        .expect("the gradients fit");
-                });
-            });
+        Self {
+            optimizers: network.phases().iter().map(optimizer).collect(),
+            network,
+            batch: batch(shape, case.batch, device, &mut random),
+            random,
+            task: shape.task,
         }
-        group.bench_function("evaluate", |bencher| {
-            bencher.iter(|| {
-                let output = if (case.shape)().task == Task::Detect {
-                    network.errors(&batch)
-                } else {
-                    network.predict(&batch)
-                };
-                black_box(output.expect("the batch fits"));
-                device.synchronize().expect("the device answers");
-            });
-        });
-        group.finish();
+    }
+
+    /// All phases of a step: loss, gradients and update. On a GPU it may still be under way afterwards.
+    pub fn step(&mut self) {
+        for (phase, optimizer) in self.optimizers.iter_mut().enumerate() {
+            let (_, gradients) = self
+                .network
+                .gradients(phase, &self.batch, &mut self.random)
+                .expect("the batch fits");
+            optimizer
+                .step(self.network.state(), &gradients, 1e-4)
+                .expect("the gradients fit");
+        }
+    }
+
+    /// What scoring, or forecasting, computes of the batch.
+    pub fn evaluate(&self) -> Tensor {
+        let output = if self.task == Task::Detect {
+            self.network.errors(&self.batch)
+        } else {
+            self.network.predict(&self.batch)
+        };
+        output.expect("the batch fits")
     }
 }
-
-criterion_group!(benches, train_step);
-criterion_main!(benches);
