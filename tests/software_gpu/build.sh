@@ -13,33 +13,57 @@ packages = json.load(sys.stdin)["packages"]
 print(next(package["manifest_path"] for package in packages if package["name"] == "candle-kernels"))')
 kernels=$(dirname "$manifest")
 
-# Nothing to do if nothing has changed. What failed half way leaves no stamp.
-mapfile -t inputs < <(find "$here" -type f | sort; find stages -name "*.cu" -o -name "*.cuh" | sort)
-stamp=$(cat "${inputs[@]}" "$manifest" | sha256sum)
-if [[ -f $work/stamp && $(<"$work/stamp") == "$stamp" ]]; then
-    exit
+mkdir -p "$work/lib" "$work/objects"
+
+# Whether something has to be made of these files: unchanged NAME FILE...; `made NAME` notes that it was.
+declare -A sums
+unchanged() {
+    sums[$1]=$(cat "${@:2}" | sha256sum)
+    [[ -f $work/$1.sum && $(<"$work/$1.sum") == "${sums[$1]}" ]]
+}
+made() {
+    printf '%s' "${sums[$1]}" >"$work/$1.sum"
+}
+
+if ! unchanged candle-kernels "$manifest" "$here/candle_kernels.rs"; then
+    rm -rf "$work/candle-kernels"
+    mkdir "$work/candle-kernels"
+    cp "$manifest" "$work/candle-kernels/"
+    cp -r "$kernels/src" "$work/candle-kernels/"
+    cp "$here/candle_kernels.rs" "$work/candle-kernels/build.rs"
+    made candle-kernels
 fi
-rm -rf "$work"
-mkdir -p "$work/lib" "$work/objects" "$work/candle-kernels"
-cp "$manifest" "$work/candle-kernels/"
-cp -r "$kernels/src" "$work/candle-kernels/"
-cp "$here/candle_kernels.rs" "$work/candle-kernels/build.rs"
+
+objects=()
+# emulated NAME SOURCE HEADERS-FOLDER [FLAG...]
+emulated() {
+    local name=objects/$1 source=$2 headers=$3
+    objects+=("$work/$name.o")
+    mapfile -t inputs < <(find "$headers" "$here" -name '*.cuh' -o -path "$here/*" -type f | sort)
+    unchanged "$name" "$source" "${inputs[@]}" && return
+    "$here/emulate.sh" "$source" "$work/$name.o" "${@:4}"
+    made "$name"
+}
 
 # Candle's kernels as for the oldest devices: without 16-bit types, whose intrinsics are not emulated.
-candle=(affine binary cast conv fill indexing reduce sort ternary unary)
-for name in "${candle[@]}"; do
-    "$here/emulate.sh" "$kernels/src/$name.cu" "$work/objects/candle_$name.o" \
+for name in affine binary cast conv fill indexing reduce sort ternary unary; do
+    emulated "candle_$name" "$kernels/src/$name.cu" "$kernels/src" \
         -D__CUDA_ARCH__=520 -D__CUDACC_VER_MAJOR__=13 -D__CUDACC_VER_MINOR__=0
 done
-for source in stages/kernels/*.cu; do
-    [[ -e $source ]] || continue
-    "$here/emulate.sh" "$source" "$work/objects/$(basename "${source%.cu}").o"
-done
-g++ -std=c++17 -O2 -g1 -fPIC -Wall -Wextra -c -o "$work/objects/driver.o" "$here/driver.cpp"
-g++ -shared -Wl,-soname,libcuda.so.1 -o "$work/lib/libcuda.so.1" "$work"/objects/*.o
-ln -s libcuda.so.1 "$work/lib/libcuda.so"
+while read -r source; do
+    emulated "$(basename "${source%.cu}")" "$source" stages
+done < <(find stages -name '*.cu' | sort)
+if ! unchanged objects/driver "$here/driver.cpp" "$here/cuda_on_cpu.h"; then
+    g++ -std=c++17 -O2 -g1 -fPIC -Wall -Wextra -c -o "$work/objects/driver.o" "$here/driver.cpp"
+    made objects/driver
+fi
+objects+=("$work/objects/driver.o")
+
+unchanged libraries "${objects[@]}" && exit
+g++ -shared -Wl,-soname,libcuda.so.1 -o "$work/lib/libcuda.so.1" "${objects[@]}"
+ln -sf libcuda.so.1 "$work/lib/libcuda.so"
 # The linker asks for these by name; what they would hold is in the driver.
 for name in cublas cublasLt cudart curand nvrtc; do
     g++ -shared -o "$work/lib/lib$name.so" -x c++ /dev/null
 done
-printf '%s' "$stamp" >"$work/stamp"
+made libraries

@@ -228,7 +228,7 @@ impl Scorer<'_> {
         let batch = self
             .windows
             .gather(starts, Task::Detect, &self.inference.device)?;
-        let errors = self.inference.network().errors(&batch)?;
+        let errors = self.inference.errors(&batch)?;
         let mut errors: Vec<f32> = errors.flatten_all()?.to_vec1()?;
         let (length, channels) = (self.windows.spec.length, self.rows.channels);
         let overlap = self.params.overlap;

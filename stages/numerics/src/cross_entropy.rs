@@ -97,7 +97,7 @@ impl Operation<1> for CrossEntropyOp {
             );
         }
         let shares =
-            Tensor::from_vec(shares, logits.shape(), logits.device())?.to_dtype(logits.dtype())?;
+            crate::upload(shares, logits.shape(), logits.device())?.to_dtype(logits.dtype())?;
         let log = candle_nn::ops::log_softmax(logits, D::Minus1)?;
         (log * shares)?.sum_all()?.neg()
     }

@@ -1,8 +1,15 @@
 //! The device that tensors live on, and the class of floating-point behaviour that comes with it.
 //! Which device a stage gets is decided by the engine.
 
-use super::simd::{Level, SIMD_VARIABLE};
+#[cfg(feature = "cuda")]
+use std::collections::BTreeMap;
+#[cfg(feature = "cuda")]
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{Shape, Tensor, WithDType};
 use contract::{Device, Hardware, Trouble};
+
+use super::simd::{Level, SIMD_VARIABLE};
 
 /// The machine that the program runs on.
 pub struct Machine;
@@ -30,12 +37,26 @@ pub fn device(device: Device) -> Result<candle_core::Device, Trouble> {
 
 #[cfg(feature = "cuda")]
 fn cuda(ordinal: usize) -> Result<candle_core::Device, Trouble> {
+    // A device has one stream for the whole process, in whose order memory is freed.
+    type Opened = Mutex<BTreeMap<usize, candle_core::Device>>;
+    static OPENED: Opened = Mutex::new(BTreeMap::new());
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = opened.get(&ordinal) {
+        return Ok(device.clone());
+    }
+    let device = open_cuda(ordinal)?;
+    opened.insert(ordinal, device.clone());
+    Ok(device)
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda(ordinal: usize) -> Result<candle_core::Device, Trouble> {
     // The driver's library is loaded on first use, and its absence is a panic there.
-    let opened = std::panic::catch_unwind(|| candle_core::Device::new_cuda(ordinal));
+    let opened = std::panic::catch_unwind(|| candle_core::Device::new_cuda_with_stream(ordinal));
     let hint = "run with `--device cpu`, or see `runner doctor`";
     match opened {
         Ok(Ok(device)) => {
-            keep_memory(&device).map_err(|error| {
+            set_up(&device).map_err(|error| {
                 Trouble::new(format!("CUDA device {ordinal} cannot be set up"))
                     .hint(hint)
                     .because(error)
@@ -52,13 +73,17 @@ fn cuda(ordinal: usize) -> Result<candle_core::Device, Trouble> {
 }
 
 /// Lets the driver keep freed memory for the next allocation. By default it goes back to the system whenever the host
-/// waits for the device, which every training step does to read its loss.
+/// waits for the device, which every training step does to read its loss. And without a second stream no event has to tell
+/// when memory was last used, of which there would be two for every allocation.
 #[cfg(feature = "cuda")]
-fn keep_memory(device: &candle_core::Device) -> candle_core::Result<()> {
+fn set_up(device: &candle_core::Device) -> candle_core::Result<()> {
     use candle_core::cuda_backend::WrapErr;
     use candle_core::cuda_backend::cudarc::driver::sys;
 
-    let handle = device.as_cuda_device()?.cuda_stream().context().cu_device();
+    let cuda = device.as_cuda_device()?;
+    // SAFETY: `cuda` opens a device once, so all memory is used on the one stream.
+    unsafe { cuda.disable_event_tracking() };
+    let handle = cuda.cuda_stream().context().cu_device();
     let mut pool = std::ptr::null_mut();
     let mut threshold = u64::MAX;
     // SAFETY: both pointers are valid for what the driver writes and reads: a handle, and 64 bits for this attribute.
@@ -72,6 +97,59 @@ fn keep_memory(device: &candle_core::Device) -> candle_core::Result<()> {
             .w()
     }
 }
+
+/// While this lives, what operations of this thread send to a GPU is kept there by its content, up to 4 kB each: sizes,
+/// strides, positions. So each is sent once, and not at every step. What differs from step to step goes by [`upload`].
+#[must_use]
+pub struct Constants {
+    #[cfg(feature = "cuda")]
+    _kept: Option<Box<dyn std::any::Any>>,
+}
+
+impl Constants {
+    pub fn keep(device: &candle_core::Device) -> Self {
+        #[cfg(feature = "cuda")]
+        return Self {
+            _kept: device
+                .as_cuda_device()
+                .ok()
+                .map(|device| Box::new(device.enable_cuda_graph_htod_cache()) as _),
+        };
+        #[cfg(not(feature = "cuda"))]
+        {
+            let _ = device;
+            Self {}
+        }
+    }
+}
+
+/// A tensor on a device of values that are not likely to come again.
+///
+/// # Errors
+/// If their number is not that of the shape, or the device has no memory.
+pub fn upload<T: Element>(
+    values: Vec<T>,
+    shape: impl Into<Shape>,
+    device: &candle_core::Device,
+) -> candle_core::Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if let candle_core::Device::Cuda(device) = device {
+        return crate::cuda::upload(&values, shape.into(), device);
+    }
+    Tensor::from_vec(values, shape.into(), device)
+}
+
+/// What can be uploaded.
+#[cfg(feature = "cuda")]
+pub trait Element: WithDType + crate::cuda::OnDevice {}
+#[cfg(feature = "cuda")]
+impl<T: WithDType + crate::cuda::OnDevice> Element for T {}
+
+/// What can be uploaded.
+#[cfg(not(feature = "cuda"))]
+pub trait Element: WithDType {}
+#[cfg(not(feature = "cuda"))]
+impl<T: WithDType> Element for T {}
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(ordinal: usize) -> Result<candle_core::Device, Trouble> {
@@ -137,9 +215,10 @@ fn cuda_class(ordinal: usize) -> Result<String, Trouble> {
         .result()
         .map_err(failed)?;
     Ok(format!(
-        "cuda/sm_{major}{minor}/{}.{}",
+        "cuda/sm_{major}{minor}/{}.{}/{}",
         version / 1000,
-        version % 1000 / 10
+        version % 1000 / 10,
+        crate::cuda::VERSION
     ))
 }
 

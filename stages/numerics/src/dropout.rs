@@ -113,7 +113,7 @@ impl Dropout {
                 kept.collect::<Vec<u8>>()
             },
         );
-        let kept = Tensor::from_vec(kept.concat(), x.shape(), x.device())?.to_dtype(x.dtype())?;
+        let kept = crate::upload(kept.concat(), x.shape(), x.device())?.to_dtype(x.dtype())?;
         kept * f64::from(self.kept())
     }
 

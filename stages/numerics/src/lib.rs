@@ -12,6 +12,8 @@ pub mod conv;
 pub mod conv1d;
 pub mod conv2d;
 pub mod cross_entropy;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod device;
 pub mod dropout;
 pub mod elementary;
@@ -46,7 +48,7 @@ pub mod time_varying;
 mod unfolded;
 
 pub use batch_norm::Mode;
-pub use device::{Machine, device, numeric_class};
+pub use device::{Constants, Element, Machine, device, numeric_class, upload};
 pub use gradients::Gradients;
 pub use precision::Precision;
 pub use simd::Level;

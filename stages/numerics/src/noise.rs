@@ -28,7 +28,7 @@ pub fn add_noise(x: &Tensor, deviation: f64, random: &mut Random) -> Result<Tens
             }
         }
     });
-    x + Tensor::from_vec(values, x.shape(), x.device())?.to_dtype(x.dtype())?
+    x + crate::upload(values, x.shape(), x.device())?.to_dtype(x.dtype())?
 }
 
 /// Two independent standard normal values from 64 random bits (Box and Muller, 1958).

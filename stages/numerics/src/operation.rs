@@ -1,25 +1,27 @@
 //! One function of a few tensors, said once for all devices. On the CPU our own kernels compute its values and gradients as
-//! one node of Candle's graph; elsewhere, and for other types of number, it is composed of Candle's operations.
+//! one node of Candle's graph, and on CUDA where it has kernels there; otherwise it is composed of Candle's operations.
 //!
 //! `conformance` holds every operation's kernels to its composition.
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
 };
 
+#[cfg(feature = "cuda")]
+use super::cuda::{Buffer, Floats, Gpu, with_floats};
 use super::gradients;
 use super::host::{floats, with_slices};
 
-/// One of the tensors that go into an operation, contiguous.
+/// One of the tensors that go into an operation, contiguous; on the CPU its values are a slice.
 #[derive(Clone, Copy)]
-pub struct Input<'a> {
-    pub values: &'a [f32],
+pub struct Input<'a, V = &'a [f32]> {
+    pub values: V,
     pub dims: &'a [usize],
     /// In the backward pass: whether the gradient of this input is wanted.
     pub tracked: bool,
 }
 
-impl Input<'_> {
+impl<V> Input<'_, V> {
     /// Its shape with a last axis of this length.
     pub fn with_last(&self, length: usize) -> Shape {
         let mut dims = self.dims.to_vec();
@@ -60,11 +62,40 @@ pub trait Operation<const N: usize>: Send + Sync + 'static {
         gradient: &[f32],
     ) -> Result<[Option<Vec<f32>>; N]>;
 
+    /// Its kernels on CUDA, if it has some for inputs of these sizes.
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _dims: [&[usize]; N]) -> Option<&dyn OnCuda<N>> {
+        None
+    }
+
     /// Whether the second input has the gradient of the first, as in a sum. [`Self::backward`] then leaves it out, and
     /// the two share memory.
     fn shares_gradient(&self) -> bool {
         false
     }
+}
+
+/// The kernels of an operation on CUDA, for 32-bit floats. As those for the CPU, but they read and write memory of the
+/// device.
+#[cfg(feature = "cuda")]
+pub trait OnCuda<const N: usize> {
+    /// # Errors
+    /// If the device refuses.
+    fn forward_on(
+        &self,
+        gpu: Gpu<'_>,
+        inputs: [Input<'_, Floats<'_>>; N],
+    ) -> Result<(Buffer, Shape)>;
+
+    /// # Errors
+    /// If the device refuses.
+    fn backward_on(
+        &self,
+        gpu: Gpu<'_>,
+        inputs: [Input<'_, Floats<'_>>; N],
+        output: Floats<'_>,
+        gradient: Floats<'_>,
+    ) -> Result<[Option<Buffer>; N]>;
 }
 
 /// The output of an operation: by its kernels where it has some for the inputs, otherwise by its composition.
@@ -76,9 +107,25 @@ pub fn apply<O, T: Inputs<O>>(operation: O, inputs: T) -> Result<Tensor> {
 }
 
 /// Whether kernels can work on these tensors.
-fn have_kernels(inputs: &[&Tensor]) -> bool {
-    let mut inputs = inputs.iter();
-    inputs.all(|input| input.device().is_cpu() && input.dtype() == DType::F32)
+fn has_kernels<const N: usize>(operation: &impl Operation<N>, inputs: [&Tensor; N]) -> bool {
+    if inputs.iter().any(|input| input.dtype() != DType::F32) {
+        return false;
+    }
+    if inputs.iter().all(|input| input.device().is_cpu()) {
+        return true;
+    }
+    has_cuda_kernels(operation, inputs)
+}
+
+#[cfg(feature = "cuda")]
+fn has_cuda_kernels<const N: usize>(operation: &impl Operation<N>, inputs: [&Tensor; N]) -> bool {
+    let are_there = inputs.iter().all(|input| input.device().is_cuda());
+    are_there && operation.on_cuda(inputs.map(Tensor::dims)).is_some()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn has_cuda_kernels<const N: usize>(_: &impl Operation<N>, _: [&Tensor; N]) -> bool {
+    false
 }
 
 /// As many tensors as an operation takes.
@@ -90,7 +137,7 @@ pub trait Inputs<O> {
 
 impl<O: Operation<1>> Inputs<O> for [&Tensor; 1] {
     fn apply(self, operation: O) -> Result<Tensor> {
-        if !have_kernels(&self) {
+        if !has_kernels(&operation, self) {
             return operation.compose(self);
         }
         self[0].contiguous()?.apply_op1(Node(operation))
@@ -99,7 +146,7 @@ impl<O: Operation<1>> Inputs<O> for [&Tensor; 1] {
 
 impl<O: Operation<2>> Inputs<O> for [&Tensor; 2] {
     fn apply(self, operation: O) -> Result<Tensor> {
-        if !have_kernels(&self) {
+        if !has_kernels(&operation, self) {
             return operation.compose(self);
         }
         let second = self[1].contiguous()?;
@@ -109,7 +156,7 @@ impl<O: Operation<2>> Inputs<O> for [&Tensor; 2] {
 
 impl<O: Operation<3>> Inputs<O> for [&Tensor; 3] {
     fn apply(self, operation: O) -> Result<Tensor> {
-        if !have_kernels(&self) {
+        if !has_kernels(&operation, self) {
             return operation.compose(self);
         }
         let (second, third) = (self[1].contiguous()?, self[2].contiguous()?);
@@ -129,7 +176,7 @@ impl<O> Node<O> {
     where
         O: Operation<N>,
     {
-        let mut views = [Input {
+        let mut views: [Input<'_>; N] = [Input {
             values: &[],
             dims: &[],
             tracked: false,
@@ -142,6 +189,35 @@ impl<O> Node<O> {
         Ok((CpuStorage::F32(values), shape))
     }
 
+    /// The gradients that kernels find, of the inputs that have one.
+    fn gradients_on_cpu<const N: usize>(
+        &self,
+        inputs: [&Tensor; N],
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<[Option<Tensor>; N]>
+    where
+        O: Operation<N>,
+    {
+        let found = with_slices(inputs, |values| {
+            let views = std::array::from_fn(|index| Input {
+                values: values[index],
+                dims: inputs[index].dims(),
+                tracked: inputs[index].track_op(),
+            });
+            with_slices([output, gradient], |[output, gradient]| {
+                self.0.backward(views, output, gradient)
+            })
+        })???;
+        let mut gradients = [const { None }; N];
+        for ((gradient, values), input) in gradients.iter_mut().zip(found).zip(inputs) {
+            if let Some(values) = values {
+                *gradient = Some(Tensor::from_vec(values, input.shape(), input.device())?);
+            }
+        }
+        Ok(gradients)
+    }
+
     fn backward<const N: usize>(
         &self,
         inputs: [&Tensor; N],
@@ -152,22 +228,10 @@ impl<O> Node<O> {
         O: Operation<N>,
     {
         let gradient = gradient.contiguous()?;
-        let found = with_slices(inputs, |values| {
-            let views = std::array::from_fn(|index| Input {
-                values: values[index],
-                dims: inputs[index].dims(),
-                tracked: inputs[index].track_op(),
-            });
-            with_slices([output, &gradient], |[output, gradient]| {
-                self.0.backward(views, output, gradient)
-            })
-        })???;
-        let mut gradients = [const { None }; N];
-        for ((gradient, values), input) in gradients.iter_mut().zip(found).zip(inputs) {
-            if let Some(values) = values {
-                *gradient = Some(Tensor::from_vec(values, input.shape(), input.device())?);
-            }
-        }
+        let mut gradients = match gradient.device().is_cpu() {
+            true => self.gradients_on_cpu(inputs, output, &gradient)?,
+            false => self.gradients_on_cuda(inputs, output, &gradient)?,
+        };
         if self.0.shares_gradient() {
             gradients[1] = gradients[0].clone();
         }
@@ -180,6 +244,93 @@ impl<O> Node<O> {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl<O> Node<O> {
+    fn kernels<const N: usize>(&self, dims: [&[usize]; N]) -> Result<&dyn OnCuda<N>>
+    where
+        O: Operation<N>,
+    {
+        let Some(kernels) = self.0.on_cuda(dims) else {
+            candle_core::bail!("{} has no kernels on CUDA for these sizes", O::LABEL)
+        };
+        Ok(kernels)
+    }
+
+    fn forward_on_cuda<const N: usize>(
+        &self,
+        inputs: [(&CudaStorage, &Layout); N],
+    ) -> Result<(CudaStorage, Shape)>
+    where
+        O: Operation<N>,
+    {
+        let mut views: [Input<'_, Floats<'_>>; N] = [Input {
+            values: Floats::NONE,
+            dims: &[],
+            tracked: false,
+        }; N];
+        for (view, (storage, layout)) in views.iter_mut().zip(inputs) {
+            view.values = Floats::of_storage(storage, layout)?;
+            view.dims = layout.dims();
+        }
+        let kernels = self.kernels(views.map(|view| view.dims))?;
+        let (values, shape) = kernels.forward_on(Gpu::of_storage(inputs[0].0), views)?;
+        Ok((values.into_storage(), shape))
+    }
+
+    fn gradients_on_cuda<const N: usize>(
+        &self,
+        inputs: [&Tensor; N],
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<[Option<Tensor>; N]>
+    where
+        O: Operation<N>,
+    {
+        let gpu = Gpu::of(gradient)?;
+        let kernels = self.kernels(inputs.map(Tensor::dims))?;
+        let found = with_floats(inputs, |values| {
+            let views = std::array::from_fn(|index| Input {
+                values: values[index],
+                dims: inputs[index].dims(),
+                tracked: inputs[index].track_op(),
+            });
+            with_floats([output, gradient], |[output, gradient]| {
+                kernels.backward_on(gpu, views, output, gradient)
+            })
+        })?;
+        let mut gradients = [const { None }; N];
+        for ((gradient, values), input) in gradients.iter_mut().zip(found).zip(inputs) {
+            *gradient = values.map(|values| values.into_tensor(input.shape()));
+        }
+        Ok(gradients)
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+impl<O> Node<O> {
+    fn forward_on_cuda<const N: usize>(
+        &self,
+        _: [(&CudaStorage, &Layout); N],
+    ) -> Result<(CudaStorage, Shape)>
+    where
+        O: Operation<N>,
+    {
+        candle_core::bail!("{}: this program was built without CUDA", O::LABEL)
+    }
+
+    fn gradients_on_cuda<const N: usize>(
+        &self,
+        _: [&Tensor; N],
+        _: &Tensor,
+        _: &Tensor,
+    ) -> Result<[Option<Tensor>; N]>
+    where
+        O: Operation<N>,
+    {
+        candle_core::bail!("{}: this program was built without CUDA", O::LABEL)
+    }
+}
+
 impl<O: Operation<1>> CustomOp1 for Node<O> {
     fn name(&self) -> &'static str {
         O::LABEL
@@ -187,6 +338,10 @@ impl<O: Operation<1>> CustomOp1 for Node<O> {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         self.forward([(x, layout)])
+    }
+
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_cuda([(x, layout)])
     }
 
     fn bwd(&self, x: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
@@ -208,6 +363,16 @@ impl<O: Operation<2>> CustomOp2 for Node<O> {
         second_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.forward([(first, first_layout), (second, second_layout)])
+    }
+
+    fn cuda_fwd(
+        &self,
+        first: &CudaStorage,
+        first_layout: &Layout,
+        second: &CudaStorage,
+        second_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_cuda([(first, first_layout), (second, second_layout)])
     }
 
     fn bwd(
@@ -237,6 +402,22 @@ impl<O: Operation<3>> CustomOp3 for Node<O> {
         third_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.forward([
+            (first, first_layout),
+            (second, second_layout),
+            (third, third_layout),
+        ])
+    }
+
+    fn cuda_fwd(
+        &self,
+        first: &CudaStorage,
+        first_layout: &Layout,
+        second: &CudaStorage,
+        second_layout: &Layout,
+        third: &CudaStorage,
+        third_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_cuda([
             (first, first_layout),
             (second, second_layout),
             (third, third_layout),

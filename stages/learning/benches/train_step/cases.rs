@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 use contract::Random;
 use learning::models::{self, Batch, DataShape, ModelChoice, Network, Task};
+use numerics::Constants;
 use numerics::optimizer::{Optimizer, OptimizerChoice};
 use serde_json::{Value, json};
 
@@ -204,10 +205,12 @@ impl Work {
     /// All phases of a step: loss, gradients and update. On a GPU it may still be under way afterwards.
     pub fn step(&mut self) {
         for (phase, optimizer) in self.optimizers.iter_mut().enumerate() {
+            let constants = Constants::keep(self.network.state().device());
             let (_, gradients) = self
                 .network
                 .gradients(phase, &self.batch, &mut self.random)
                 .expect("the batch fits");
+            drop(constants);
             optimizer
                 .step(self.network.state(), &gradients, 1e-4)
                 .expect("the gradients fit");
@@ -216,6 +219,7 @@ impl Work {
 
     /// What scoring, or forecasting, computes of the batch.
     pub fn evaluate(&self) -> Tensor {
+        let _constants = Constants::keep(self.network.state().device());
         let output = if self.task == Task::Detect {
             self.network.errors(&self.batch)
         } else {

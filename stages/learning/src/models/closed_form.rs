@@ -150,7 +150,7 @@ pub fn judge_windows(
     let targets = errors.par_chunks_exact_mut(width);
     let pairs = targets.zip(values.par_chunks_exact(width));
     pairs.for_each(|(errors, window)| spread(&judge(window), shape.channels, errors));
-    Tensor::from_vec(errors, inputs.shape(), inputs.device())
+    numerics::upload(errors, inputs.shape(), inputs.device())
 }
 
 /// Gives every row of a window the window's score, split over channels.
@@ -211,7 +211,7 @@ impl Distance {
                     *value = (white * white) as f32;
                 }
             });
-        Tensor::from_vec(values, errors.shape(), errors.device())
+        numerics::upload(values, errors.shape(), errors.device())
     }
 }
 
@@ -274,7 +274,7 @@ pub fn forecast_windows(
         .flatten()
         .map(|value| value as f32)
         .collect();
-    Tensor::from_vec::<_, f32>(flat, (batch, steps, channels), past.device())
+    numerics::upload(flat, (batch, steps, channels), past.device())
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Draws {
         match self {
             Self::Fresh => {
                 let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw() as f32).collect();
-                Tensor::from_vec(values, shape, device)
+                numerics::upload(values, shape, device)
             }
             Self::Given(given) => match given.broadcast_as(shape) {
                 Ok(repeated) => repeated.contiguous(),

@@ -182,7 +182,7 @@ impl Draws for Random {
                 values.push(f32::from(u8::from(kept)));
             }
         }
-        Tensor::from_vec(values, (probabilities.len(), time, hidden), keep.device())
+        numerics::upload(values, (probabilities.len(), time, hidden), keep.device())
     }
 
     fn frozen(&mut self, _: usize, probability: f64) -> bool {
@@ -303,7 +303,7 @@ impl Forecaster {
                     *factor = 0.0;
                 }
             }
-            inner = (&inner * Tensor::from_vec(mask, inner.dims(), inner.device())?)?;
+            inner = (&inner * numerics::upload(mask, inner.dims(), inner.device())?)?;
         }
         self.mixer[1].forward(&inner)
     }

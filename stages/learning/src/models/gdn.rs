@@ -238,7 +238,7 @@ impl Forecaster for Graph {
                 keep_largest(row);
             }
         }
-        Tensor::from_vec(values, errors.shape(), errors.device())
+        numerics::upload(values, errors.shape(), errors.device())
     }
 
     fn notice(&self, forecast: &Tensor, actual: &Tensor) -> Result<()> {

@@ -108,7 +108,7 @@ impl Network for Centroids {
         for window in values.chunks_exact(clusters.width) {
             nearest.extend_from_slice(centroid(&clusters, clusters.nearest(window).0));
         }
-        Tensor::from_vec(nearest, batch.inputs.shape(), batch.inputs.device())
+        numerics::upload(nearest, batch.inputs.shape(), batch.inputs.device())
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {

@@ -268,7 +268,7 @@ impl Network for Components {
                 predicted.push((scale.mean[place] + scale.deviation[place] * value) as f32);
             }
         }
-        Tensor::from_vec(predicted, batch.inputs.shape(), batch.inputs.device())
+        numerics::upload(predicted, batch.inputs.shape(), batch.inputs.device())
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {

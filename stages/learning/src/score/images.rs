@@ -37,7 +37,7 @@ pub(super) fn score(
     for part in samples.chunks(params.batch) {
         context.check_cancelled()?;
         let batch = images.gather(part, Task::Detect, &inference.device)?;
-        let errors = inference.network().errors(&batch)?;
+        let errors = inference.errors(&batch)?;
         let errors: Vec<f32> = errors.flatten_all()?.to_vec1()?;
         for (sample, errors) in part.iter().zip(errors.chunks_exact(plane * COLOURS.len())) {
             let image = &images.images[*sample];

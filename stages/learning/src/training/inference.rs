@@ -1,7 +1,8 @@
 //! A trained model over the samples of some splits, batch after batch.
 //! What becomes of the outputs is up to the stage; where samples come from is behind [`Samples`].
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
+use numerics::Constants;
 
 use super::Samples;
 use crate::models::{self, Batch, DataShape, Loaded, Network, Task};
@@ -62,6 +63,20 @@ impl<'a> Inference<'a> {
         self.loaded.network.as_ref()
     }
 
+    /// What the network's [`Network::errors`] are.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn errors(&self, batch: &Batch) -> candle_core::Result<Tensor> {
+        let _constants = Constants::keep(&self.device);
+        self.network().errors(batch)
+    }
+
+    fn predict(&self, batch: &Batch) -> candle_core::Result<Tensor> {
+        let _constants = Constants::keep(&self.device);
+        self.network().predict(batch)
+    }
+
     /// Reports that `done` of so many are done.
     pub fn progress(&self, unit: &'static str, done: usize, total: usize, phase: String) {
         self.context.host.progress(Progress {
@@ -102,7 +117,7 @@ impl<'a> Inference<'a> {
             for samples in samples.chunks(batch) {
                 self.context.check_cancelled()?;
                 let batch = prepare(self.samples.gather(samples, task, &self.device)?)?;
-                let output = self.network().predict(&batch)?;
+                let output = self.predict(&batch)?;
                 let output: Vec<f32> = output.flatten_all()?.to_vec1()?;
                 if let Some(value) = output.iter().find(|value| !value.is_finite()) {
                     return Err(Trouble::new(format!("the model predicts {value}"))

@@ -18,7 +18,7 @@ use crate::schedules::Schedule;
 use contract::artifact::{Column, Digest, DigestWriter, Model, Split, Table, TensorData};
 use contract::{Random, StageContext, Trouble};
 use numerics::optimizer::Optimizer;
-use numerics::{self, Gradients, Mode, Precision};
+use numerics::{self, Constants, Gradients, Mode, Precision};
 
 /// What a training gives.
 #[derive(Clone, Debug)]
@@ -371,6 +371,7 @@ impl<'a> Trainer<'a> {
         noise: &mut Random,
     ) -> Result<(f64, Gradients), Trouble> {
         let precision = self.recipe.precision;
+        let _constants = Constants::keep(&self.device);
         Ok(precision.during(|| self.network.gradients(phase, batch, noise))?)
     }
 
@@ -403,6 +404,7 @@ impl<'a> Trainer<'a> {
         for samples in self.validation_samples.chunks(self.recipe.batch) {
             self.context.check_cancelled()?;
             let batch = self.gather(samples, &mut noise)?;
+            let _constants = Constants::keep(&self.device);
             let loss = self.network.loss(&batch, Mode::Evaluate, &mut noise)?;
             losses.add(f64::from(loss.to_scalar::<f32>()?), samples.len());
             if !metric.is_loss()

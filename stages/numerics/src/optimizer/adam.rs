@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Level, Rule};
+#[cfg(feature = "cuda")]
+use crate::cuda::{Kernel, slots::Launched};
 use crate::simd::vectorised;
 use contract::Named;
 
@@ -208,6 +210,27 @@ macro_rules! rule {
                     first,
                     second,
                 );
+            }
+
+            #[cfg(feature = "cuda")]
+            fn on_cuda(&self, step: u64, rate: f64) -> Option<Launched> {
+                let adam: fn(&Self) -> Adam = $adam;
+                let step = adam(self).step(step, rate, $decoupled);
+                Some(Launched {
+                    kernel: Kernel {
+                        module: "adam",
+                        name: "adam",
+                    },
+                    constants: vec![
+                        step.beta1,
+                        step.beta2,
+                        step.epsilon,
+                        step.size,
+                        step.root,
+                        step.keep,
+                        step.penalty,
+                    ],
+                })
             }
 
             fn update_tensor(

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::cuda::slots::{self, Launched};
 use super::host::{with_slice, with_slice_mut};
 use super::state::{State, to_data};
 use super::{Gradients, Level};
@@ -57,7 +59,13 @@ pub trait Rule: Send + Sync {
         memory: &mut [Vec<f32>],
     );
 
-    /// The same with tensor operations, for other devices: the new values, and the memory in place.
+    /// The kernel that does so on CUDA for 32-bit floats, and its constants in this step. It has a file beside the rule's.
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _step: u64, _rate: f64) -> Option<Launched> {
+        None
+    }
+
+    /// The same with tensor operations, for devices without a kernel: the new values, and the memory in place.
     ///
     /// # Errors
     /// If a tensor operation fails.
@@ -97,7 +105,12 @@ impl Optimizer {
         for (_, parameter) in state.parameters() {
             memory.push(match parameter.device() {
                 Device::Cpu => Memory::Host(vec![vec![0.0; parameter.elem_count()]; count]),
-                _ => Memory::Device(vec![parameter.zeros_like()?; count]),
+                // Each has memory of its own, which kernels change in place.
+                _ => Memory::Device(
+                    (0..count)
+                        .map(|_| parameter.zeros_like())
+                        .collect::<candle_core::Result<_>>()?,
+                ),
             });
         }
         Ok(Self {
@@ -143,6 +156,12 @@ impl Optimizer {
         rate: f64,
     ) -> candle_core::Result<()> {
         self.steps += 1;
+        #[cfg(feature = "cuda")]
+        if state.device().is_cuda()
+            && let Some(launched) = self.rule.on_cuda(self.steps, rate)
+        {
+            return self.step_on_cuda(&launched, state, gradients);
+        }
         let (level, step) = (self.level, self.steps);
         for (((_, parameter), gradient), memory) in
             state.parameters().zip(&gradients.0).zip(&mut self.memory)
@@ -166,6 +185,28 @@ impl Optimizer {
             }
         }
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn step_on_cuda(
+        &self,
+        launched: &Launched,
+        state: &State,
+        gradients: &Gradients,
+    ) -> candle_core::Result<()> {
+        let mut slots = Vec::new();
+        for (((_, parameter), gradient), memory) in
+            state.parameters().zip(&gradients.0).zip(&self.memory)
+        {
+            if let (Some(gradient), Memory::Device(memory)) = (gradient, memory) {
+                slots.push(slots::Slot {
+                    values: parameter.as_detached_tensor(),
+                    gradient: gradient.contiguous()?,
+                    memory,
+                });
+            }
+        }
+        slots::step(launched, &slots)
     }
 
     pub fn steps(&self) -> u64 {
@@ -316,6 +357,50 @@ mod tests {
             }
             for (one, other) in values(&host).iter().zip(values(&device)) {
                 assert!((one - other).abs() < 1e-5, "{choice:?}: {one} {other}");
+            }
+        }
+    }
+
+    /// More parameters than go into one launch, and values than a block works on.
+    #[test]
+    fn kernels_agree_with_loops() {
+        let Ok(gpu) = crate::device(contract::Device::Cuda(0)) else {
+            return;
+        };
+        let on = |device: &Device| {
+            let mut random = Random::new(1, "init");
+            let mut builder = StateBuilder::new(device, &mut random);
+            for index in 0..70 {
+                let size = [1, 2047, 2048, 4100, 3][index % 5];
+                let name = index.to_string();
+                builder
+                    .parameter(&name, &[size], Initial::FanIn(1))
+                    .unwrap();
+            }
+            builder.finish()
+        };
+        for choice in choices() {
+            let (host, device) = (on(&Device::Cpu), on(&gpu));
+            for state in [&host, &device] {
+                let mut optimizer = Optimizer::new(&choice, state).unwrap();
+                for _ in 0..3 {
+                    let mut gradients = Vec::new();
+                    for (index, (_, parameter)) in state.parameters().enumerate() {
+                        // Some have none.
+                        let doubled = (parameter.as_detached_tensor() * 2.0).unwrap();
+                        gradients.push((index != 7).then_some(doubled));
+                    }
+                    optimizer.step(state, &Gradients(gradients), 0.05).unwrap();
+                }
+            }
+            for ((name, one), (_, other)) in host.parameters().zip(device.parameters()) {
+                let [one, other] = [one, other].map(|values| values.to_vec1::<f32>().unwrap());
+                for (one, other) in one.iter().zip(&other) {
+                    assert!(
+                        (one - other).abs() < 1e-5,
+                        "{choice:?} {name}: {one} {other}"
+                    );
+                }
             }
         }
     }

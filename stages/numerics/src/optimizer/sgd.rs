@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Level, Rule};
+#[cfg(feature = "cuda")]
+use crate::cuda::{Kernel, slots::Launched};
 use crate::simd::vectorised;
 use contract::{Fault, Named};
 
@@ -87,6 +89,19 @@ impl Rule for Sgd {
         let [direction] = memory else { return };
         let constants = [rate, self.momentum, self.weight_decay].map(|constant| constant as f32);
         update(level, constants, self.nesterov, values, gradient, direction);
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: u64, rate: f64) -> Option<Launched> {
+        let constants = [rate, self.momentum, self.weight_decay].map(|constant| constant as f32);
+        let is_nesterov = if self.nesterov { 1.0 } else { 0.0 };
+        Some(Launched {
+            kernel: Kernel {
+                module: "sgd",
+                name: "sgd",
+            },
+            constants: [&constants[..], &[is_nesterov]].concat(),
+        })
     }
 
     fn update_tensor(

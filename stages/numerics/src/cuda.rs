@@ -1,0 +1,442 @@
+//! Kernels of our own on CUDA: memory, launches and matrix products. Beside `device`, the only place that names cudarc.
+//!
+//! A device has one stream, and memory is freed in its order: what a launch reads may be dropped right after it.
+
+pub mod slots;
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::cudarc::cublas;
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaSlice, DevicePtr, DeviceRepr, result::launch_kernel,
+};
+use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
+use candle_core::cuda_backend::{
+    CudaDType, CudaDevice, CudaStorage, WrapErr, gemm_reduced_precision_f32,
+};
+use candle_core::op::BackpropOp;
+use candle_core::{Layout, Result, Shape, Storage, Tensor, bail};
+
+/// Part of the hardware class: it grows when kernels give other bits. Results of the CPU stay valid.
+pub const VERSION: u32 = 1;
+
+include!(concat!(env!("OUT_DIR"), "/modules.rs"));
+
+/// What a tensor on the device can be made of.
+pub trait OnDevice: CudaDType + DeviceRepr {}
+impl<T: CudaDType + DeviceRepr> OnDevice for T {}
+
+/// A tensor of these values, which are sent now whatever is kept of others.
+///
+/// # Errors
+/// If their number is not that of the shape, or the device has no memory.
+pub(crate) fn upload<T: OnDevice>(
+    values: &[T],
+    shape: Shape,
+    device: &CudaDevice,
+) -> Result<Tensor> {
+    if values.len() != shape.elem_count() {
+        bail!("{} values for the shape {shape:?}", values.len())
+    }
+    let slice = device.cuda_stream().clone_htod(values).w()?;
+    let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(slice, device.clone()));
+    Ok(Tensor::from_storage(
+        storage,
+        shape,
+        BackpropOp::none(),
+        false,
+    ))
+}
+
+/// A function of a `.cu` file, which is found by the file's name.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    pub module: &'static str,
+    pub name: &'static str,
+}
+
+/// Floats of a contiguous tensor on the device.
+#[derive(Clone, Copy)]
+pub struct Floats<'a> {
+    address: u64,
+    len: usize,
+    lifetime: PhantomData<&'a ()>,
+}
+
+impl<'a> Floats<'a> {
+    /// None at all.
+    pub const NONE: Self = Self {
+        address: 0,
+        len: 0,
+        lifetime: PhantomData,
+    };
+
+    /// # Errors
+    /// If these are not contiguous 32-bit floats.
+    pub(crate) fn of_storage(storage: &'a CudaStorage, layout: &Layout) -> Result<Self> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("expected a contiguous tensor")
+        };
+        let slice = storage.as_cuda_slice::<f32>()?;
+        let (address, _guard) = slice.device_ptr(slice.stream());
+        Ok(Self {
+            address: address + (start * size_of::<f32>()) as u64,
+            len: end - start,
+            lifetime: PhantomData,
+        })
+    }
+
+    /// For structs that a kernel takes.
+    pub fn address(self) -> u64 {
+        self.address
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Those from this one on.
+    #[must_use]
+    pub fn from(self, start: usize) -> Self {
+        assert!(start <= self.len, "{start} of {} floats", self.len);
+        Self {
+            address: self.address + (start * size_of::<f32>()) as u64,
+            len: self.len - start,
+            ..self
+        }
+    }
+}
+
+/// Calls `read` with the floats of contiguous tensors on the device.
+///
+/// # Errors
+/// If one is elsewhere, or of another type.
+pub fn with_floats<const N: usize, T>(
+    tensors: [&Tensor; N],
+    read: impl FnOnce([Floats<'_>; N]) -> Result<T>,
+) -> Result<T> {
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let mut floats = [Floats::NONE; N];
+    for (floats, (storage, layout)) in floats.iter_mut().zip(&guards) {
+        let Storage::Cuda(storage) = &**storage else {
+            bail!("expected a tensor on the device")
+        };
+        *floats = Floats::of_storage(storage, layout)?;
+    }
+    read(floats)
+}
+
+/// Memory of its own for floats.
+pub struct Buffer {
+    slice: CudaSlice<f32>,
+    device: CudaDevice,
+}
+
+impl Buffer {
+    pub fn floats(&self) -> Floats<'_> {
+        let (address, _guard) = self.slice.device_ptr(self.slice.stream());
+        Floats {
+            address,
+            len: self.slice.len(),
+            lifetime: PhantomData,
+        }
+    }
+
+    pub(crate) fn into_storage(self) -> CudaStorage {
+        CudaStorage::wrap_cuda_slice(self.slice, self.device)
+    }
+
+    /// A tensor of this shape that has no part in any graph.
+    pub fn into_tensor(self, shape: impl Into<Shape>) -> Tensor {
+        let storage = Storage::Cuda(self.into_storage());
+        Tensor::from_storage(storage, shape, BackpropOp::none(), false)
+    }
+}
+
+/// A device on which kernels are launched.
+#[derive(Clone, Copy)]
+pub struct Gpu<'a>(&'a CudaDevice);
+
+impl<'a> Gpu<'a> {
+    pub(crate) fn of_storage(storage: &'a CudaStorage) -> Self {
+        Self(storage.device())
+    }
+
+    /// # Errors
+    /// If the tensor is elsewhere.
+    pub fn of(tensor: &'a Tensor) -> Result<Self> {
+        Ok(Self(tensor.device().as_cuda_device()?))
+    }
+
+    /// Memory that holds anything.
+    ///
+    /// # Errors
+    /// If the device has no more.
+    pub fn buffer(self, len: usize) -> Result<Buffer> {
+        // SAFETY: what is launched writes all of it before anything reads it; the tests fill it with NaN.
+        let slice = unsafe { self.0.alloc::<f32>(len) }?;
+        Ok(Buffer {
+            slice,
+            device: self.0.clone(),
+        })
+    }
+
+    /// A launch of so many blocks and threads in each, whose arguments are still to be given.
+    #[must_use]
+    pub fn launch(self, kernel: Kernel, blocks: impl Into<Blocks>, threads: usize) -> Launch<'a> {
+        Launch {
+            gpu: self,
+            kernel,
+            blocks: blocks.into(),
+            threads,
+            shared: 0,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// `c = factor * op(a) op(b) + keep * c` for matrices in rows, one for each of `count`.
+    ///
+    /// # Errors
+    /// If a matrix is larger than what is given of it, or the device refuses.
+    pub fn product(self, a: Matrix<'_>, b: Matrix<'_>, c: Floats<'_>, with: Product) -> Result<()> {
+        let (rows, inner) = a.size();
+        let (b_inner, columns) = b.size();
+        if inner != b_inner || c.len < with.count * rows * columns {
+            bail!(
+                "a product of {rows}x{inner} and {b_inner}x{columns} into {}",
+                c.len
+            )
+        }
+        let compute = match gemm_reduced_precision_f32() {
+            true => cublas::sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            false => cublas::sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
+        let turned = |matrix: &Matrix<'_>| match matrix.is_transposed {
+            true => cublas::sys::cublasOperation_t::CUBLAS_OP_T,
+            false => cublas::sys::cublasOperation_t::CUBLAS_OP_N,
+        };
+        let single = cublas::sys::cudaDataType_t::CUDA_R_32F;
+        // cuBLAS has matrices in columns: of the same memory, it multiplies the transposes, in the other order.
+        // SAFETY: the addresses are those of memory that is at least as large as the sizes say.
+        unsafe {
+            cublas::result::gemm_strided_batched_ex(
+                *self.0.cublas_handle().handle(),
+                turned(&b),
+                turned(&a),
+                columns as i32,
+                rows as i32,
+                inner as i32,
+                (&raw const with.factor).cast(),
+                b.floats.address as *const c_void,
+                single,
+                b.columns as i32,
+                b.stride as i64,
+                a.floats.address as *const c_void,
+                single,
+                a.columns as i32,
+                a.stride as i64,
+                (&raw const with.keep).cast(),
+                c.address as *mut c_void,
+                single,
+                columns as i32,
+                (rows * columns) as i64,
+                with.count as i32,
+                compute,
+                cublas::sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT_TENSOR_OP,
+            )
+        }
+        .w()
+    }
+
+    fn function(self, kernel: Kernel) -> Result<CudaFunction> {
+        type Functions = Mutex<HashMap<(usize, &'static str), CudaFunction>>;
+        static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
+
+        let context = self.0.cuda_stream().context().clone();
+        let functions = FUNCTIONS.get_or_init(Mutex::default);
+        let mut functions = functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (context.ordinal(), kernel.name);
+        if let Some(function) = functions.get(&key) {
+            return Ok(function.clone());
+        }
+        let mut modules = MODULES.iter();
+        let Some((_, image)) = modules.find(|(name, _)| *name == kernel.module) else {
+            bail!("there is no file {}.cu", kernel.module)
+        };
+        let module = context.load_module(Ptx::from_binary(image.to_vec())).w()?;
+        let function = module.load_function(kernel.name).w()?;
+        functions.insert(key, function.clone());
+        Ok(function)
+    }
+}
+
+/// How many blocks there are in each direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks(usize, usize);
+
+impl From<usize> for Blocks {
+    fn from(blocks: usize) -> Self {
+        Self(blocks, 1)
+    }
+}
+
+impl From<(usize, usize)> for Blocks {
+    fn from((x, y): (usize, usize)) -> Self {
+        Self(x, y)
+    }
+}
+
+/// Matrices of one size, in rows.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    floats: Floats<'a>,
+    rows: usize,
+    columns: usize,
+    is_transposed: bool,
+    /// From one to the next.
+    stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// # Panics
+    /// If there are fewer floats than that.
+    pub fn new(floats: Floats<'a>, rows: usize, columns: usize) -> Self {
+        assert!(rows * columns <= floats.len, "{rows}x{columns} floats");
+        Self {
+            floats,
+            rows,
+            columns,
+            is_transposed: false,
+            stride: rows * columns,
+        }
+    }
+
+    /// The transpose of it, which is read where it lies.
+    #[must_use]
+    pub fn t(self) -> Self {
+        Self {
+            is_transposed: !self.is_transposed,
+            ..self
+        }
+    }
+
+    /// The same matrix in every product.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { stride: 0, ..self }
+    }
+
+    fn size(&self) -> (usize, usize) {
+        match self.is_transposed {
+            true => (self.columns, self.rows),
+            false => (self.rows, self.columns),
+        }
+    }
+}
+
+/// What is done with the product of two matrices.
+#[derive(Clone, Copy)]
+pub struct Product {
+    pub factor: f32,
+    /// What is there before is multiplied by this, and added.
+    pub keep: f32,
+    pub count: usize,
+}
+
+impl Default for Product {
+    fn default() -> Self {
+        Self {
+            factor: 1.0,
+            keep: 0.0,
+            count: 1,
+        }
+    }
+}
+
+/// A launch whose arguments are given one by one, in the kernel's order.
+pub struct Launch<'a> {
+    gpu: Gpu<'a>,
+    kernel: Kernel,
+    blocks: Blocks,
+    threads: usize,
+    shared: usize,
+    /// Each in words of eight bytes, which is how what kernels take is aligned.
+    arguments: Vec<Vec<u64>>,
+}
+
+impl Launch<'_> {
+    /// Dynamic shared memory of every block, in bytes.
+    #[must_use]
+    pub fn shared(mut self, bytes: usize) -> Self {
+        self.shared = bytes;
+        self
+    }
+
+    /// `float *`, of which the kernel reads or writes only what it is told.
+    #[must_use]
+    pub fn floats(self, floats: Floats<'_>) -> Self {
+        self.word(floats.address)
+    }
+
+    /// `float *`, or a null pointer.
+    #[must_use]
+    pub fn optional(self, floats: Option<Floats<'_>>) -> Self {
+        self.word(floats.map_or(0, |floats| floats.address))
+    }
+
+    /// `int`.
+    #[must_use]
+    pub fn int(self, value: usize) -> Self {
+        let value = i32::try_from(value).expect("sizes are checked before a launch");
+        self.word(u64::from(value.cast_unsigned()))
+    }
+
+    /// `float`.
+    #[must_use]
+    pub fn float(self, value: f32) -> Self {
+        self.word(u64::from(value.to_bits()))
+    }
+
+    /// A struct, as its words of eight bytes.
+    #[must_use]
+    pub fn words(mut self, words: Vec<u64>) -> Self {
+        self.arguments.push(words);
+        self
+    }
+
+    fn word(self, word: u64) -> Self {
+        self.words(vec![word])
+    }
+
+    /// # Errors
+    /// If the device refuses.
+    pub fn run(mut self) -> Result<()> {
+        let function = self.gpu.function(self.kernel)?;
+        let stream = self.gpu.0.cuda_stream();
+        let mut pointers: Vec<*mut c_void> = Vec::with_capacity(self.arguments.len());
+        for argument in &mut self.arguments {
+            pointers.push(argument.as_mut_ptr().cast());
+        }
+        // SAFETY: the arguments are those of the kernel, which the conformance tests run for odd sizes; the
+        // memory that they name is freed after it, in the order of the stream.
+        unsafe {
+            launch_kernel(
+                function.cu_function(),
+                (self.blocks.0 as u32, self.blocks.1 as u32, 1),
+                (self.threads as u32, 1, 1),
+                self.shared as u32,
+                stream.cu_stream(),
+                &mut pointers,
+            )
+        }
+        .w()
+    }
+}
