@@ -104,9 +104,9 @@ const EXCEPTIONS: &[Exception] = &[
         format: "csv",
         why: "a delimiter at the end of the names begins no column here; pandas makes one of nothing",
         holds: |case| {
-            let names = format!("{:?}", case.series.channels);
-            let with_nothing = names.replace(']', ", \"\"]");
-            case.complaint == format!("the columns are {names} here, {with_nothing} there")
+            let names = &case.series.channels;
+            let with_nothing = [&names[..], &[String::new()]].concat();
+            case.complaint == format!("the columns are {names:?} here, {with_nothing:?} there")
         },
     },
     Exception {
