@@ -39,6 +39,15 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// Whether a line consists of white space, and not of spaces and tabs alone.
+    fn has_line_of_rare_blanks(&self) -> bool {
+        let text = String::from_utf8_lossy(self.bytes);
+        text.lines().any(|line| {
+            let is_blank = line.trim().is_empty();
+            is_blank && line.contains(|sign| !matches!(sign, ' ' | '\t' | '\r'))
+        })
+    }
+
     /// Whether quotes come after a tab that delimits nothing.
     fn has_tab_before_quotes(&self) -> bool {
         if self.form.question["delimiter"] == "\t" {
@@ -94,6 +103,11 @@ const EXCEPTIONS: &[Exception] = &[
                     .iter()
                     .any(|blank| case.complaint.contains(blank))
         },
+    },
+    Exception {
+        format: "csv",
+        why: "a line of nothing but white space is blank here, also where that is a form feed or the like",
+        holds: |case| case.has_line_of_rare_blanks(),
     },
     Exception {
         format: "csv",
