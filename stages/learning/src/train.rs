@@ -18,7 +18,7 @@ impl Stage for Train {
     type Params = Recipe;
 
     const NAME: &'static str = "train";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const DOC: &'static str = "Trains a model on the windows or images of the split `train`, watching the split `validation`";
     const NUMERICS: Numerics = Numerics::Device;
     const THREADS: Threads = Threads::All;

@@ -391,6 +391,7 @@ mod tests {
     use crate::layer_norm::op::LayerNormOp;
     use crate::linear::op::LinearOp;
     use crate::loss::{Mean, Pair, Steps};
+    use crate::noise::Noise;
     use crate::pool::MaxPoolOp;
     use crate::relu::ReluOp;
 
@@ -418,6 +419,7 @@ mod tests {
         max_pool: MaxPoolOp, 1;
         mean: Mean, 1;
         mean_squared_step: Steps, 1;
+        noise: Noise, 1;
         relu: ReluOp, 1;
     }
 }

@@ -7,12 +7,15 @@ pub mod slots;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::cublas;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaSlice, DevicePtr, DeviceRepr, result::launch_kernel,
+    CudaFunction, CudaSlice, DevicePtr, DeviceRepr,
+    result::{launch_kernel, memcpy_dtod_async},
+    sys::CUfunction_attribute,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{
@@ -103,13 +106,16 @@ impl<'a> Floats<'a> {
         self.len == 0
     }
 
-    /// Those from this one on.
+    /// Those of a range.
+    ///
+    /// # Panics
+    /// If there are not as many.
     #[must_use]
-    pub fn from(self, start: usize) -> Self {
-        assert!(start <= self.len, "{start} of {} floats", self.len);
+    pub fn range(self, range: Range<usize>) -> Self {
+        assert!(range.end <= self.len, "{range:?} of {} floats", self.len);
         Self {
-            address: self.address + (start * size_of::<f32>()) as u64,
-            len: self.len - start,
+            address: self.address + (range.start * size_of::<f32>()) as u64,
+            len: range.len(),
             ..self
         }
     }
@@ -199,7 +205,97 @@ impl<'a> Gpu<'a> {
             threads,
             shared: 0,
             arguments: Vec::new(),
+            is_too_large: false,
         }
+    }
+
+    /// Memory that holds the same.
+    ///
+    /// # Errors
+    /// If the device has no more.
+    pub fn copy(self, floats: Floats<'_>) -> Result<Buffer> {
+        let target = self.buffer(floats.len)?;
+        let stream = self.0.cuda_stream();
+        // SAFETY: both are memory of the device, of this many floats.
+        unsafe {
+            memcpy_dtod_async(
+                target.floats().address,
+                floats.address,
+                floats.len * size_of::<f32>(),
+                stream.cu_stream(),
+            )
+        }
+        .w()?;
+        Ok(target)
+    }
+
+    /// A launch with a thread for each of so many values.
+    #[must_use]
+    pub fn each(self, kernel: Kernel, count: usize) -> Launch<'a> {
+        self.launch(kernel, count.div_ceil(256).max(1), 256)
+    }
+
+    /// The sums over the rows of a matrix.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn column_sums(self, x: Floats<'_>, rows: usize, columns: usize) -> Result<Buffer> {
+        const KERNEL: Kernel = Kernel {
+            module: "columns",
+            name: "column_shares",
+        };
+        // Few rows are one block's work; of many, each block has some.
+        let groups = rows.div_ceil(256).clamp(1, 64);
+        let shares = self.buffer(groups * columns)?;
+        self.launch(KERNEL, (columns.div_ceil(32), groups), 256)
+            .floats(x)
+            .floats(shares.floats())
+            .int(rows)
+            .int(columns)
+            .run()?;
+        if groups == 1 {
+            return Ok(shares);
+        }
+        self.sum_shares(&shares, groups, columns)
+    }
+
+    /// The sum of shares in their order, `[shares, columns]` to `[columns]`.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn sum_shares(self, shares: &Buffer, count: usize, columns: usize) -> Result<Buffer> {
+        const KERNEL: Kernel = Kernel {
+            module: "columns",
+            name: "sum_shares",
+        };
+        let sums = self.buffer(columns)?;
+        self.each(KERNEL, columns)
+            .floats(shares.floats())
+            .floats(sums.floats())
+            .int(count)
+            .int(columns)
+            .run()?;
+        Ok(sums)
+    }
+
+    /// A matrix whose rows are all this one.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn rows_of(self, row: Floats<'_>, rows: usize) -> Result<Buffer> {
+        const KERNEL: Kernel = Kernel {
+            module: "columns",
+            name: "fill_rows",
+        };
+        let (columns, count) = (row.len(), rows * row.len());
+        let matrix = self.buffer(count)?;
+        self.each(KERNEL, count)
+            .floats(row)
+            .floats(matrix.floats())
+            .int(count)
+            .int(columns)
+            .run()?;
+        Ok(matrix)
     }
 
     /// `c = factor * op(a) op(b) + keep * c` for matrices in rows, one for each of `count`.
@@ -361,6 +457,12 @@ impl Default for Product {
     }
 }
 
+/// Shared memory of a block, in bytes, beyond which a kernel has to be told.
+const FREE_SHARED: usize = 48 << 10;
+
+/// The most shared memory that a block can have, in bytes: H100's.
+pub const MOST_SHARED: usize = 227 << 10;
+
 /// A launch whose arguments are given one by one, in the kernel's order.
 pub struct Launch<'a> {
     gpu: Gpu<'a>,
@@ -370,6 +472,7 @@ pub struct Launch<'a> {
     shared: usize,
     /// Each in words of eight bytes, which is how what kernels take is aligned.
     arguments: Vec<Vec<u64>>,
+    is_too_large: bool,
 }
 
 impl Launch<'_> {
@@ -394,9 +497,9 @@ impl Launch<'_> {
 
     /// `int`.
     #[must_use]
-    pub fn int(self, value: usize) -> Self {
-        let value = i32::try_from(value).expect("sizes are checked before a launch");
-        self.word(u64::from(value.cast_unsigned()))
+    pub fn int(mut self, value: usize) -> Self {
+        self.is_too_large |= i32::try_from(value).is_err();
+        self.word(value as u64)
     }
 
     /// `float`.
@@ -417,9 +520,16 @@ impl Launch<'_> {
     }
 
     /// # Errors
-    /// If the device refuses.
+    /// If the device refuses, or a size is beyond 32 bits.
     pub fn run(mut self) -> Result<()> {
+        if self.is_too_large {
+            bail!("{}: sizes beyond 32 bits", self.kernel.name)
+        }
         let function = self.gpu.function(self.kernel)?;
+        if self.shared > FREE_SHARED {
+            let largest = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(largest, self.shared as i32).w()?;
+        }
         let stream = self.gpu.0.cuda_stream();
         let mut pointers: Vec<*mut c_void> = Vec::with_capacity(self.arguments.len());
         for argument in &mut self.arguments {

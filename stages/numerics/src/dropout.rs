@@ -1,29 +1,33 @@
 //! Dropout (Srivastava et al., JMLR 2014) whose masks are not kept but drawn again for the backward pass.
 //! Fused operations draw the same masks for themselves, row by row.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Result, Shape, Tensor};
 
 use super::Mode;
 use super::chunks::{chunks, fill_rows};
+#[cfg(feature = "cuda")]
+use super::operation::OnCuda;
 use super::operation::{Input, Operation, apply};
+use super::philox::{LANES, Purpose, words};
+use super::simd::{Level, vectorised};
 use contract::Random;
 
 /// One application of dropout: with probability `rate` a value becomes 0, otherwise it is divided by `1 - rate`.
 ///
-/// The mask of a row follows from the seed and the row's number alone, so it does not depend on who works on the row.
+/// The mask of a row follows from the key and the row's number alone, so it does not depend on who works on the row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    seed: u64,
+    key: u64,
     /// Of 65,536 equally likely draws, how many drop a value.
     dropped: u16,
 }
 
 impl Dropout {
     /// Values pass unchanged.
-    pub const NONE: Self = Self {
-        seed: 0,
-        dropped: 0,
-    };
+    pub const NONE: Self = Self { key: 0, dropped: 0 };
 
     /// Draws the masks of one application. In evaluation, and at a rate of 0, nothing is drawn and nothing dropped.
     /// Rates are taken to the next 65,536th; `rate` must lie in [0, 1).
@@ -31,7 +35,7 @@ impl Dropout {
         let dropped = (rate * 65_536.0).round().clamp(0.0, 65_535.0) as u16;
         match mode {
             Mode::Train if dropped > 0 => Self {
-                seed: random.next_u64(),
+                key: random.next_u64(),
                 dropped,
             },
             _ => Self::NONE,
@@ -54,26 +58,15 @@ impl Dropout {
             factors.fill(1.0);
             return;
         }
-        let kept = self.kept();
-        let mut random = Random::new(self.seed.wrapping_add(row as u64), "dropout");
-        let mut blocks = factors.chunks_exact_mut(4);
-        for block in &mut blocks {
-            self.fill_some(random.next_u64(), kept, block);
-        }
-        self.fill_some(random.next_u64(), kept, blocks.into_remainder());
-    }
-
-    /// At most four factors, each decided by sixteen bits.
-    #[inline(always)]
-    fn fill_some(self, mut bits: u64, kept: f32, factors: &mut [f32]) {
-        for factor in factors {
-            *factor = if (bits as u16) < self.dropped {
-                0.0
-            } else {
-                kept
-            };
-            bits >>= 16;
-        }
+        let (row, dropped) = (row as u64, u32::from(self.dropped));
+        draw_factors(
+            Level::detect(),
+            self.key,
+            row,
+            dropped,
+            self.kept(),
+            factors,
+        );
     }
 
     /// `x`, `[…, width]`, with values dropped.
@@ -133,6 +126,11 @@ impl Dropout {
 impl Operation<1> for Dropout {
     const LABEL: &'static str = "dropout";
 
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 1]) -> Option<&dyn OnCuda<1>> {
+        Some(self)
+    }
+
     fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
         self.composed(x)
     }
@@ -148,6 +146,24 @@ impl Operation<1> for Dropout {
         gradient: &[f32],
     ) -> Result<[Option<Vec<f32>>; 1]> {
         Ok([Some(self.apply(gradient, last(x.dims)))])
+    }
+}
+
+/// Columns that one set of counters decides, sixteen bits for each.
+const BLOCK: usize = LANES * 8;
+
+vectorised! {
+    /// The factors of a row. Of a block of columns, the ones that are 16 apart share a counter.
+    fn draw_factors(key: u64, row: u64, dropped: u32, kept: f32, factors: &mut [f32]) {
+        for (block, factors) in factors.chunks_mut(BLOCK).enumerate() {
+            let words = words(key, Purpose::Dropout, row, block as u32);
+            for (part, factors) in factors.chunks_mut(LANES).enumerate() {
+                let (word, shift) = (&words[part / 2], part % 2 * 16);
+                for (factor, bits) in factors.iter_mut().zip(word) {
+                    *factor = if (bits >> shift) & 0xffff < dropped { 0.0 } else { kept };
+                }
+            }
+        }
     }
 }
 

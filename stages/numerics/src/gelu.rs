@@ -1,10 +1,15 @@
 //! The Gaussian error linear unit in its exact form, x · Φ(x) (Hendrycks and Gimpel, 2016).
 //! The approximation by a hyperbolic tangent is not here.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Result, Shape, Tensor};
 
 use super::chunks::{chunks, fill_rows};
 use super::elementary::normal;
+#[cfg(feature = "cuda")]
+use super::operation::OnCuda;
 use super::operation::{Input, Operation, apply};
 use super::simd::{Level, vectorised};
 
@@ -20,6 +25,11 @@ pub(crate) struct GeluOp;
 
 impl Operation<1> for GeluOp {
     const LABEL: &'static str = "gelu";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 1]) -> Option<&dyn OnCuda<1>> {
+        Some(self)
+    }
 
     fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
         x.gelu_erf()

@@ -1,5 +1,7 @@
 //! Layer normalisation over the last axis (Ba, Kiros and Hinton, 2016), alone or of the sum of a residual connection.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(crate) mod op;
 
 use candle_core::{Result, Tensor, Var};

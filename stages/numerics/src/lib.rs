@@ -34,6 +34,7 @@ pub mod moments;
 pub mod noise;
 pub mod operation;
 pub mod optimizer;
+mod philox;
 pub mod pool;
 pub mod positions;
 mod precision;

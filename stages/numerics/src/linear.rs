@@ -1,6 +1,8 @@
 //! Linear layers over the last axis, which are also 1x1 convolutions of channels-last data.
 //! Activation and residuals are not fused in here.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(crate) mod op;
 
 use candle_core::{Result, Tensor, Var};

@@ -1,9 +1,14 @@
 //! Losses between two tensors, and a penalty on steps, each as one operation with its slope.
 //! Sums are taken in 64 bits and in one order.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Result, Shape, Tensor, bail};
 
 use super::chunks::{chunks, fill_rows};
+#[cfg(feature = "cuda")]
+use super::operation::OnCuda;
 use super::operation::{Input, Operation, apply};
 use super::simd::{Level, vectorised};
 
@@ -60,6 +65,11 @@ impl Pair {
 
 impl Operation<2> for Pair {
     const LABEL: &'static str = "loss";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 2]) -> Option<&dyn OnCuda<2>> {
+        Some(self)
+    }
 
     fn compose(&self, [found, wanted]: [&Tensor; 2]) -> Result<Tensor> {
         let difference = (found - wanted)?;
@@ -162,6 +172,11 @@ pub(crate) struct Mean;
 impl Operation<1> for Mean {
     const LABEL: &'static str = "mean";
 
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 1]) -> Option<&dyn OnCuda<1>> {
+        Some(self)
+    }
+
     fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
         x.mean_all()
     }
@@ -205,6 +220,11 @@ impl Steps {
 
 impl Operation<1> for Steps {
     const LABEL: &'static str = "mean-squared-step";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 1]) -> Option<&dyn OnCuda<1>> {
+        Some(self)
+    }
 
     fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
         let length = x.dim(1)?;

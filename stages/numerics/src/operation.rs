@@ -11,6 +11,8 @@ use candle_core::{
 use super::cuda::{Buffer, Floats, Gpu, with_floats};
 use super::gradients;
 use super::host::{floats, with_slices};
+#[cfg(feature = "cuda")]
+use super::precision::Precision;
 
 /// One of the tensors that go into an operation, contiguous; on the CPU its values are a slice.
 #[derive(Clone, Copy)]
@@ -119,7 +121,9 @@ fn has_kernels<const N: usize>(operation: &impl Operation<N>, inputs: [&Tensor; 
 
 #[cfg(feature = "cuda")]
 fn has_cuda_kernels<const N: usize>(operation: &impl Operation<N>, inputs: [&Tensor; N]) -> bool {
-    let are_there = inputs.iter().all(|input| input.device().is_cuda());
+    let mut are_there = inputs.iter().all(|input| input.device().is_cuda());
+    // Short operands are for products that are composed.
+    are_there &= Precision::current() == Precision::F32;
     are_there && operation.on_cuda(inputs.map(Tensor::dims)).is_some()
 }
 

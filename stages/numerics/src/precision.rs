@@ -33,6 +33,12 @@ impl Drop for Restore {
 }
 
 impl Precision {
+    /// What the calling thread's products have now.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn current() -> Self {
+        CURRENT.get()
+    }
+
     /// Does `work` with products of this precision on the calling thread.
     pub fn during<R>(self, work: impl FnOnce() -> R) -> R {
         let _restore = Restore(CURRENT.replace(self));

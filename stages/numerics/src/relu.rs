@@ -1,8 +1,13 @@
 //! `max(x, 0)` in one pass, and its gradient in another; Candle's own compares, converts and multiplies in turn.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Result, Shape, Tensor};
 
 use super::chunks::{chunks, fill_rows};
+#[cfg(feature = "cuda")]
+use super::operation::OnCuda;
 use super::operation::{Input, Operation, apply};
 
 /// `max(x, 0)` of every value; a NaN stays one. The gradient at 0 is 0, as in PyTorch.
@@ -17,6 +22,11 @@ pub(crate) struct ReluOp;
 
 impl Operation<1> for ReluOp {
     const LABEL: &'static str = "relu";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 1]) -> Option<&dyn OnCuda<1>> {
+        Some(self)
+    }
 
     fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
         x.relu()

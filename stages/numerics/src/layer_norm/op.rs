@@ -6,6 +6,8 @@ use candle_core::{D, Result, Shape, Tensor};
 use crate::chunks::{chunks, fill_rows};
 use crate::dropout::Dropout;
 use crate::elementwise::{Lanes, add, lanes};
+#[cfg(feature = "cuda")]
+use crate::operation::OnCuda;
 use crate::operation::{Input, Operation};
 use crate::simd::{Level, vectorised};
 
@@ -118,6 +120,11 @@ impl LayerNormOp {
 impl Operation<2> for LayerNormOp {
     const LABEL: &'static str = "layer-norm";
 
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 2]) -> Option<&dyn OnCuda<2>> {
+        (self.size <= super::cuda::MOST).then_some(self)
+    }
+
     fn compose(&self, [x, parameters]: [&Tensor; 2]) -> Result<Tensor> {
         self.composed(x, parameters)
     }
@@ -140,6 +147,11 @@ impl Operation<2> for LayerNormOp {
 
 impl Operation<3> for LayerNormOp {
     const LABEL: &'static str = "layer-norm-residual";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 3]) -> Option<&dyn OnCuda<3>> {
+        (self.size <= super::cuda::MOST).then_some(self)
+    }
 
     fn compose(&self, [x, branch, parameters]: [&Tensor; 3]) -> Result<Tensor> {
         self.composed(&(x + self.dropout.composed(branch)?)?, parameters)

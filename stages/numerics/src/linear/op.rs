@@ -4,6 +4,8 @@ use candle_core::{Result, Shape, Tensor};
 
 use super::{LinearKernel, Starts};
 use crate::chunks::{chunks, fill_rows, sum_parts};
+#[cfg(feature = "cuda")]
+use crate::operation::OnCuda;
 use crate::operation::{Input, Operation};
 use crate::precision::matmul;
 use crate::simd::Level;
@@ -50,6 +52,11 @@ impl LinearOp {
 
 impl Operation<3> for LinearOp {
     const LABEL: &'static str = "linear";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 3]) -> Option<&dyn OnCuda<3>> {
+        Some(self)
+    }
 
     fn compose(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<Tensor> {
         let mut shape = x.dims().to_vec();
