@@ -1,6 +1,8 @@
 //! Multi-head self-attention (Vaswani et al., "Attention Is All You Need", NeurIPS 2017), without masks.
 //! Residuals and normalisation around it belong to models.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod head;
 pub(crate) mod op;
 

@@ -1,6 +1,8 @@
 //! Batch normalisation over rows of channels, in training and in evaluation.
 //! Activations that follow it belong to the model's own kernels.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod host;
 pub(crate) mod op;
 
@@ -108,8 +110,8 @@ impl BatchNorm {
             Some(residual) => apply(op, [x, &affine, residual])?,
             None => apply(op, [x, &affine])?,
         };
-        if let Some([mean, unbiased]) = of_batch.get() {
-            self.update(mean, unbiased)?;
+        if let Some(of_batch) = of_batch.get() {
+            self.update(of_batch)?;
         }
         Ok(y)
     }
@@ -122,14 +124,18 @@ impl BatchNorm {
         Ok(())
     }
 
-    /// Takes the statistics of a batch into the running ones.
-    pub(crate) fn update(&self, mean: &Tensor, unbiased_variance: &Tensor) -> Result<()> {
-        for (running, new) in [
-            (&self.running_mean, mean),
-            (&self.running_variance, unbiased_variance),
-        ] {
-            running
-                .set(&((running.as_detached_tensor() * (1.0 - MOMENTUM))? + (new * MOMENTUM)?)?)?;
+    /// Takes the means and unbiased variances of a batch, `[2, channels]`, into the running ones.
+    pub(crate) fn update(&self, of_batch: &Tensor) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if of_batch.device().is_cuda() {
+            return self.update_on_cuda(of_batch);
+        }
+        for (index, running) in [&self.running_mean, &self.running_variance]
+            .into_iter()
+            .enumerate()
+        {
+            let new = (of_batch.get(index)? * MOMENTUM)?;
+            running.set(&((running.as_detached_tensor() * (1.0 - MOMENTUM))? + new)?)?;
         }
         self.batches
             .set(&(self.batches.as_detached_tensor() + 1.0)?)
@@ -137,22 +143,18 @@ impl BatchNorm {
 
     /// The same from moments on the host.
     pub fn update_from(&self, moments: &Moments) -> Result<()> {
-        let [mean, unbiased] = moments_on(moments, self.running_mean.device())?;
-        self.update(&mean, &unbiased)
+        self.update(&moments_on(moments, self.running_mean.device())?)
     }
 }
 
-/// Means and unbiased variances, `[channels]` each, as tensors of 32-bit floats.
-fn moments_on(moments: &Moments, device: &Device) -> Result<[Tensor; 2]> {
+/// Means and unbiased variances, `[2, channels]`, of 32-bit floats.
+fn moments_on(moments: &Moments, device: &Device) -> Result<Tensor> {
     let channels = moments.mean.len();
-    let mean = moments.mean.iter().map(|mean| *mean as f32).collect();
-    let variance = (0..channels)
-        .map(|channel| moments.unbiased_variance(channel) as f32)
-        .collect();
-    Ok([
-        Tensor::from_vec::<_, f32>(mean, channels, device)?,
-        Tensor::from_vec::<_, f32>(variance, channels, device)?,
-    ])
+    let mut values: Vec<f32> = moments.mean.iter().map(|mean| *mean as f32).collect();
+    for channel in 0..channels {
+        values.push(moments.unbiased_variance(channel) as f32);
+    }
+    Tensor::from_vec(values, (2, channels), device)
 }
 
 /// A normalisation with its statistics settled: `(x - mean) * inverse * weight + bias = x * scale + shift`.

@@ -55,6 +55,21 @@ pub(crate) fn upload<T: OnDevice>(
     ))
 }
 
+/// The words of a struct of integers.
+///
+/// # Panics
+/// If one is beyond 32 bits.
+pub fn ints(values: &[usize]) -> Vec<u64> {
+    let mut words = Vec::new();
+    for pair in values.chunks(2) {
+        let [first, second] = [pair[0], pair.get(1).copied().unwrap_or_default()];
+        let largest = i32::MAX as usize;
+        assert!(first <= largest && second <= largest, "{values:?}");
+        words.push(first as u64 | (second as u64) << 32);
+    }
+    words
+}
+
 /// A function of a `.cu` file, which is found by the file's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
@@ -138,6 +153,21 @@ pub fn with_floats<const N: usize, T>(
         *floats = Floats::of_storage(storage, layout)?;
     }
     read(floats)
+}
+
+/// Where the values of a contiguous tensor of 64-bit integers lie on the device.
+///
+/// # Errors
+/// If it is elsewhere, or of another type.
+pub fn address_of_integers(tensor: &Tensor) -> Result<u64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let (Storage::Cuda(storage), Some((start, _))) = (&*storage, layout.contiguous_offsets())
+    else {
+        bail!("expected a contiguous tensor on the device")
+    };
+    let slice = storage.as_cuda_slice::<i64>()?;
+    let (address, _guard) = slice.device_ptr(slice.stream());
+    Ok(address + (start * size_of::<i64>()) as u64)
 }
 
 /// Memory of its own for floats.
@@ -240,23 +270,43 @@ impl<'a> Gpu<'a> {
     /// # Errors
     /// If the device refuses.
     pub fn column_sums(self, x: Floats<'_>, rows: usize, columns: usize) -> Result<Buffer> {
+        let sums = self.buffer(columns)?;
+        self.column_sums_into(x, rows, columns, sums.floats())?;
+        Ok(sums)
+    }
+
+    /// The same, written to where there is room for them.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn column_sums_into(
+        self,
+        x: Floats<'_>,
+        rows: usize,
+        columns: usize,
+        sums: Floats<'_>,
+    ) -> Result<()> {
         const KERNEL: Kernel = Kernel {
             module: "columns",
             name: "column_shares",
         };
         // Few rows are one block's work; of many, each block has some.
         let groups = rows.div_ceil(256).clamp(1, 64);
-        let shares = self.buffer(groups * columns)?;
+        let shares = match groups {
+            1 => None,
+            _ => Some(self.buffer(groups * columns)?),
+        };
+        let written = shares.as_ref().map_or(sums, Buffer::floats);
         self.launch(KERNEL, (columns.div_ceil(32), groups), 256)
             .floats(x)
-            .floats(shares.floats())
+            .floats(written)
             .int(rows)
             .int(columns)
             .run()?;
-        if groups == 1 {
-            return Ok(shares);
+        match shares {
+            None => Ok(()),
+            Some(shares) => self.sum_shares_into(&shares, groups, columns, sums),
         }
-        self.sum_shares(&shares, groups, columns)
     }
 
     /// The sum of shares in their order, `[shares, columns]` to `[columns]`.
@@ -264,18 +314,28 @@ impl<'a> Gpu<'a> {
     /// # Errors
     /// If the device refuses.
     pub fn sum_shares(self, shares: &Buffer, count: usize, columns: usize) -> Result<Buffer> {
+        let sums = self.buffer(columns)?;
+        self.sum_shares_into(shares, count, columns, sums.floats())?;
+        Ok(sums)
+    }
+
+    fn sum_shares_into(
+        self,
+        shares: &Buffer,
+        count: usize,
+        columns: usize,
+        sums: Floats<'_>,
+    ) -> Result<()> {
         const KERNEL: Kernel = Kernel {
             module: "columns",
             name: "sum_shares",
         };
-        let sums = self.buffer(columns)?;
         self.each(KERNEL, columns)
             .floats(shares.floats())
-            .floats(sums.floats())
+            .floats(sums)
             .int(count)
             .int(columns)
-            .run()?;
-        Ok(sums)
+            .run()
     }
 
     /// A matrix whose rows are all this one.

@@ -1,13 +1,15 @@
 //! Two linear layers with a GELU between them, row by row: the feed-forward part of a transformer.
 //! On the CPU the hidden values of a few rows never leave the cache, and are computed again for the backward pass.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(crate) mod op;
 
 use candle_core::{Result, Tensor, bail};
 
 use super::dropout::Dropout;
 use super::linear::Linear;
-use super::operation::apply;
+use super::operation::{Kept, apply};
 use op::FeedForwardOp;
 
 /// `second(dropout(gelu(first(x))))`.
@@ -50,6 +52,7 @@ impl FeedForward {
             hidden: self.first.output,
             output: self.second.output,
             dropout,
+            kept: Kept::default(),
         };
         apply(op, [x, &self.parameters()?])
     }

@@ -1,9 +1,14 @@
 //! Means over the rows of groups. Candle's own sums over any axis but the last are slow.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Result, Shape, Tensor};
 
 use super::chunks::{chunks, fill_rows};
 use super::elementwise::group_means;
+#[cfg(feature = "cuda")]
+use super::operation::OnCuda;
 use super::operation::{Input, Operation, apply};
 use super::simd::{Level, vectorised};
 
@@ -31,6 +36,11 @@ pub(crate) struct GroupMean {
 
 impl Operation<1> for GroupMean {
     const LABEL: &'static str = "group-mean";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, [x]: [&[usize]; 1]) -> Option<&dyn OnCuda<1>> {
+        self.fits_cuda(x).then_some(self)
+    }
 
     fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
         x.mean(x.rank() - 2)

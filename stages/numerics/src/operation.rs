@@ -100,6 +100,32 @@ pub trait OnCuda<const N: usize> {
     ) -> Result<[Option<Buffer>; N]>;
 }
 
+/// What the forward pass of an operation keeps for its backward pass on CUDA.
+#[derive(Default)]
+pub struct Kept {
+    #[cfg(feature = "cuda")]
+    buffer: std::sync::OnceLock<Buffer>,
+}
+
+#[cfg(feature = "cuda")]
+impl Kept {
+    /// # Errors
+    /// If something is kept already.
+    pub fn keep(&self, buffer: Buffer) -> Result<()> {
+        if self.buffer.set(buffer).is_err() {
+            candle_core::bail!("an operation was applied twice")
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// If nothing is kept yet.
+    pub fn get(&self) -> Result<&Buffer> {
+        let kept = self.buffer.get();
+        kept.ok_or_else(|| candle_core::Error::msg("the forward pass comes first"))
+    }
+}
+
 /// The output of an operation: by its kernels where it has some for the inputs, otherwise by its composition.
 ///
 /// # Errors

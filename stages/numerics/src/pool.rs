@@ -1,6 +1,9 @@
 //! Poolings over channels-last planes: the maximum under a window, and the mean of a whole plane.
 //! Padding of a maximum holds no values: it never wins.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::sync::OnceLock;
 
 use candle_core::{Result, Shape, Tensor, bail};
@@ -8,7 +11,9 @@ use rayon::prelude::*;
 
 use super::conv2d::Window2d;
 use super::group_mean::group_mean;
-use super::operation::{Input, Operation, apply};
+#[cfg(feature = "cuda")]
+use super::operation::OnCuda;
+use super::operation::{Input, Kept, Operation, apply};
 use super::simd::{Level, vectorised};
 use super::unfolded::shifted;
 
@@ -43,6 +48,7 @@ pub fn max_pool2d(x: &Tensor, window: Window2d) -> Result<Tensor> {
         plane: [height, width],
         map: [rows, columns],
         winners: OnceLock::new(),
+        kept: Kept::default(),
     };
     apply(op, [x])
 }
@@ -64,6 +70,8 @@ pub(crate) struct MaxPoolOp {
     map: [usize; 2],
     /// The position of the kernel that won, for every value of the output.
     winners: OnceLock<Vec<u8>>,
+    /// The same on CUDA, as floats.
+    kept: Kept,
 }
 
 impl MaxPoolOp {
@@ -129,6 +137,11 @@ vectorised! {
 
 impl Operation<1> for MaxPoolOp {
     const LABEL: &'static str = "max-pool2d";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 1]) -> Option<&dyn OnCuda<1>> {
+        Some(self)
+    }
 
     /// The largest of all shifted copies, the first one among equals.
     fn compose(&self, [x]: [&Tensor; 1]) -> Result<Tensor> {
@@ -228,6 +241,7 @@ mod tests {
                         plane,
                         map,
                         winners: OnceLock::new(),
+                        kept: Kept::default(),
                     },
                     inputs: [draw.variable(&[3, plane[0], plane[1], channels])],
                 });
@@ -274,6 +288,7 @@ mod tests {
                 plane: [height, width],
                 map: places,
                 winners: OnceLock::new(),
+                kept: Kept::default(),
             };
             let composed = op.compose([&x]).unwrap();
             let gradient = |y: &Tensor| {

@@ -6,6 +6,8 @@ use super::head::{HeadKernel, Sizes};
 use super::{combine, weights};
 use crate::chunks::{chunks, fill_rows};
 use crate::dropout::Dropout;
+#[cfg(feature = "cuda")]
+use crate::operation::OnCuda;
 use crate::operation::{Input, Operation};
 use crate::simd::Level;
 
@@ -85,7 +87,7 @@ impl AttentionOp {
         target
     }
 
-    fn sizes(&self, dims: &[usize]) -> Result<(usize, Sizes)> {
+    pub(super) fn sizes(&self, dims: &[usize]) -> Result<(usize, Sizes)> {
         let (batch, length, triple) = Shape::from(dims).dims3()?;
         let sizes = Sizes {
             length,
@@ -98,6 +100,11 @@ impl AttentionOp {
 
 impl Operation<1> for AttentionOp {
     const LABEL: &'static str = "attention";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, [x]: [&[usize]; 1]) -> Option<&dyn OnCuda<1>> {
+        self.fits_cuda(x).then_some(self)
+    }
 
     fn compose(&self, [projected]: [&Tensor; 1]) -> Result<Tensor> {
         let weights = self.dropout.composed(&weights(projected, self.heads)?)?;
@@ -141,6 +148,9 @@ mod tests {
                 (2, 33, 20, 5, 0.0),
                 (18, 5, 8, 1, 0.3),
                 (2, 19, 12, 3, 0.2),
+                (2, 34, 48, 2, 0.1),
+                (1, 100, 66, 2, 0.0),
+                (1, 128, 40, 1, 0.5),
             ]
             .map(&mut example)
             .into()

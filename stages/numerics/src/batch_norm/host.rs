@@ -41,8 +41,8 @@ impl BatchNorm {
             with_slice(&self.bias, |bias| [weight, bias].concat())
         })??;
         let (y, statistics) = op.apply(x, &affine, residual)?;
-        if let Some([mean, unbiased]) = of_batch.get() {
-            self.update(mean, unbiased)?;
+        if let Some(of_batch) = of_batch.get() {
+            self.update(of_batch)?;
         }
         Ok((y, NormTape { op, statistics }))
     }

@@ -12,7 +12,9 @@ use crate::chunks::{chunks, each_part, split_rows};
 use crate::elementwise::{Lanes, lanes};
 use crate::host::with_slices;
 use crate::moments::Moments;
-use crate::operation::{Input, Operation};
+#[cfg(feature = "cuda")]
+use crate::operation::OnCuda;
+use crate::operation::{Input, Kept, Operation};
 use crate::simd::{Level, vectorised};
 
 /// Rows that are worked on together: few enough to stay in the cache and to be summed in 32 bits.
@@ -24,18 +26,20 @@ pub(crate) struct Statistics {
     normaliser: Normaliser,
 }
 
-/// Where the means and unbiased variances of a batch, `[channels]` each, can be found after the forward pass.
-type OfBatch = Arc<OnceLock<[Tensor; 2]>>;
+/// Where the means and unbiased variances of a batch, `[2, channels]`, can be found after the forward pass.
+type OfBatch = Arc<OnceLock<Tensor>>;
 
 /// `x`, `[…, channels]`, weight above bias, `[2, channels]`, and perhaps a residual of the shape of `x`, to that shape.
 pub(crate) struct BatchNormOp {
-    channels: usize,
-    relu: bool,
+    pub(super) channels: usize,
+    pub(super) relu: bool,
     /// Means and variances that are settled, `[channels]` each; otherwise the batch decides.
-    running: Option<[Tensor; 2]>,
+    pub(super) running: Option<[Tensor; 2]>,
     /// Written by the forward pass, unless the statistics are settled.
     of_batch: OfBatch,
     statistics: OnceLock<Statistics>,
+    /// On CUDA: means, inverse deviations, scales and shifts, `[4, channels]`.
+    pub(super) kept: Kept,
 }
 
 impl BatchNormOp {
@@ -51,6 +55,7 @@ impl BatchNormOp {
             running,
             of_batch: Arc::clone(of_batch),
             statistics: OnceLock::new(),
+            kept: Kept::default(),
         }
     }
 
@@ -80,11 +85,11 @@ impl BatchNormOp {
         let centred = rows.broadcast_sub(&mean)?;
         let variance = centred.sqr()?.mean_keepdim(0)?;
         let unbiased = (variance.detach() * (count / (count - 1.0)))?;
-        self.note([mean.detach().flatten_all()?, unbiased.flatten_all()?])?;
+        self.note(Tensor::cat(&[mean.detach(), unbiased], 0)?)?;
         centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)
     }
 
-    fn note(&self, of_batch: [Tensor; 2]) -> Result<()> {
+    pub(super) fn note(&self, of_batch: Tensor) -> Result<()> {
         if self.of_batch.set(of_batch).is_err() {
             bail!("a batch normalisation was applied twice")
         }
@@ -309,6 +314,11 @@ impl BatchNormOp {
 impl Operation<2> for BatchNormOp {
     const LABEL: &'static str = "batch-norm";
 
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 2]) -> Option<&dyn OnCuda<2>> {
+        Some(self)
+    }
+
     fn compose(&self, [x, affine]: [&Tensor; 2]) -> Result<Tensor> {
         self.composed(x, affine, None)
     }
@@ -330,6 +340,11 @@ impl Operation<2> for BatchNormOp {
 
 impl Operation<3> for BatchNormOp {
     const LABEL: &'static str = "batch-norm-add";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 3]) -> Option<&dyn OnCuda<3>> {
+        Some(self)
+    }
 
     fn compose(&self, [x, affine, residual]: [&Tensor; 3]) -> Result<Tensor> {
         self.composed(x, affine, Some(residual))

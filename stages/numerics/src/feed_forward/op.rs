@@ -8,7 +8,9 @@ use crate::chunks::{chunks, cut, fill_rows, sum_shares};
 use crate::dropout::Dropout;
 use crate::gelu::{gelu, gelu_backward, gelu_forward};
 use crate::linear::{self, LinearKernel, Starts};
-use crate::operation::{Input, Operation};
+#[cfg(feature = "cuda")]
+use crate::operation::OnCuda;
+use crate::operation::{Input, Kept, Operation};
 use crate::simd::{Level, vectorised};
 
 /// Hidden values that are worked on together: so many stay in the second-level cache.
@@ -23,6 +25,7 @@ pub(crate) struct FeedForwardOp {
     pub output: usize,
     /// Of the hidden values.
     pub dropout: Dropout,
+    pub kept: Kept,
 }
 
 /// Both layers, ready to be multiplied with.
@@ -44,7 +47,7 @@ struct Scratch {
 
 impl FeedForwardOp {
     /// Where the parts of the parameters end: the first weight, the first bias, the second weight.
-    fn ends(&self) -> [usize; 3] {
+    pub(super) fn ends(&self) -> [usize; 3] {
         let first = self.hidden * self.input;
         [
             first,
@@ -192,6 +195,11 @@ vectorised! {
 impl Operation<2> for FeedForwardOp {
     const LABEL: &'static str = "feed-forward";
 
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 2]) -> Option<&dyn OnCuda<2>> {
+        Some(self)
+    }
+
     /// Layer by layer.
     fn compose(&self, [x, parameters]: [&Tensor; 2]) -> Result<Tensor> {
         let [first, bias, second] = self.ends();
@@ -232,6 +240,7 @@ mod tests {
                     hidden,
                     output,
                     dropout: draw.dropout(rate),
+                    kept: Kept::default(),
                 },
                 inputs: [
                     draw.variable(&[1, rows, input]),
