@@ -12,13 +12,8 @@ set -eu
 
 cd "$(dirname "$0")/.."
 work="$PWD/target/cuda"
-wheels="$work/wheels"
-toolkit="$work/toolkit/nvidia/cu13"
 stubs="$work/stubs"
 jobs="${JOBS:-2}"
-# Newer releases of nvcc write PTX that drivers of the 580 series refuse.
-packages="nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88
-    nvidia-cuda-cccl==13.0.85 nvidia-cuda-runtime==13.0.96 nvidia-cuda-nvrtc==13.0.88"
 
 fail() {
     echo "build-cuda: $1" >&2
@@ -28,20 +23,6 @@ fail() {
 
 need() {
     command -v "$1" >/dev/null || fail "$1 is not installed" "$2"
-}
-
-fetch_toolkit() {
-    [ -e "$work/toolkit/complete" ] && return
-    rm -rf "$work/toolkit"
-    mkdir -p "$wheels" "$work/toolkit"
-    # shellcheck disable=SC2086 # one word per package
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheels" $packages
-    for wheel in "$wheels"/*.whl; do
-        python3 -m zipfile -e "$wheel" "$work/toolkit"
-    done
-    ln -s lib "$toolkit/lib64"
-    chmod +x "$toolkit"/bin/* "$toolkit"/nvvm/bin/*
-    touch "$work/toolkit/complete"
 }
 
 # One line per library: its name for the linker, its soname, the pattern of its symbols. The first that fits counts.
@@ -81,8 +62,8 @@ need nm "install binutils"
 need "${CXX:-g++}" "nvcc needs a C++ compiler for the host: install g++"
 python3 -m pip --version >/dev/null 2>&1 || fail "pip is not installed" "install python3-pip"
 
-fetch_toolkit
-export CUDA_HOME="$toolkit" PATH="$toolkit/bin:$PATH"
+CUDA_HOME=$(scripts/install-nvcc.sh)
+export CUDA_HOME PATH="$CUDA_HOME/bin:$PATH"
 export CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-90}" CUDAFORGE_THREADS="$jobs"
 export CARGO_TARGET_DIR="$work/build"
 program="$CARGO_TARGET_DIR/release/runner"

@@ -98,10 +98,9 @@ const EXCEPTIONS: &[Exception] = &[
         why: "blanks around a number that are not ASCII, as of a word processor, are left out here",
         holds: |case| {
             let is_text = case.complaint.contains("could not convert string to float");
-            is_text
-                && ["\\xa0", "\\x85", "\\u"]
-                    .iter()
-                    .any(|blank| case.complaint.contains(blank))
+            // The number that it names is the first of its column, which may be another.
+            let text = String::from_utf8_lossy(case.bytes);
+            is_text && text.contains(|sign: char| sign.is_whitespace() && !sign.is_ascii())
         },
     },
     Exception {
