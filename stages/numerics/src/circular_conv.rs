@@ -2,6 +2,8 @@
 //! Channels-last rows lie side by side, so a row with its neighbours is one stretch of memory and the convolution a
 //! product.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(crate) mod op;
 
 use candle_core::{Result, Tensor, Var, bail};

@@ -1,6 +1,8 @@
 //! Convolutions with a 3x3 kernel and a border of zeros, over channels-last planes.
 //! Other kernel sizes and strides are not here yet: no model of ours asks for them.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(crate) mod op;
 
 use candle_core::{Result, Tensor, Var};

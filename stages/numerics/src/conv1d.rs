@@ -2,6 +2,8 @@
 //! Channels-last, the values under a kernel lie next to each other: a convolution is a linear layer over overlapping rows.
 //! Borders are made beforehand, by [`Border`].
 
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(crate) mod op;
 
 use candle_core::{Result, Tensor, Var, bail};

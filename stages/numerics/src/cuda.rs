@@ -2,6 +2,7 @@
 //!
 //! A device has one stream, and memory is freed in its order: what a launch reads may be dropped right after it.
 
+pub(crate) mod correlation;
 pub mod slots;
 
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use candle_core::cuda_backend::{
     CudaDType, CudaDevice, CudaStorage, WrapErr, gemm_reduced_precision_f32,
 };
 use candle_core::op::BackpropOp;
-use candle_core::{Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{Device, Layout, Result, Shape, Storage, Tensor, bail};
 
 /// Part of the hardware class: it grows when kernels give other bits. Results of the CPU stay valid.
 pub const VERSION: u32 = 1;
@@ -210,6 +211,11 @@ impl<'a> Gpu<'a> {
     /// If the tensor is elsewhere.
     pub fn of(tensor: &'a Tensor) -> Result<Self> {
         Ok(Self(tensor.device().as_cuda_device()?))
+    }
+
+    /// The device as tensors name it.
+    pub fn device(self) -> Device {
+        Device::Cuda(self.0.clone())
     }
 
     /// Memory that holds anything.

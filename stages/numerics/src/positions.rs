@@ -1,6 +1,6 @@
 //! Sinusoidal positions (Vaswani et al., NeurIPS 2017): what tells a transformer where in its window a row is.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Result, Tensor};
 
@@ -11,6 +11,8 @@ pub struct Positions {
     pub length: usize,
     pub width: usize,
     values: Arc<[f32]>,
+    /// Where it was sent to.
+    on_gpu: Arc<OnceLock<Tensor>>,
 }
 
 impl Positions {
@@ -31,6 +33,7 @@ impl Positions {
             length,
             width,
             values: values.into(),
+            on_gpu: Arc::default(),
         }
     }
 
@@ -39,12 +42,20 @@ impl Positions {
         &self.values
     }
 
-    /// `[length, width]`.
+    /// `[length, width]`. It is sent to a GPU once.
     ///
     /// # Errors
     /// If the device cannot hold it.
     pub fn tensor(&self, device: &Device) -> Result<Tensor> {
-        Tensor::from_slice(&self.values, (self.length, self.width), device)
+        let sent = self.on_gpu.get();
+        if let Some(sent) = sent.filter(|sent| sent.device().same_device(device)) {
+            return Ok(sent.clone());
+        }
+        let tensor = Tensor::from_slice(&self.values, (self.length, self.width), device)?;
+        if device.is_cuda() {
+            return Ok(self.on_gpu.get_or_init(|| tensor).clone());
+        }
+        Ok(tensor)
     }
 }
 

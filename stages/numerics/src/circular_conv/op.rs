@@ -5,6 +5,8 @@ use candle_core::{Result, Shape, Tensor};
 use super::TAPS;
 use crate::chunks::{chunks, fill_rows, sum_parts};
 use crate::conv1d::Sizes;
+#[cfg(feature = "cuda")]
+use crate::operation::OnCuda;
 use crate::operation::{Input, Operation};
 use crate::positions::Positions;
 use crate::precision::matmul;
@@ -95,6 +97,11 @@ impl CircularConvOp {
 
 impl Operation<2> for CircularConvOp {
     const LABEL: &'static str = "circular-convolution";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 2]) -> Option<&dyn OnCuda<2>> {
+        Some(self)
+    }
 
     fn compose(&self, [x, weight]: [&Tensor; 2]) -> Result<Tensor> {
         let (batch, length, input) = x.dims3()?;

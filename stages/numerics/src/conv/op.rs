@@ -6,6 +6,8 @@ use super::{ConvKernel, Plane, TAPS};
 use crate::chunks::{chunks, fill_rows, sum_parts};
 use crate::conv2d::Window2d;
 use crate::elementwise::add_rows;
+#[cfg(feature = "cuda")]
+use crate::operation::OnCuda;
 use crate::operation::{Input, Operation};
 use crate::simd::Level;
 use crate::unfolded::convolve;
@@ -73,6 +75,11 @@ impl Conv3x3Op {
 
 impl Operation<3> for Conv3x3Op {
     const LABEL: &'static str = "conv3x3";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 3]) -> Option<&dyn OnCuda<3>> {
+        Some(self)
+    }
 
     fn compose(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<Tensor> {
         convolve(x, weight, &Window2d::square(3).padding(1))?.broadcast_add(bias)

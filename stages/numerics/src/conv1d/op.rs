@@ -6,6 +6,8 @@ use super::Sizes;
 use crate::chunks::{chunks, fill_rows, sum_parts};
 use crate::conv2d::Window2d;
 use crate::elementwise::{add, add_rows};
+#[cfg(feature = "cuda")]
+use crate::operation::OnCuda;
 use crate::operation::{Input, Operation};
 use crate::product::{Panels, Rows, Start, accumulate_outer, multiply, starts};
 use crate::simd::Level;
@@ -79,6 +81,11 @@ impl Conv1dOp {
 
 impl Operation<3> for Conv1dOp {
     const LABEL: &'static str = "conv1d-rows";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 3]) -> Option<&dyn OnCuda<3>> {
+        Some(self)
+    }
 
     /// As a two-dimensional convolution of height 1.
     fn compose(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<Tensor> {

@@ -7,6 +7,8 @@ use super::patches::Grid;
 use super::window::Window2d;
 use crate::chunks::{chunks, sum_parts};
 use crate::elementwise::add_rows;
+#[cfg(feature = "cuda")]
+use crate::operation::OnCuda;
 use crate::operation::{Input, Operation};
 use crate::simd::Level;
 use crate::unfolded::convolve;
@@ -49,7 +51,7 @@ impl Conv2dOp {
             .contiguous()
     }
 
-    fn correlation(&self, x: &[usize], weight: &[usize]) -> Result<Correlation> {
+    pub(super) fn correlation(&self, x: &[usize], weight: &[usize]) -> Result<Correlation> {
         let &[batch, height, width, channels] = x else {
             bail!("a convolution cannot take {x:?}")
         };
@@ -127,6 +129,11 @@ impl Conv2dOp {
 impl Operation<2> for Conv2dOp {
     const LABEL: &'static str = "conv2d";
 
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 2]) -> Option<&dyn OnCuda<2>> {
+        Some(self)
+    }
+
     fn compose(&self, [x, weight]: [&Tensor; 2]) -> Result<Tensor> {
         self.composed(x, weight)
     }
@@ -147,6 +154,11 @@ impl Operation<2> for Conv2dOp {
 
 impl Operation<3> for Conv2dOp {
     const LABEL: &'static str = "conv2d-bias";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 3]) -> Option<&dyn OnCuda<3>> {
+        Some(self)
+    }
 
     fn compose(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<Tensor> {
         self.composed(x, weight)?.broadcast_add(bias)
