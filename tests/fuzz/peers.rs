@@ -39,6 +39,22 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// Whether the complaint is of two values next to one another.
+    fn is_rounding(&self) -> bool {
+        let values = self.complaint.strip_suffix(" there");
+        let values = values.and_then(|rest| rest.rsplit_once(" here, "));
+        let Some((here, there)) = values else {
+            return false;
+        };
+        let here = here
+            .rsplit_once(" is ")
+            .map(|(_, here)| here.parse::<f64>());
+        let (Some(Ok(here)), Ok(there)) = (here, there.parse::<f64>()) else {
+            return false;
+        };
+        here.to_bits().abs_diff(there.to_bits()) == 1
+    }
+
     /// Whether a line consists of white space, and not of spaces and tabs alone.
     fn has_line_of_rare_blanks(&self) -> bool {
         let text = String::from_utf8_lossy(self.bytes);
@@ -102,6 +118,11 @@ const EXCEPTIONS: &[Exception] = &[
             let text = String::from_utf8_lossy(case.bytes);
             is_text && text.contains(|sign: char| sign.is_whitespace() && !sign.is_ascii())
         },
+    },
+    Exception {
+        format: "csv",
+        why: "with a separator of thousands, pandas rounds numbers of more digits than fit otherwise than to the nearest",
+        holds: |case| !case.form.question["thousands"].is_null() && case.is_rounding(),
     },
     Exception {
         format: "csv",

@@ -66,10 +66,7 @@ impl MultiHeadAttention {
     /// # Errors
     /// If the last axis is not as wide as the layer.
     pub fn project(&self, x: &Tensor) -> Result<Tensor> {
-        let layers = [&self.query, &self.key, &self.value];
-        let weight = Tensor::cat(&layers.map(|layer| layer.weight.as_tensor()), 0)?;
-        let bias = Tensor::cat(&layers.map(|layer| layer.bias.as_tensor()), 0)?;
-        linear::forward(x, &weight, &bias)
+        linear::forward_together(x, &[&self.query, &self.key, &self.value])
     }
 }
 

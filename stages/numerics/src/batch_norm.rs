@@ -12,7 +12,8 @@ use candle_core::{Device, Result, Tensor, Var, bail};
 
 use super::initialise::Initial;
 use super::moments::Moments;
-use super::operation::apply;
+use super::operation::apply_packed;
+use super::packed::Packed;
 use super::state::StateBuilder;
 pub use host::{NormGradients, NormTape};
 pub(crate) use op::{normalise_backward, scale_shift_relu};
@@ -104,11 +105,11 @@ impl BatchNorm {
         };
         let of_batch = Arc::new(OnceLock::new());
         let op = op::BatchNormOp::new(channels, relu, running, &of_batch);
-        // Operations take three tensors at most, so weight and bias are one.
-        let affine = Tensor::stack(&[self.weight.as_tensor(), self.bias.as_tensor()], 0)?;
+        let packed = Packed::new(&[&self.weight, &self.bias], (2, channels))?;
+        let affine = packed.tensor();
         let y = match residual {
-            Some(residual) => apply(op, [x, &affine, residual])?,
-            None => apply(op, [x, &affine])?,
+            Some(residual) => apply_packed(op, [x, affine, residual], &[&packed])?,
+            None => apply_packed(op, [x, affine], &[&packed])?,
         };
         if let Some(of_batch) = of_batch.get() {
             self.update(of_batch)?;

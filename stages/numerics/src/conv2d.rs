@@ -1,9 +1,9 @@
 //! Two-dimensional convolutions and transposed convolutions over channels-last planes, any kernel, stride, padding and
 //! dilation. Groups are not here: no model of ours asks for them. `conv` keeps the faster path for 3x3 kernels alone.
 
+mod correlation;
 #[cfg(feature = "cuda")]
 mod cuda;
-mod correlation;
 pub(crate) mod op;
 mod patches;
 mod window;

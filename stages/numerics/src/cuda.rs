@@ -196,6 +196,12 @@ impl Buffer {
         let storage = Storage::Cuda(self.into_storage());
         Tensor::from_storage(storage, shape, BackpropOp::none(), false)
     }
+
+    /// The same, and what is computed of it can be differentiated.
+    pub(crate) fn into_variable(self, shape: impl Into<Shape>) -> Tensor {
+        let storage = Storage::Cuda(self.into_storage());
+        Tensor::from_storage(storage, shape, BackpropOp::none(), true)
+    }
 }
 
 /// A device on which kernels are launched.

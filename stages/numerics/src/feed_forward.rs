@@ -9,7 +9,8 @@ use candle_core::{Result, Tensor, bail};
 
 use super::dropout::Dropout;
 use super::linear::Linear;
-use super::operation::{Kept, apply};
+use super::operation::{Kept, apply_packed};
+use super::packed::Packed;
 use op::FeedForwardOp;
 
 /// `second(dropout(gelu(first(x))))`.
@@ -54,17 +55,16 @@ impl FeedForward {
             dropout,
             kept: Kept::default(),
         };
-        apply(op, [x, &self.parameters()?])
+        let packed = self.parameters()?;
+        apply_packed(op, [x, packed.tensor()], &[&packed])
     }
 
-    /// All parameters one after the other: operations take three tensors at most.
-    fn parameters(&self) -> Result<Tensor> {
-        let mut flat = Vec::with_capacity(4);
-        for layer in [&self.first, &self.second] {
-            flat.push(layer.weight.flatten_all()?);
-            flat.push(layer.bias.flatten_all()?);
-        }
-        Tensor::cat(&flat, 0)
+    /// All parameters one after the other.
+    fn parameters(&self) -> Result<Packed> {
+        let (first, second) = (&self.first, &self.second);
+        let layers = [&first.weight, &first.bias, &second.weight, &second.bias];
+        let count = layers.iter().map(|part| part.elem_count()).sum::<usize>();
+        Packed::new(&layers.map(|part| part.as_tensor()), count)
     }
 }
 

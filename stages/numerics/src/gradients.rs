@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId};
 
 use super::host::{with_slice, with_slice_mut};
@@ -54,22 +55,49 @@ pub(crate) fn take(parameter: &Tensor, gradient: Tensor) -> Result<Option<Tensor
     })
 }
 
+/// What a loss changes by with each tensor that it is computed of.
+pub struct Slopes {
+    /// Candle's.
+    store: GradStore,
+    /// What operations found of parameters.
+    direct: HashMap<TensorId, Tensor>,
+}
+
+impl Slopes {
+    /// What automatic differentiation finds for a loss, a scalar.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn of(loss: &Tensor) -> Result<Self> {
+        let (store, direct) = collecting(|| loss.backward());
+        let store = store?;
+        Ok(Self { store, direct })
+    }
+
+    /// The gradient of a variable, if the loss depends on it.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn get(&self, variable: &Tensor) -> Result<Option<Tensor>> {
+        let own = self.direct.get(&variable.id());
+        let rest = self.store.get(variable);
+        match (own, rest) {
+            (Some(own), Some(rest)) => (own + rest).map(Some),
+            (own, rest) => Ok(own.or(rest).cloned()),
+        }
+    }
+}
+
 impl Gradients {
     /// What automatic differentiation finds for a loss, a scalar.
     ///
     /// # Errors
     /// If a tensor operation fails.
     pub fn of(state: &State, loss: &Tensor) -> Result<Self> {
-        let (store, mut direct) = collecting(|| loss.backward());
-        let store = store?;
+        let slopes = Slopes::of(loss)?;
         let mut gradients = Vec::with_capacity(state.parameters().len());
         for (_, parameter) in state.parameters() {
-            let own = direct.remove(&parameter.id());
-            let rest = store.get(parameter.as_tensor());
-            gradients.push(match (own, rest) {
-                (Some(own), Some(rest)) => Some((own + rest)?),
-                (own, rest) => own.or_else(|| rest.cloned()),
-            });
+            gradients.push(slopes.get(parameter)?);
         }
         Ok(Self(gradients))
     }

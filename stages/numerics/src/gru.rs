@@ -15,7 +15,8 @@ use self::reset_after::ResetAfter;
 use self::reset_before::ResetBefore;
 use super::batch_norm::Mode;
 use super::initialise::Initial;
-use super::operation::apply;
+use super::operation::apply_packed;
+use super::packed::Packed;
 use super::state::StateBuilder;
 
 /// One layer of `torch.nn.GRU`: gates r, z, n stacked in `weight_ih_l0`, `[3 * hidden, input]`, `weight_hh_l0`,
@@ -171,14 +172,10 @@ fn run<C: Cell>(
     spare: &Spare,
 ) -> Result<Tensor> {
     let initial = initial_state(x, initial, sizes)?;
-    let mut flat = Vec::with_capacity(weights.len());
-    for weight in weights {
-        flat.push(weight.flatten_all()?);
-    }
-    let packed = Tensor::cat(&flat, 0)?;
-    debug_assert_eq!(packed.elem_count(), C::packed(sizes.input, sizes.hidden));
+    let weights = weights.map(|weight| weight.as_tensor());
+    let packed = Packed::new(&weights, C::packed(sizes.input, sizes.hidden))?;
     let op = GruOp::<C>::new(sizes, mode == Mode::Train, spare);
-    apply(op, [x, &packed, &initial])
+    apply_packed(op, [x, packed.tensor(), &initial], &[&packed])
 }
 
 #[cfg(test)]

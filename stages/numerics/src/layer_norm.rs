@@ -8,7 +8,8 @@ use candle_core::{Result, Tensor, Var};
 
 use super::dropout::Dropout;
 use super::initialise::Initial;
-use super::operation::apply;
+use super::operation::apply_packed;
+use super::packed::Packed;
 use super::state::StateBuilder;
 use op::LayerNormOp;
 
@@ -43,7 +44,9 @@ impl LayerNorm {
     /// If the last axis is not as long as the layer.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
-        apply(self.op(Dropout::NONE), [x, &self.parameters()?])
+        let packed = self.parameters()?;
+        let op = self.op(Dropout::NONE);
+        apply_packed(op, [x, packed.tensor()], &[&packed])
     }
 
     /// `x + dropout(branch)`, both `[…, size]`, normalised: the end of a residual block in one pass.
@@ -64,7 +67,9 @@ impl LayerNorm {
                 x.dims()
             )
         }
-        apply(self.op(dropout), [x, branch, &self.parameters()?])
+        let packed = self.parameters()?;
+        let op = self.op(dropout);
+        apply_packed(op, [x, branch, packed.tensor()], &[&packed])
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
@@ -86,9 +91,9 @@ impl LayerNorm {
         }
     }
 
-    /// Weight and bias one after the other, `[2 * size]`: operations take three tensors at most.
-    fn parameters(&self) -> Result<Tensor> {
-        Tensor::cat(&[self.weight.as_tensor(), self.bias.as_tensor()], 0)
+    /// Weight and bias one after the other, `[2 * size]`.
+    fn parameters(&self) -> Result<Packed> {
+        Packed::new(&[&self.weight, &self.bias], 2 * self.size)
     }
 }
 

@@ -34,6 +34,7 @@ pub mod moments;
 pub mod noise;
 pub mod operation;
 pub mod optimizer;
+pub mod packed;
 mod philox;
 pub mod pool;
 pub mod positions;
@@ -50,7 +51,7 @@ mod unfolded;
 
 pub use batch_norm::Mode;
 pub use device::{Constants, Element, Machine, device, numeric_class, upload};
-pub use gradients::Gradients;
+pub use gradients::{Gradients, Slopes};
 pub use precision::Precision;
 pub use simd::Level;
 pub use state::{State, StateBuilder, to_data};

@@ -8,7 +8,8 @@ pub(crate) mod op;
 use candle_core::{Result, Tensor, Var};
 
 use super::initialise::Initial;
-use super::operation::{Operation, apply};
+use super::operation::{Operation, apply, apply_packed};
+use super::packed::Packed;
 use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
 use super::simd::Level;
 use super::state::StateBuilder;
@@ -124,6 +125,28 @@ pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         )
     }
     apply(op::LinearOp { input, output }, [x, weight, bias])
+}
+
+/// The same for layers that have their inputs in common: what each gives, side by side.
+///
+/// # Errors
+/// If the last axis is not as long as the layers' input.
+pub fn forward_together(x: &Tensor, layers: &[&Linear]) -> Result<Tensor> {
+    let (mut weights, mut biases) = (Vec::new(), Vec::new());
+    let (input, mut output) = (layers[0].input, 0);
+    for layer in layers {
+        weights.push(layer.weight.as_tensor());
+        biases.push(layer.bias.as_tensor());
+        output += layer.output;
+    }
+    if x.dims().last() != Some(&input) {
+        candle_core::bail!("linear layers of {input} inputs cannot take {:?}", x.dims())
+    }
+    let weight = Packed::new(&weights, (output, input))?;
+    let bias = Packed::new(&biases, output)?;
+    let op = op::LinearOp { input, output };
+    let inputs = [x, weight.tensor(), bias.tensor()];
+    apply_packed(op, inputs, &[&weight, &bias])
 }
 
 /// Weights of which there are so many are packed by several threads.

@@ -11,6 +11,7 @@ use candle_core::{
 use super::cuda::{Buffer, Floats, Gpu, with_floats};
 use super::gradients;
 use super::host::{floats, with_slices};
+use super::packed::Packed;
 #[cfg(feature = "cuda")]
 use super::precision::Precision;
 
@@ -131,7 +132,19 @@ impl Kept {
 /// # Errors
 /// If the operation cannot take the inputs.
 pub fn apply<O, T: Inputs<O>>(operation: O, inputs: T) -> Result<Tensor> {
-    inputs.apply(operation)
+    inputs.apply(operation, &[])
+}
+
+/// The same where some of the inputs are these packed parameters.
+///
+/// # Errors
+/// If the operation cannot take the inputs.
+pub fn apply_packed<O, T: Inputs<O>>(
+    operation: O,
+    inputs: T,
+    packed: &[&Packed],
+) -> Result<Tensor> {
+    inputs.apply(operation, packed)
 }
 
 /// Whether kernels can work on these tensors.
@@ -158,47 +171,83 @@ fn has_cuda_kernels<const N: usize>(_: &impl Operation<N>, _: [&Tensor; N]) -> b
     false
 }
 
+/// The output by Candle's operations, which differentiate packed parameters through their parts.
+fn composed<const N: usize>(
+    operation: &impl Operation<N>,
+    inputs: [&Tensor; N],
+    packed: &[&Packed],
+) -> Result<Tensor> {
+    let mut through = inputs.map(Tensor::clone);
+    for input in &mut through {
+        let mut packed = packed.iter();
+        if let Some(packed) = packed.find(|packed| packed.tensor().id() == input.id()) {
+            *input = packed.composed()?;
+        }
+    }
+    operation.compose(through.each_ref())
+}
+
 /// As many tensors as an operation takes.
 pub trait Inputs<O> {
     /// # Errors
     /// As [`apply`].
-    fn apply(self, operation: O) -> Result<Tensor>;
+    fn apply(self, operation: O, packed: &[&Packed]) -> Result<Tensor>;
 }
 
 impl<O: Operation<1>> Inputs<O> for [&Tensor; 1] {
-    fn apply(self, operation: O) -> Result<Tensor> {
+    fn apply(self, operation: O, packed: &[&Packed]) -> Result<Tensor> {
         if !has_kernels(&operation, self) {
-            return operation.compose(self);
+            return composed(&operation, self, packed);
         }
-        self[0].contiguous()?.apply_op1(Node(operation))
+        let node = Node::new(operation, self, packed);
+        self[0].contiguous()?.apply_op1(node)
     }
 }
 
 impl<O: Operation<2>> Inputs<O> for [&Tensor; 2] {
-    fn apply(self, operation: O) -> Result<Tensor> {
+    fn apply(self, operation: O, packed: &[&Packed]) -> Result<Tensor> {
         if !has_kernels(&operation, self) {
-            return operation.compose(self);
+            return composed(&operation, self, packed);
         }
+        let node = Node::new(operation, self, packed);
         let second = self[1].contiguous()?;
-        self[0].contiguous()?.apply_op2(&second, Node(operation))
+        self[0].contiguous()?.apply_op2(&second, node)
     }
 }
 
 impl<O: Operation<3>> Inputs<O> for [&Tensor; 3] {
-    fn apply(self, operation: O) -> Result<Tensor> {
+    fn apply(self, operation: O, packed: &[&Packed]) -> Result<Tensor> {
         if !has_kernels(&operation, self) {
-            return operation.compose(self);
+            return composed(&operation, self, packed);
         }
+        let node = Node::new(operation, self, packed);
         let (second, third) = (self[1].contiguous()?, self[2].contiguous()?);
-        let node = Node(operation);
         self[0].contiguous()?.apply_op3(&second, &third, node)
     }
 }
 
 /// An operation in the form in which Candle keeps it.
-struct Node<O>(O);
+struct Node<O> {
+    operation: O,
+    /// Which of the inputs are packed parameters, by their numbers.
+    packed: Vec<(usize, Packed)>,
+}
 
 impl<O> Node<O> {
+    fn new<const N: usize>(operation: O, inputs: [&Tensor; N], packed: &[&Packed]) -> Self {
+        let mut numbered = Vec::with_capacity(packed.len());
+        for packed in packed {
+            let mut ids = inputs.iter().map(|input| input.id());
+            if let Some(number) = ids.position(|id| id == packed.tensor().id()) {
+                numbered.push((number, (*packed).clone()));
+            }
+        }
+        Self {
+            operation,
+            packed: numbered,
+        }
+    }
+
     fn forward<const N: usize>(
         &self,
         inputs: [(&CpuStorage, &Layout); N],
@@ -215,7 +264,7 @@ impl<O> Node<O> {
             view.values = floats(storage, layout)?;
             view.dims = layout.dims();
         }
-        let (values, shape) = self.0.forward(views)?;
+        let (values, shape) = self.operation.forward(views)?;
         Ok((CpuStorage::F32(values), shape))
     }
 
@@ -236,7 +285,7 @@ impl<O> Node<O> {
                 tracked: inputs[index].track_op(),
             });
             with_slices([output, gradient], |[output, gradient]| {
-                self.0.backward(views, output, gradient)
+                self.operation.backward(views, output, gradient)
             })
         })???;
         let mut gradients = [const { None }; N];
@@ -262,13 +311,18 @@ impl<O> Node<O> {
             true => self.gradients_on_cpu(inputs, output, &gradient)?,
             false => self.gradients_on_cuda(inputs, output, &gradient)?,
         };
-        if self.0.shares_gradient() {
+        if self.operation.shares_gradient() {
             gradients[1] = gradients[0].clone();
         }
-        for (gradient, input) in gradients.iter_mut().zip(inputs) {
-            if let Some(found) = gradient.take() {
-                *gradient = gradients::take(input, found)?;
-            }
+        for (number, (gradient, input)) in gradients.iter_mut().zip(inputs).enumerate() {
+            let Some(found) = gradient.take() else {
+                continue;
+            };
+            let packed = self.packed.iter().find(|(packed, _)| *packed == number);
+            *gradient = match packed {
+                Some((_, packed)) => packed.take(found)?,
+                None => gradients::take(input, found)?,
+            };
         }
         Ok(gradients)
     }
@@ -280,7 +334,7 @@ impl<O> Node<O> {
     where
         O: Operation<N>,
     {
-        let Some(kernels) = self.0.on_cuda(dims) else {
+        let Some(kernels) = self.operation.on_cuda(dims) else {
             candle_core::bail!("{} has no kernels on CUDA for these sizes", O::LABEL)
         };
         Ok(kernels)

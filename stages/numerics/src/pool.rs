@@ -71,6 +71,10 @@ pub(crate) struct MaxPoolOp {
     /// The position of the kernel that won, for every value of the output.
     winners: OnceLock<Vec<u8>>,
     /// The same on CUDA, as floats.
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(dead_code, reason = "kernels on CUDA alone keep something")
+    )]
     kept: Kept,
 }
 

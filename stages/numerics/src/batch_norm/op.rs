@@ -39,6 +39,10 @@ pub(crate) struct BatchNormOp {
     of_batch: OfBatch,
     statistics: OnceLock<Statistics>,
     /// On CUDA: means, inverse deviations, scales and shifts, `[4, channels]`.
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(dead_code, reason = "kernels on CUDA alone keep something")
+    )]
     pub(super) kept: Kept,
 }
 

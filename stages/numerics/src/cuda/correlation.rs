@@ -52,7 +52,13 @@ impl Correlation {
         let ([height, width], [rows, columns]) = (self.plane, self.map);
         let window = self.window;
         let sizes = [height, width, self.channels, rows, columns];
-        let steps = [window.kernel, window.stride, window.padding, window.dilation].concat();
+        let steps = [
+            window.kernel,
+            window.stride,
+            window.padding,
+            window.dilation,
+        ]
+        .concat();
         ints(&[&sizes[..], &steps, &[usize::from(self.is_circular)]].concat())
     }
 

@@ -25,6 +25,10 @@ pub(crate) struct FeedForwardOp {
     pub output: usize,
     /// Of the hidden values.
     pub dropout: Dropout,
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(dead_code, reason = "kernels on CUDA alone keep something")
+    )]
     pub kept: Kept,
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::models::{fault_of, on_cpu};
 use candle_core::Device;
 use numerics::Gradients;
+use numerics::Slopes;
 use numerics::host::with_slice_mut;
 
 const LENGTH: usize = 10;
@@ -114,8 +115,8 @@ fn phases_pull_their_own_side_only_and_by_the_slope_of_their_loss() {
             .unwrap()
             .1
             .clone();
-        let store = traced(&network, phase).backward().unwrap();
-        let gradient = flat(store.get(&variable).unwrap());
+        let slopes = Slopes::of(&traced(&network, phase)).unwrap();
+        let gradient = flat(&slopes.get(&variable).unwrap().unwrap());
         let length = gradient
             .iter()
             .map(|g| f64::from(*g).powi(2))
@@ -139,12 +140,9 @@ fn phases_pull_their_own_side_only_and_by_the_slope_of_their_loss() {
         );
     }
     let sigma = network.layers[1].sigma.weight.clone();
-    let first = traced(&network, "loss").backward().unwrap();
-    assert!(
-        first
-            .get(&sigma)
-            .is_none_or(|gradient| flat(gradient).iter().all(|value| *value == 0.0))
-    );
+    let first = Slopes::of(&traced(&network, "loss")).unwrap();
+    let of_sigma = first.get(&sigma).unwrap();
+    assert!(of_sigma.is_none_or(|gradient| flat(&gradient).iter().all(|value| *value == 0.0)));
 }
 
 #[test]

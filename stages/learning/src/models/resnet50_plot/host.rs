@@ -14,7 +14,7 @@ use numerics::batch_norm::NormTape;
 use numerics::conv2d::{Correlation, Grid};
 use numerics::elementwise::group_means;
 use numerics::host::with_slice;
-use numerics::{Gradients, Level, Mode};
+use numerics::{Gradients, Level, Mode, Slopes};
 
 /// Values of a batch of planes, `[batch, height, width, channels]`, shared by those who need them again.
 #[derive(Clone)]
@@ -79,26 +79,24 @@ pub(super) fn gradients(
     let features = Var::from_tensor(&means(&x, samples)?)?;
     drop(x);
     let loss = batch.cross_entropy(&network.head.forward(&features, Mode::Train, random)?)?;
-    let of_head = loss.backward()?;
-    let Some(gradient) = of_head.get(features.as_tensor()) else {
+    let of_head = Slopes::of(&loss)?;
+    let Some(gradient) = of_head.get(&features)? else {
         bail!("the loss does not reach the features")
     };
-    let mut gradient = spread(gradient, last)?;
+    let mut gradient = spread(&gradient, last)?;
     let mut found = Found::default();
     for (block, tape) in network.blocks.iter().zip(tapes).rev() {
         gradient = backward(block, tape, &gradient, &mut found)?;
     }
     // The sum that has this gradient.
-    let of_stem = (&stem * Tensor::from_vec(gradient, stem.shape(), &Device::Cpu)?)?
-        .sum_all()?
-        .backward()?;
+    let upstream = Tensor::from_vec(gradient, stem.shape(), &Device::Cpu)?;
+    let of_stem = Slopes::of(&(&stem * upstream)?.sum_all()?)?;
     let mut gradients = Vec::new();
     for (_, parameter) in network.state.parameters() {
-        let gradient = match found.get(parameter) {
-            Some(gradient) => Some(gradient),
-            None => of_head.get(parameter).or(of_stem.get(parameter)),
-        };
-        gradients.push(gradient.cloned());
+        gradients.push(match found.get(parameter) {
+            Some(gradient) => Some(gradient.clone()),
+            None => of_head.get(parameter)?.or(of_stem.get(parameter)?),
+        });
     }
     Ok((f64::from(loss.to_scalar::<f32>()?), Gradients(gradients)))
 }
