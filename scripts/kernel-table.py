@@ -37,7 +37,10 @@ def kernels_of(source: Path) -> list[str]:
     nvcc = Path(os.environ["CUDA_HOME"], "bin", "nvcc") if "CUDA_HOME" in os.environ else "nvcc"
     with tempfile.TemporaryDirectory() as folder:
         command = [nvcc, "-std=c++17", "-O3", "-cubin", "-gencode=arch=compute_90,code=sm_90", "-Xptxas", "-v"]
-        done = subprocess.run([*command, "-o", f"{folder}/cubin", source], capture_output=True, text=True)
+        try:
+            done = subprocess.run([*command, "-o", f"{folder}/cubin", source], capture_output=True, text=True)
+        except OSError as error:
+            sys.exit(f"{error}; CUDA_HOME=$(scripts/install-nvcc.sh) fetches nvcc")
     if done.returncode != 0:
         sys.exit(f"nvcc cannot compile {source.relative_to(ROOT)}:\n{done.stderr}")
     if "warning" in done.stderr:

@@ -122,6 +122,15 @@ impl<'a> Floats<'a> {
         self.len == 0
     }
 
+    /// Those from this one on.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    #[must_use]
+    pub fn after(self, start: usize) -> Self {
+        self.range(start..self.len)
+    }
+
     /// Those of a range.
     ///
     /// # Panics
@@ -257,18 +266,29 @@ impl<'a> Gpu<'a> {
     /// If the device has no more.
     pub fn copy(self, floats: Floats<'_>) -> Result<Buffer> {
         let target = self.buffer(floats.len)?;
+        self.copy_into(floats, target.floats())?;
+        Ok(target)
+    }
+
+    /// Copies floats to where there is room for them.
+    ///
+    /// # Errors
+    /// If there is not, or the device refuses.
+    pub fn copy_into(self, floats: Floats<'_>, target: Floats<'_>) -> Result<()> {
+        if target.len < floats.len {
+            bail!("{} floats do not fit {}", floats.len, target.len)
+        }
         let stream = self.0.cuda_stream();
         // SAFETY: both are memory of the device, of this many floats.
         unsafe {
             memcpy_dtod_async(
-                target.floats().address,
+                target.address,
                 floats.address,
                 floats.len * size_of::<f32>(),
                 stream.cu_stream(),
             )
         }
-        .w()?;
-        Ok(target)
+        .w()
     }
 
     /// A launch with a thread for each of so many values.
@@ -405,11 +425,11 @@ impl<'a> Gpu<'a> {
                 (&raw const with.factor).cast(),
                 b.floats.address as *const c_void,
                 single,
-                b.columns as i32,
+                b.lead as i32,
                 b.stride as i64,
                 a.floats.address as *const c_void,
                 single,
-                a.columns as i32,
+                a.lead as i32,
                 a.stride as i64,
                 (&raw const with.keep).cast(),
                 c.address as *mut c_void,
@@ -469,7 +489,9 @@ pub struct Matrix<'a> {
     rows: usize,
     columns: usize,
     is_transposed: bool,
-    /// From one to the next.
+    /// From one row to the next.
+    lead: usize,
+    /// From one matrix to the next.
     stride: usize,
 }
 
@@ -483,7 +505,24 @@ impl<'a> Matrix<'a> {
             rows,
             columns,
             is_transposed: false,
+            lead: columns,
             stride: rows * columns,
+        }
+    }
+
+    /// The first columns of rows that lie so far apart.
+    ///
+    /// # Panics
+    /// If there are fewer floats than that.
+    pub fn of_rows(floats: Floats<'a>, rows: usize, columns: usize, lead: usize) -> Self {
+        assert!((rows - 1) * lead + columns <= floats.len, "{rows} rows");
+        Self {
+            floats,
+            rows,
+            columns,
+            is_transposed: false,
+            lead,
+            stride: rows * lead,
         }
     }
 

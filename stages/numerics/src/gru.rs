@@ -2,6 +2,8 @@
 //! Stacked and bidirectional layers are put together from these by the models that need them.
 
 mod cell;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(crate) mod op;
 pub(crate) mod reset_after;
 pub(crate) mod reset_before;

@@ -45,3 +45,16 @@ __device__ __forceinline__ float2 own_normal(float x) {
     float tail = __fmul_rn(bell, __fmul_rn(series, place));
     return make_float2(x < 0.0f ? tail : __fsub_rn(1.0f, tail), __fmul_rn(0.3989423f, bell));
 }
+
+__device__ __forceinline__ float own_sigmoid(float x) { return __fdiv_rn(1.0f, __fadd_rn(1.0f, own_exp(-x))); }
+
+// tanh through the exponential of the smaller side; near 0 by its series.
+__device__ __forceinline__ float own_tanh(float x) {
+    float size = fabsf(x);
+    float folded = own_exp(__fmul_rn(-2.0f, size));
+    float large = __fdiv_rn(__fsub_rn(1.0f, folded), __fadd_rn(1.0f, folded));
+    float square = __fmul_rn(x, x);
+    float series = __fadd_rn(__fmul_rn(square, 0.13333334f), -0.33333334f);
+    float small = __fadd_rn(size, __fmul_rn(__fmul_rn(size, square), series));
+    return copysignf(size < 0.1f ? small : large, x);
+}

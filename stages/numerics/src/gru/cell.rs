@@ -77,8 +77,18 @@ pub(crate) struct Sample<'a> {
     pub kept: &'a [f32],
 }
 
+/// What a form needs beside the walk on the CPU.
+#[cfg(feature = "cuda")]
+pub(crate) use super::cuda::CellOnCuda as OnDevices;
+
+/// What a form needs beside the walk on the CPU: nothing.
+#[cfg(not(feature = "cuda"))]
+pub(crate) trait OnDevices {}
+#[cfg(not(feature = "cuda"))]
+impl<C> OnDevices for C {}
+
 /// One form of the unit, with its weights as the products want them. On one thread.
-pub(crate) trait Cell: Sized + Send + Sync + 'static {
+pub(crate) trait Cell: OnDevices + Sized + Send + Sync + 'static {
     /// Floats of all weights and biases, one after another.
     fn packed(input: usize, hidden: usize) -> usize;
 

@@ -7,7 +7,9 @@ use candle_core::{Result, Shape, Tensor};
 
 use super::cell::{Cell, Sizes};
 use super::sequence::{self, Sequence};
-use crate::operation::{Input, Operation};
+#[cfg(feature = "cuda")]
+use crate::operation::OnCuda;
+use crate::operation::{Input, Kept, Operation};
 
 /// Memory that is handed from step to step of training, so that it need not be cleared and mapped again.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,12 @@ pub(crate) struct GruOp<C> {
     /// What backward needs, if it is expected; otherwise it is computed again.
     kept: Mutex<Option<Vec<f32>>>,
     spare: Spare,
+    /// On CUDA: what backward needs.
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(dead_code, reason = "kernels on CUDA alone keep something")
+    )]
+    pub(super) on_cuda: Kept,
     cell: PhantomData<fn() -> C>,
 }
 
@@ -49,8 +57,14 @@ impl<C: Cell> GruOp<C> {
             sizes,
             kept: Mutex::new(kept),
             spare: spare.clone(),
+            on_cuda: Kept::default(),
             cell: PhantomData,
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<Vec<f32>>> {
@@ -79,6 +93,11 @@ impl<C> Drop for GruOp<C> {
 
 impl<C: Cell> Operation<3> for GruOp<C> {
     const LABEL: &'static str = "gru";
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self, _: [&[usize]; 3]) -> Option<&dyn OnCuda<3>> {
+        Some(self)
+    }
 
     fn compose(&self, [x, packed, initial]: [&Tensor; 3]) -> Result<Tensor> {
         C::compose(self.sizes, x, packed, initial)
