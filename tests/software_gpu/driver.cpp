@@ -107,6 +107,54 @@ struct Launch {
     std::vector<std::vector<unsigned char>> kept;
 };
 
+void run(Launch &launch) {
+    std::vector<void *> pointers;
+    for (auto &bytes : launch.kept) pointers.push_back(bytes.data());
+    gpu::Task task{launch.function->entry, pointers.data()};
+    gpu::launch(launch.function->name.c_str(), launch.grid, launch.block, launch.shared, launch.cooperative, gpu::run_task, &task);
+}
+
+/// Whether every launch is to run in several orders of blocks and threads.
+bool checks_orders() {
+    static bool value = getenv("SOFTWARE_GPU_ORDERS") != nullptr;
+    return value;
+}
+
+using Contents = std::vector<std::vector<unsigned char>>;
+
+Contents contents() {
+    Contents all;
+    for (auto &[address, allocation] : memory) {
+        auto *from = reinterpret_cast<unsigned char *>(address);
+        all.emplace_back(from, from + allocation.bytes);
+    }
+    return all;
+}
+
+/// Runs a launch five times on the same memory, each time in another order: what comes of it must not depend on that.
+void run_in_all_orders(Launch &launch) {
+    using gpu::Schedule;
+    Contents before = contents(), first;
+    const std::pair<Schedule, uint64_t> orders[] = {
+        {Schedule::Ascending, 0}, {Schedule::Descending, 0}, {Schedule::Shuffled, 1}, {Schedule::Shuffled, 2}, {Schedule::Shuffled, 3}};
+    for (auto &[schedule, seed] : orders) {
+        size_t number = 0;
+        for (auto &[address, allocation] : memory) {
+            auto &kept = before[number++];
+            std::copy(kept.begin(), kept.end(), reinterpret_cast<unsigned char *>(address));
+        }
+        gpu::schedule = schedule;
+        gpu::schedule_seed = seed;
+        run(launch);
+        if (first.empty()) first = contents();
+        else if (first != contents()) {
+            fprintf(stderr, "gpu: another order of threads gives other results in kernel %s\n", launch.function->name.c_str());
+            abort();
+        }
+    }
+    gpu::schedule = Schedule::Ascending;
+}
+
 int launch(Function *function, dim3 grid, dim3 block, size_t shared, void **arguments, bool cooperative) {
     counts.kernels++;
     launches[function->name]++;
@@ -120,12 +168,7 @@ int launch(Function *function, dim3 grid, dim3 block, size_t shared, void **argu
         auto *from = static_cast<unsigned char *>(arguments[index]);
         held->kept.emplace_back(from, from + function->entry->sizes[index]);
     }
-    return submit("kernel", [held] {
-        std::vector<void *> pointers;
-        for (auto &bytes : held->kept) pointers.push_back(bytes.data());
-        gpu::Task task{held->function->entry, pointers.data()};
-        gpu::launch(held->function->name.c_str(), held->grid, held->block, held->shared, held->cooperative, gpu::run_task, &task);
-    });
+    return submit("kernel", [held] { checks_orders() ? run_in_all_orders(*held) : run(*held); });
 }
 
 /// Column-major, as cuBLAS has it: C = alpha op(A) op(B) + beta C.

@@ -124,7 +124,7 @@ fn sine_cosine(angle: u32) -> (f32, f32) {
     let rest = rest * 1.462_918_1e-9;
     let square = rest * rest;
     let mut sine = square * 2.755_731_9e-6 - 1.984_127e-4;
-    sine = sine * square + 8.333_333_3e-3;
+    sine = sine * square + 8.333_333e-3;
     sine = sine * square - 0.166_666_67;
     let sine = rest + rest * square * sine;
     let mut cosine = square * 2.480_158_7e-5 - 1.388_888_9e-3;

@@ -258,6 +258,27 @@ mod tests {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
     }
 
+    /// Among equal values the first one gets the gradient, on every device.
+    #[test]
+    fn the_first_of_equals_wins() {
+        let window = Window2d::square(2).stride(1);
+        let on = |device: &Device| {
+            let x = Var::from_tensor(&Tensor::ones((1, 3, 3, 2), DType::F32, device).unwrap());
+            let x = x.unwrap();
+            let sum = max_pool2d(&x, window).unwrap().sum_all().unwrap();
+            let gradient = sum.backward().unwrap().get(&x).unwrap().clone();
+            gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let mut expected = vec![0.0; 18];
+        for place in [0, 1, 3, 4] {
+            expected[2 * place..2 * place + 2].fill(1.0);
+        }
+        assert_eq!(on(&Device::Cpu), expected);
+        if let Ok(gpu) = crate::device(contract::Device::Cuda(0)) {
+            assert_eq!(on(&gpu), expected);
+        }
+    }
+
     #[test]
     fn a_padded_maximum_and_its_gradient_are_those_of_the_definition() {
         let mut random = Random::new(1, "pool");

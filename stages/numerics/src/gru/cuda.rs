@@ -118,10 +118,10 @@ fn whole(sizes: Sizes) -> Option<(usize, usize, [&'static str; 2])> {
     let threads = (3 * sizes.hidden).next_multiple_of(32);
     let (samples, names) = match sizes.hidden {
         ..=32 => (1, ["gru_forward_32_1", "gru_backward_32_1"]),
-        ..=64 => (1, ["gru_forward_64_1", "gru_backward_64_1"]),
+        33..=64 => (1, ["gru_forward_64_1", "gru_backward_64_1"]),
         // More samples than multiprocessors share what a block has loaded.
-        ..=128 if sizes.batch <= 128 => (1, ["gru_forward_128_1", "gru_backward_128_1"]),
-        ..=128 => (2, ["gru_forward_128_2", "gru_backward_128_2"]),
+        65..=128 if sizes.batch <= 128 => (1, ["gru_forward_128_1", "gru_backward_128_1"]),
+        65..=128 => (2, ["gru_forward_128_2", "gru_backward_128_2"]),
         _ => return None,
     };
     Some((sizes.batch.div_ceil(samples), threads, names))

@@ -153,6 +153,10 @@ mod tests {
                 (17, 4, 3, 16),
                 (29, 5, 33, 21),
                 (40, 3, 9, 130),
+                // What a GPU does for units and samples of these numbers.
+                (3, 4, 2, 50),
+                (5, 2, 3, 100),
+                (131, 3, 2, 70),
             ] {
                 let sizes = Sizes {
                     batch,

@@ -17,8 +17,8 @@ impl LayerNormOp {
     fn kernels(&self) -> [Kernel; 2] {
         let [forward, backward] = match self.size {
             ..=32 => ["layer_norm_forward_1", "layer_norm_backward_1"],
-            ..=128 => ["layer_norm_forward_4", "layer_norm_backward_4"],
-            ..=512 => ["layer_norm_forward_16", "layer_norm_backward_16"],
+            33..=128 => ["layer_norm_forward_4", "layer_norm_backward_4"],
+            129..=512 => ["layer_norm_forward_16", "layer_norm_backward_16"],
             _ => ["layer_norm_forward_32", "layer_norm_backward_32"],
         };
         [forward, backward].map(|name| Kernel {

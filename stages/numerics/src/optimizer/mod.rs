@@ -383,12 +383,12 @@ mod tests {
             let (host, device) = (on(&Device::Cpu), on(&gpu));
             for state in [&host, &device] {
                 let mut optimizer = Optimizer::new(&choice, state).unwrap();
-                for _ in 0..3 {
+                for factor in [2.0, -1.0, 0.5] {
                     let mut gradients = Vec::new();
                     for (index, (_, parameter)) in state.parameters().enumerate() {
                         // Some have none.
-                        let doubled = (parameter.as_detached_tensor() * 2.0).unwrap();
-                        gradients.push((index != 7).then_some(doubled));
+                        let gradient = (parameter.as_detached_tensor() * factor).unwrap();
+                        gradients.push((index != 7).then_some(gradient));
                     }
                     optimizer.step(state, &Gradients(gradients), 0.05).unwrap();
                 }
