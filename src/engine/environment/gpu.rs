@@ -31,7 +31,7 @@ pub(super) fn describe(device: Device, numeric_class: &str) -> Option<Value> {
     Some(found.into())
 }
 
-/// The last part of a class such as `cuda/sm_90/13.0`.
+/// The version of CUDA in a class such as `cuda/sm_90/13.0/1`.
 fn cuda_version(numeric_class: &str) -> Option<&str> {
     numeric_class.strip_prefix("cuda/")?.split('/').nth(1)
 }
@@ -130,7 +130,7 @@ mod tests {
         let open =
             "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.82.07  Release Build\n";
         assert_eq!(driver_version(open), Some("580.82.07"));
-        assert_eq!(cuda_version("cuda/sm_90/13.0"), Some("13.0"));
+        assert_eq!(cuda_version("cuda/sm_90/13.0/1"), Some("13.0"));
         assert_eq!(cuda_version("cpu/x86_64/avx2"), None);
     }
 }

@@ -159,7 +159,8 @@ fn cuda(ordinal: usize) -> Result<candle_core::Device, Trouble> {
     .hint("run with `--device cpu`, or build with `--features cuda`"))
 }
 
-/// What bit-equality of floating point depends on here: `cpu/x86_64/avx512f`, `cuda/sm_90/13.0`.
+/// What bit-equality of floating point depends on here: `cpu/x86_64/avx512f`, `cuda/sm_90/13.0/1`, whose last part is the
+/// version of our kernels.
 ///
 /// # Errors
 /// If the device cannot be used.
