@@ -196,6 +196,33 @@ mod tests {
     use super::*;
     use contract::Random;
 
+    /// A GPU moves the running statistics as the CPU does, batch after batch.
+    #[test]
+    fn running_statistics_are_the_same_on_a_gpu() {
+        let Ok(gpu) = crate::device(contract::Device::Cuda(0)) else {
+            return;
+        };
+        let on = |device: &Device| {
+            let mut random = Random::new(1, "init");
+            let mut builder = StateBuilder::new(device, &mut random);
+            let norm = BatchNorm::new(&mut builder, "norm", 3).unwrap();
+            let mut draws = Random::new(2, "draws");
+            for rows in [4, 300, 17] {
+                let values: Vec<f32> = (0..rows * 3).map(|_| draws.normal() as f32).collect();
+                let x = Tensor::from_vec(values, (rows, 3), device).unwrap();
+                norm.forward(&x, Mode::Train).unwrap();
+            }
+            let mut all = vec![norm.batches.to_scalar::<i64>().unwrap() as f32];
+            for running in [&norm.running_mean, &norm.running_variance] {
+                all.extend(running.to_vec1::<f32>().unwrap());
+            }
+            all
+        };
+        for (one, other) in on(&Device::Cpu).iter().zip(on(&gpu)) {
+            assert!((one - other).abs() < 1e-6, "{one} {other}");
+        }
+    }
+
     #[test]
     fn training_normalises_and_running_statistics_follow() {
         let mut random = Random::new(1, "init");

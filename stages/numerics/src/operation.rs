@@ -391,7 +391,10 @@ impl<O> Node<O> {
 }
 
 #[cfg(not(feature = "cuda"))]
-#[expect(clippy::unused_self, reason = "these are called as those with CUDA are")]
+#[expect(
+    clippy::unused_self,
+    reason = "these are called as those with CUDA are"
+)]
 impl<O> Node<O> {
     fn forward_on_cuda<const N: usize>(
         &self,

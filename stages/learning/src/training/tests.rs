@@ -234,6 +234,57 @@ fn interrupted_and_resumed_ends_with_the_same_bits() {
     }
 }
 
+/// Of all epochs, in training and in validation.
+fn losses(trained: &Trained) -> Vec<f64> {
+    let mut losses = Vec::new();
+    for name in ["train_loss", "validation_loss"] {
+        losses.extend(trained.log.reals(name).unwrap().into_iter().flatten());
+    }
+    losses
+}
+
+/// The same masks are drawn, the same steps taken: epoch by epoch the losses are near.
+#[test]
+fn a_gpu_learns_what_the_cpu_learns() {
+    if numerics::device(Device::Cuda(0)).is_err() {
+        return;
+    }
+    let windows = waves(10, 1, [60, 30, 0]);
+    let sizes = json!({"d_model": 8, "heads": 2, "d_ff": 12, "layers": 1, "dropout": 0.2});
+    let of = |kind: &str, parameters: &Value| {
+        let mut model = parameters.clone();
+        model["kind"] = json!(kind);
+        model
+    };
+    for model in [
+        json!({"kind": "tvnet-recon", "patch": 4, "blocks": 1, "cm": 5}),
+        of("transformer-recon", &sizes),
+        of("anomaly-transformer", &sizes),
+        json!({"kind": "omni-vae", "state": 5, "latent": 3, "inner": 6}),
+        json!({"kind": "omni-anomaly", "latent": 2, "state": 5, "dense": 4, "flows": 2}),
+        json!({"kind": "gdn", "embedding": 4, "neighbours": 2}),
+    ] {
+        // Adam would make steps of a gradient's rounding, where a normalisation follows a bias.
+        let sgd = json!({"kind": "sgd", "momentum": 0.9, "lr": 0.01});
+        let recipe = recipe(json!({"model": model, "epochs": 2, "optimizer": sgd}));
+        let host = NullHost::default();
+        let mut on_gpu = host.context(5);
+        on_gpu.device = Device::Cuda(0);
+        let [one, other] = [host.context(5), on_gpu].map(|context| {
+            let trained = train(&recipe, &windows, &context).unwrap();
+            losses(&trained)
+        });
+        assert_eq!(one.len(), other.len());
+        for (one, other) in one.iter().zip(&other) {
+            let apart = (one - other).abs() / one.abs().max(0.1);
+            assert!(
+                apart < 1e-3,
+                "{model}: {one} on the CPU, {other} on the GPU"
+            );
+        }
+    }
+}
+
 #[test]
 fn more_epochs_go_on_from_fewer() {
     let windows = waves(10, 2, [60, 30, 0]);
