@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::cublas;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaSlice, DevicePtr, DeviceRepr,
+    CudaFunction, CudaSlice, CudaStream, DevicePtr, DeviceRepr,
     result::{launch_kernel, memcpy_dtod_async},
     sys::CUfunction_attribute,
 };
@@ -278,7 +278,7 @@ impl<'a> Gpu<'a> {
         if target.len < floats.len {
             bail!("{} floats do not fit {}", floats.len, target.len)
         }
-        let stream = self.0.cuda_stream();
+        let stream = self.stream()?;
         // SAFETY: both are memory of the device, of this many floats.
         unsafe {
             memcpy_dtod_async(
@@ -403,6 +403,7 @@ impl<'a> Gpu<'a> {
                 c.len
             )
         }
+        self.stream()?;
         let compute = match gemm_reduced_precision_f32() {
             true => cublas::sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
             false => cublas::sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
@@ -442,6 +443,13 @@ impl<'a> Gpu<'a> {
             )
         }
         .w()
+    }
+
+    /// The device's stream, with its context made that of the calling thread, as the driver asks of whoever calls it.
+    fn stream(self) -> Result<Arc<CudaStream>> {
+        let stream = self.0.cuda_stream();
+        stream.context().bind_to_thread().w()?;
+        Ok(stream)
     }
 
     fn function(self, kernel: Kernel) -> Result<CudaFunction> {
@@ -641,7 +649,7 @@ impl Launch<'_> {
             let largest = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(largest, self.shared as i32).w()?;
         }
-        let stream = self.gpu.0.cuda_stream();
+        let stream = self.gpu.stream()?;
         let mut pointers: Vec<*mut c_void> = Vec::with_capacity(self.arguments.len());
         for argument in &mut self.arguments {
             pointers.push(argument.as_mut_ptr().cast());
