@@ -446,7 +446,7 @@ fn failed_trials_are_told_and_cancelled_ones_can_be_issued_again() {
     let told = status(&environment)["failures"][0].to_string();
     assert!(told.contains("loss became"), "{told}");
 
-    let environment = cluster.environment(&SWEEP.replace("lr:", "epochs: [3000], lr:"));
+    let environment = cluster.environment(&SWEEP.replace("lr:", "epochs: [100000], lr:"));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
     wait_until(&environment, "trainings are under way", || {
         epochs(&environment) > 5
